@@ -1,0 +1,383 @@
+"""The settings of every stage, and profiles: YAML files that state them.
+
+Defaults are the values of the `mini` profile, so that a notebook that is opened by itself does
+what `qponder run mini` does. Each field says its unit, its meaning and where the paper states it;
+"paper" is Q-Ponder (arXiv:2506.05384).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from qponder_lib import paths
+
+OURS = "not stated; ours"
+Scheduler = Literal["constant", "constant_with_warmup", "linear", "cosine"]
+Variant = Literal["none", "short", "long"]
+
+
+class Section(BaseModel):
+    """Settings of one stage: flat literals, frozen, nothing unknown."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True
+    )
+
+
+class DataConfig(Section):
+    """The image sets."""
+
+    seed: int = Field(0, ge=0, description=f"seed of images and raters; {OURS}")
+    source: Literal["embedded", "prepared"] = Field(
+        "embedded",
+        description="embedded: make the mini sets; prepared: data/<set>/<split>.jsonl lie there",
+    )
+    train_set: str = Field("mini-koniq", description="set that training draws on; section 4.1")
+    n_train: int = Field(2800, ge=1, description="training images; section 4.1: about 5,600")
+    n_validation: int = Field(300, ge=1, description=f"validation images; {OURS}")
+    n_test: int = Field(300, ge=1, description=f"images in each test set; {OURS}")
+    image_size: int = Field(128, ge=28, description=f"pixels, side of an image; {OURS}")
+    n_raters: int = Field(20, ge=2, description=f"simulated raters per image; {OURS}")
+
+
+class DistillConfig(Section):
+    """The teacher's answers."""
+
+    teacher: Literal["expert", "server"] = Field(
+        "expert", description="expert: offline, measures pixels; server: OpenAI-compatible"
+    )
+    teacher_model: str = Field(
+        "expert-v1", description="name of the teacher; Table 4: Qwen2.5-VL-72B"
+    )
+    base_url: str | None = Field(None, description="address of the server, without credentials")
+    hint: bool = Field(True, description="give severity tags where known; section 3.2")
+    temperature: float = Field(0.7, ge=0.0, le=2.0, description=f"sampling; {OURS}")
+    max_tokens: int = Field(1536, ge=1, description=f"tokens per answer; {OURS}")
+    concurrency: int = Field(16, ge=1, description=f"requests in flight; {OURS}")
+    timeout_s: float = Field(120.0, gt=0.0, description=f"seconds per request; {OURS}")
+    max_attempts: int = Field(5, ge=1, description=f"attempts per request; {OURS}")
+    seed: int = Field(0, ge=0, description=f"seed of the teacher's wording; {OURS}")
+
+
+class FilterConfig(Section):
+    """Which answers are kept."""
+
+    gamma: float = Field(0.8, gt=0.0, le=1.0, description="share kept; Eq. 1, section 3.2")
+    sweep: tuple[float, ...] = Field(
+        (0.5, 0.6, 0.7, 0.8, 0.9, 1.0), description=f"shares compared in filter_sweep.csv; {OURS}"
+    )
+    seed: int = Field(0, ge=0, description=f"seed of the random-keep control; {OURS}")
+
+
+class StudentConfig(Section):
+    """The model that learns."""
+
+    model: str = Field(
+        "builtin:mini", description="builtin:mini, a hub name or a folder; section 4.1: 7B"
+    )
+    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description=OURS)
+    attn_implementation: Literal["sdpa", "eager", "flash_attention_2"] = Field(
+        "sdpa", description=OURS
+    )
+    min_pixels: int = Field(12544, ge=784, description=f"pixels of an image, at least; {OURS}")
+    max_pixels: int = Field(12544, ge=784, description=f"pixels of an image, at most; {OURS}")
+    image_backend: Literal["pil", "torchvision"] = Field(
+        "pil", description=f"image processor; the two give different pixels; {OURS}"
+    )
+    prompt_id: str = Field("student_short", description=f"the student's prompt; {OURS}")
+
+    @model_validator(mode="after")
+    def _pixels_in_order(self) -> Self:
+        if self.min_pixels > self.max_pixels:
+            raise ValueError(f"min_pixels {self.min_pixels} > max_pixels {self.max_pixels}")
+        return self
+
+
+class SftConfig(Section):
+    """Supervised fine-tuning on the kept answers."""
+
+    variants: tuple[Variant, ...] = Field(
+        ("none", "short", "long"), description="reasoning in the answers; section 4.3, Table 3"
+    )
+    learning_rate: float = Field(8e-4, gt=0.0, description=f"peak; {OURS}")
+    max_steps: int = Field(300, description="optimiser steps, -1: epochs; section 4.1: within 300")
+    num_train_epochs: float = Field(1.0, gt=0.0, description=f"used if max_steps is -1; {OURS}")
+    per_device_batch_size: int = Field(32, ge=1, description=f"images per device; {OURS}")
+    gradient_accumulation_steps: int = Field(1, ge=1, description=OURS)
+    warmup_steps: int = Field(20, ge=0, description=f"optimiser steps; {OURS}")
+    weight_decay: float = Field(0.01, ge=0.0, description=OURS)
+    lr_scheduler_type: Scheduler = Field("cosine", description=OURS)
+    max_length: int | None = Field(
+        None, description="tokens; None, since a limit cuts answers off silently"
+    )
+    save_steps: int = Field(50, ge=1, description=f"optimiser steps between checkpoints; {OURS}")
+    logging_steps: int = Field(5, ge=1, description=f"optimiser steps between log rows; {OURS}")
+    freeze_vision: bool = Field(False, description=f"keep the vision tower as it is; {OURS}")
+    lora_rank: int = Field(0, ge=0, description=f"0: train all weights; {OURS}")
+    seed: int = Field(0, ge=0, description=OURS)
+
+
+class GrpoConfig(Section):
+    """Reinforcement fine-tuning."""
+
+    reward: Literal["qponder"] = Field("qponder", description="reward functions; Eqs. 5-7")
+    start_from: Variant = Field("long", description="SFT variant to start from; section 4.3")
+    alpha: float = Field(25.0, gt=0.0, description="MOS units, tolerance; Eq. 5, section 4.1: 10")
+    weight_accuracy: float = Field(2.0, ge=0.0, description="lambda_acc; Eq. 7, section 4.1")
+    weight_format: float = Field(1.0, ge=0.0, description="lambda_fmt; Eq. 7, section 4.1")
+    num_generations: int = Field(8, ge=2, description="answers per image, n; Eq. 2, section 4.1")
+    beta: float = Field(0.04, ge=0.0, description="weight of the KL term; Eq. 2, section 4.1")
+    epsilon: float = Field(0.2, gt=0.0, description="clip of the ratio; Eq. 2, section 4.1")
+    num_iterations: int = Field(1, ge=1, description=f"updates per generation; {OURS}")
+    loss_type: Literal["grpo", "dr_grpo", "dapo", "bnpo"] = Field(
+        "grpo", description="average within an answer, then over answers; nearest to Eq. 2"
+    )
+    scale_rewards: Literal["group", "batch", "none"] = Field(
+        "group", description="divide by the group's deviation; Eq. 3 and its text"
+    )
+    use_bias_correction_kl: bool = Field(
+        False, description="weight the KL term by the ratio; Eq. 2 does not"
+    )
+    learning_rate: float = Field(6e-5, gt=0.0, description="peak; section 4.1: 2e-5")
+    lr_scheduler_type: Scheduler = Field("cosine", description="section 4.1")
+    warmup_steps: int = Field(10, ge=0, description=f"optimiser steps; {OURS}")
+    max_steps: int = Field(200, ge=1, description="optimiser steps; section 4.1: one epoch")
+    images_per_step: int = Field(
+        8, ge=1, description="images per optimiser step, all devices; section 4.1: batch size 1"
+    )
+    temperature: float = Field(1.0, gt=0.0, description=f"of the sampled answers; {OURS}")
+    top_p: float = Field(1.0, gt=0.0, le=1.0, description=f"of the sampled answers; {OURS}")
+    max_completion_length: int = Field(160, ge=1, description=f"tokens; {OURS}")
+    save_steps: int = Field(25, ge=1, description=f"optimiser steps between checkpoints; {OURS}")
+    logging_steps: int = Field(1, ge=1, description=f"optimiser steps between log rows; {OURS}")
+    validation_steps: int = Field(50, ge=1, description=f"steps between validations; {OURS}")
+    n_validation: int = Field(200, ge=0, description=f"validation images scored; {OURS}")
+    shuffle_rewards: bool = Field(False, description="control: rewards permuted in the batch")
+    freeze_vision: bool = Field(False, description=f"keep the vision tower as it is; {OURS}")
+    lora_rank: int = Field(0, ge=0, description=f"0: train all weights; {OURS}")
+    seed: int = Field(0, ge=0, description=OURS)
+
+    @model_validator(mode="after")
+    def _saves_between_generations(self) -> Self:
+        if self.save_steps % self.num_iterations:
+            raise ValueError(
+                f"save_steps {self.save_steps} must be a multiple of num_iterations "
+                f"{self.num_iterations}: a run resumed inside a generation is another run"
+            )
+        return self
+
+
+class PredictConfig(Section):
+    """Which model answers for which images."""
+
+    models: tuple[str, ...] = Field(
+        ("base", "ci-none", "ci-short", "ci-long", "qponder", "teacher", "handcrafted"),
+        description="models of Tables 1 and 3",
+    )
+    sets: tuple[str, ...] = Field(
+        ("mini-koniq", "mini-spaq", "mini-livew", "mini-kadid", "mini-csiq", "mini-agiqa"),
+        description="test sets in the roles of section 4.1",
+    )
+    batch_size: int = Field(64, ge=1, description=f"images per batch; {OURS}")
+    max_new_tokens: int = Field(192, ge=1, description=f"tokens per answer; {OURS}")
+    n_samples: int = Field(4, ge=1, description=f"sampled answers per image; {OURS}")
+    sampling_temperature: float = Field(1.0, gt=0.0, description=f"of sampled answers; {OURS}")
+    sampled_models: tuple[str, ...] = Field(
+        ("ci-long", "qponder"), description=f"models that also answer by sampling; {OURS}"
+    )
+    sampled_sets: tuple[str, ...] = Field(
+        ("mini-koniq",), description=f"sets that are also sampled on; {OURS}"
+    )
+    seed: int = Field(0, ge=0, description=f"seed of sampled answers; {OURS}")
+
+    @model_validator(mode="after")
+    def _sampled_are_predicted(self) -> Self:
+        for name in ("models", "sets"):
+            extra = set(getattr(self, f"sampled_{name}")) - set(getattr(self, name))
+            if extra:
+                raise ValueError(f"sampled_{name} has {sorted(extra)}, which {name} has not")
+        return self
+
+
+class EvaluateConfig(Section):
+    """Correlations, errors and their intervals."""
+
+    n_resamples: int = Field(2000, ge=100, description=f"bootstrap resamples; {OURS}")
+    confidence: float = Field(0.95, gt=0.0, lt=1.0, description=f"of the intervals; {OURS}")
+    seed: int = Field(0, ge=0, description=f"seed of the resamples; {OURS}")
+    min_n: int = Field(10, ge=3, description=f"fewest images a correlation is given for; {OURS}")
+
+
+class Profile(BaseModel):
+    """All settings of a run.
+
+    `seed` fills in every section's seed that the file does not state.
+
+    Example:
+        >>> Profile(name="p", description="d", seed=3, filter={"seed": 1}).grpo.seed
+        3
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: str
+    description: str
+    seed: int = Field(0, ge=0)
+    data: DataConfig = DataConfig()
+    distill: DistillConfig = DistillConfig()
+    filter: FilterConfig = FilterConfig()
+    student: StudentConfig = StudentConfig()
+    sft: SftConfig = SftConfig()
+    grpo: GrpoConfig = GrpoConfig()
+    predict: PredictConfig = PredictConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spread_seed(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or "seed" not in values:
+            return values
+        spread = dict(values)
+        for name, section in SECTIONS.items():
+            given = spread.get(name, {})
+            if "seed" in section.model_fields and isinstance(given, Mapping):
+                spread[name] = {"seed": values["seed"], **given}
+        return spread
+
+    @model_validator(mode="after")
+    def _start_is_trained(self) -> Self:
+        if self.grpo.start_from not in self.sft.variants:
+            raise ValueError(
+                f"grpo.start_from is {self.grpo.start_from!r}, sft.variants are {self.sft.variants}"
+            )
+        return self
+
+    def with_overrides(self, overrides: Mapping[str, Any]) -> Profile:
+        """Return a copy with some fields replaced.
+
+        Args:
+            overrides: Values by `section.field`.
+
+        Raises:
+            ValueError: If a name is unknown or a value does not fit.
+
+        Example:
+            >>> Profile(name="p", description="d").with_overrides({"filter.gamma": 0.5}).filter.gamma
+            0.5
+        """
+        values = self.model_dump()
+        for name, value in overrides.items():
+            section, _, field = name.partition(".")
+            if section not in SECTIONS or field not in SECTIONS[section].model_fields:
+                raise ValueError(f"unknown setting {name!r}; expected section.field")
+            values[section][field] = value
+        return Profile.model_validate(values)
+
+
+SECTIONS: dict[str, type[Section]] = {
+    "data": DataConfig,
+    "distill": DistillConfig,
+    "filter": FilterConfig,
+    "student": StudentConfig,
+    "sft": SftConfig,
+    "grpo": GrpoConfig,
+    "predict": PredictConfig,
+    "evaluate": EvaluateConfig,
+}
+
+
+class StudyRun(BaseModel):
+    """One run of a study: a name and what differs from the base profile."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    overrides: dict[str, Any] = {}
+
+
+class Study(BaseModel):
+    """Several runs of one base profile, one after another."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    description: str
+    base: str
+    runs: tuple[StudyRun, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [paths.safe_name(run.name) for run in self.runs]
+        if len(set(names)) != len(names):
+            raise ValueError(f"two runs of a study share a name: {names}")
+        return self
+
+
+def profile_path(path_or_name: str | Path) -> Path:
+    """Return the file of a profile: a name below `papermill_runs/profiles`, or a path to YAML.
+
+    Raises:
+        FileNotFoundError: If there is none; the message lists the profiles there are.
+    """
+    text = str(path_or_name)
+    is_path = text.endswith((".yaml", ".yml"))
+    if is_path:
+        path = Path(text)
+        path = path if path.is_absolute() or path.exists() else paths.repository_root() / path
+    else:
+        path = paths.profiles_root() / f"{paths.safe_name(text)}.yaml"
+    if not path.is_file():
+        known = sorted(file.stem for file in paths.profiles_root().glob("*.yaml"))
+        raise FileNotFoundError(f"no profile {text!r} at {path}; there are {', '.join(known)}")
+    return path
+
+
+def load_profile(path_or_name: str | Path) -> Profile:
+    """Read a profile.
+
+    Args:
+        path_or_name: Name of a file in `papermill_runs/profiles`, or a path ending in `.yaml`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If a field is unknown, of the wrong type or out of range.
+    """
+    return Profile.model_validate(_read_yaml(profile_path(path_or_name)))
+
+
+def load_profile_or_study(path_or_name: str | Path) -> Profile | Study:
+    """Read a profile or, where the file has `runs`, a study."""
+    values = _read_yaml(profile_path(path_or_name))
+    return (Study if "runs" in values else Profile).model_validate(values)
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML lets a second key win silently; a profile must not."""
+
+
+def _unique_mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    pairs = [(loader.construct_object(k, deep=True), v) for k, v in node.value]
+    keys = [key for key, _ in pairs]
+    if len(set(keys)) != len(keys):
+        raise ValueError(f"duplicate key in {node.start_mark}: {keys}")
+    return {key: loader.construct_object(value, deep=True) for key, value in pairs}
+
+
+_UniqueKeyLoader.add_constructor("tag:yaml.org,2002:map", _unique_mapping)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    values = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: expected a mapping of sections, got {type(values).__name__}")
+    return values
+
+
+def dump_profile(profile: Profile) -> str:
+    """Return a profile as YAML that `load_profile` reads back to an equal one."""
+    return yaml.safe_dump(profile.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

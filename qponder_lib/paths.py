@@ -1,0 +1,204 @@
+"""The named places in the repository and in a run folder."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def safe_name(name: str) -> str:
+    """Return a run name if it can be used as a folder below `papermill_runs/`.
+
+    Args:
+        name: Letters, digits, `.`, `_` and `-`; parts may be joined by `/`.
+
+    Raises:
+        ValueError: If a part is empty, starts with another character, or holds `..` or braces
+            (papermill passes paths through `str.format`).
+
+    Example:
+        >>> safe_name("study/seed-1")
+        'study/seed-1'
+    """
+    for part in name.split("/"):
+        if not _SAFE_NAME.fullmatch(part) or ".." in part:
+            raise ValueError(
+                f"run name {name!r}: use letters, digits, '.', '_' and '-', parts joined by '/'"
+            )
+    return name
+
+
+def repository_root() -> Path:
+    """Return the folder with `notebooks/` and `papermill_runs/`.
+
+    The environment variable QPONDER_ROOT wins, then the first folder that has both at or above
+    the working directory, then the folder of this package.
+
+    Raises:
+        FileNotFoundError: If none of them has both folders.
+    """
+    stated = os.environ.get("QPONDER_ROOT")
+    here = Path.cwd()
+    candidates = [Path(stated)] if stated else [here, *here.parents, Path(__file__).parents[1]]
+    for folder in candidates:
+        if (folder / "notebooks").is_dir() and (folder / "papermill_runs").is_dir():
+            return folder.resolve()
+    raise FileNotFoundError(
+        "no folder with notebooks/ and papermill_runs/ found; run inside a clone of the "
+        "repository, or set QPONDER_ROOT to it"
+    )
+
+
+def runs_root() -> Path:
+    """Return the folder that holds all runs."""
+    return repository_root() / "papermill_runs"
+
+
+def profiles_root() -> Path:
+    """Return the folder that holds the profile files."""
+    return runs_root() / "profiles"
+
+
+def notebooks_root() -> Path:
+    """Return the folder that holds the notebooks."""
+    return repository_root() / "notebooks"
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """Every file and folder of one run.
+
+    Example:
+        >>> RunPaths(Path("r")).predictions("qponder", "mini-csiq").as_posix()
+        'r/eval/predictions/qponder/mini-csiq.jsonl'
+    """
+
+    root: Path
+
+    @classmethod
+    def named(cls, name: str) -> RunPaths:
+        """Return the paths of a run below `papermill_runs/`."""
+        return cls(runs_root() / safe_name(name))
+
+    @classmethod
+    def at(cls, run_dir: str | Path) -> RunPaths:
+        """Return the paths of a run folder; a relative one starts at the repository's root."""
+        path = Path(run_dir)
+        return cls(path if path.is_absolute() else repository_root() / path)
+
+    @property
+    def data(self) -> Path:
+        """Image sets; image paths in rows are relative to this folder."""
+        return self.root / "data"
+
+    def split(self, dataset: str, split: str) -> Path:
+        """Rows of one split of an image set."""
+        return self.data / dataset / f"{split}.jsonl"
+
+    def images(self, dataset: str) -> Path:
+        """Image files of a set."""
+        return self.data / dataset / "images"
+
+    @property
+    def raw_responses(self) -> Path:
+        """Every answer of the teacher, append-only."""
+        return self.root / "distill" / "raw.jsonl"
+
+    @property
+    def kept(self) -> Path:
+        """Answers that the filter kept."""
+        return self.root / "distill" / "kept.jsonl"
+
+    @property
+    def rejected(self) -> Path:
+        """Answers that the filter threw away, with the reason."""
+        return self.root / "distill" / "rejected.jsonl"
+
+    @property
+    def filter_table(self) -> Path:
+        """Quality of the distilled data before and after the filter."""
+        return self.tables / "filter.csv"
+
+    @property
+    def filter_sweep(self) -> Path:
+        """The same over several shares kept."""
+        return self.tables / "filter_sweep.csv"
+
+    def sft(self, variant: str) -> Path:
+        """Model folder of an SFT variant."""
+        return self.root / "sft" / variant
+
+    def grpo(self, reward: str) -> Path:
+        """Model folder of a GRPO run."""
+        return self.root / "grpo" / reward
+
+    def predictions(self, model: str, dataset: str, *, sampled: bool = False) -> Path:
+        """Answers of a model on a set, greedy or sampled."""
+        suffix = ".sampled.jsonl" if sampled else ".jsonl"
+        return self.root / "eval" / "predictions" / model / f"{dataset}{suffix}"
+
+    @property
+    def scores(self) -> Path:
+        """Measured correlations and errors with intervals."""
+        return self.root / "eval" / "scores.csv"
+
+    @property
+    def differences(self) -> Path:
+        """Paired differences between models."""
+        return self.root / "eval" / "differences.csv"
+
+    @property
+    def tables(self) -> Path:
+        """Tables as CSV."""
+        return self.root / "tables"
+
+    @property
+    def figures(self) -> Path:
+        """Figures: PNG, PDF and the CSV that was drawn."""
+        return self.root / "figures"
+
+    @property
+    def report(self) -> Path:
+        """The report folder; `index.html` is its first page."""
+        return self.root / "report"
+
+    @property
+    def executed(self) -> Path:
+        """Executed notebooks."""
+        return self.root / "executed"
+
+    @property
+    def logs(self) -> Path:
+        """Output of every notebook process."""
+        return self.root / "logs"
+
+    @property
+    def manifest(self) -> Path:
+        """What ran, from what, for how long; written last."""
+        return self.root / "manifest.json"
+
+    @property
+    def profile(self) -> Path:
+        """The resolved profile of this run."""
+        return self.root / "profile.yaml"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one runner that works in this folder."""
+        return self.root / ".runner.lock"
+
+    def seal(self, stage: str) -> Path:
+        """Seal of a stage, written after all its files."""
+        return self.root / "seals" / f"{stage}.json"
+
+    def work(self, stage: str) -> Path:
+        """Scratch folder of an unfinished stage (checkpoints); removed when it is sealed."""
+        return self.root / "work" / stage
+
+    def relative(self, path: Path) -> str:
+        """Return a path below the run folder in the form seals and rows use."""
+        return path.relative_to(self.root).as_posix()

@@ -1,0 +1,161 @@
+"""Frozen models of every row that crosses a stage.
+
+Missing is `None`, and a field beside it says why: `parse_status` beside a score, `finish_reason`
+beside a text, `reason` beside a value. Rows are joined by id, never by position.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+Split = Literal["train", "validation", "test"]
+Severity = Literal["extreme", "severe", "noticeable", "moderate", "slight"]
+FinishReason = Literal[
+    "stop",
+    "length",
+    "http_error",
+    "timeout",
+    "connection_error",
+    "rate_limited",
+    "invalid_image",
+    "empty",
+    "content_filter",
+    "malformed_response",
+    "wrong_model",
+    "refused_request",
+]
+Decoding = Literal["greedy", "sampled"]
+
+
+def _escape_surrogates(value: object) -> object:
+    """Models now and then emit half a surrogate pair, which UTF-8 cannot hold."""
+    if isinstance(value, str):
+        return value.encode("utf-8", errors="backslashreplace").decode("utf-8")
+    return value
+
+
+def _inside_data_folder(value: object) -> object:
+    if isinstance(value, str):
+        path = PurePosixPath(value)
+        if path.is_absolute() or ".." in path.parts or "\\" in value:
+            raise ValueError(f"expected a path relative to the data folder, got {value!r}")
+    return value
+
+
+Text = Annotated[str, BeforeValidator(_escape_surrogates)]
+DataPath = Annotated[str, BeforeValidator(_inside_data_folder)]
+Mos = Annotated[float, Field(ge=0.0, le=100.0)]
+
+
+class Record(BaseModel):
+    """A row: frozen, without unknown fields, without NaN or infinity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Distortion(Record):
+    """A known damage of an image.
+
+    Example:
+        >>> Distortion(name="blur", level=3).level
+        3
+    """
+
+    name: str
+    level: int = Field(ge=1, le=5, description="1 (just visible) to 5 (strongest)")
+
+
+class ImageRecord(Record):
+    """An image with its human (or simulated) score."""
+
+    image_id: str
+    image: DataPath = Field(description="path relative to the run's data folder")
+    dataset: str
+    split: Split
+    mos: Mos | None = Field(description="mean opinion score, 0-100, higher is better")
+    mos_raw: float | None = Field(default=None, description="the score as published")
+    mos_std: float | None = Field(default=None, ge=0.0, description="spread, on the mos scale")
+    severity: Severity | None = None
+    distortions: tuple[Distortion, ...] = ()
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="hash of the image file")
+    reference: str | None = Field(default=None, description="id of the photograph it was made of")
+
+
+class ResponseRecord(Record):
+    """One answer of a teacher, or the named reason why there is none."""
+
+    response_id: str
+    image_id: str
+    teacher: str
+    prompt_id: str
+    prompt_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    hinted: bool
+    text: Text | None
+    finish_reason: FinishReason
+    n_tokens: int | None = Field(default=None, ge=0)
+    seconds: float = Field(ge=0.0)
+
+    @model_validator(mode="after")
+    def _missing_text_has_a_reason(self) -> Self:
+        if self.text is None and self.finish_reason in ("stop", "length"):
+            raise ValueError(f"finish_reason {self.finish_reason!r} needs a text, got none")
+        return self
+
+
+class FilteredResponse(ResponseRecord):
+    """A teacher's answer with its place in the filter of Q-Ponder's Eq. 1."""
+
+    score: Mos | None = Field(description="score the teacher stated, 0-100")
+    abs_error: float | None = Field(ge=0.0, description="|score - mos|, MOS units")
+    rank: int | None = Field(ge=1, description="1 for the smallest error")
+    reason: str = Field(description="kept, beyond_gamma, or why there is no score")
+
+    @model_validator(mode="after")
+    def _ranked_rows_have_scores(self) -> Self:
+        ranked = self.reason in ("kept", "beyond_gamma")
+        if ranked != (self.score is not None and self.rank is not None):
+            raise ValueError(f"reason {self.reason!r} with score {self.score}, rank {self.rank}")
+        return self
+
+
+class PredictionRecord(Record):
+    """A model's answer for one image."""
+
+    image_id: str
+    text: Text | None
+    score: float | None
+    parse_status: str = Field(description="ok, or why there is no score")
+    mos: Mos | None
+    n_tokens: int | None = Field(default=None, ge=0)
+    sample: int = Field(default=0, ge=0, description="0 for greedy decoding")
+
+    @model_validator(mode="after")
+    def _missing_score_has_a_status(self) -> Self:
+        if (self.score is None) == (self.parse_status == "ok"):
+            raise ValueError(f"parse_status {self.parse_status!r} with score {self.score}")
+        return self
+
+
+class ScoreRow(Record):
+    """One measured number with its interval and how many images stand behind it."""
+
+    model: str
+    dataset: str
+    decoding: Decoding
+    metric: str
+    protocol: str
+    value: float | None
+    ci_low: float | None = None
+    ci_high: float | None = None
+    n: int = Field(ge=0)
+    n_unparsed: int = Field(ge=0)
+    reason: str | None = None
+
+    @model_validator(mode="after")
+    def _missing_value_has_a_reason(self) -> Self:
+        if self.value is None and not self.reason:
+            raise ValueError("a missing value needs a reason")
+        return self
