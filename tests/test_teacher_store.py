@@ -1,0 +1,483 @@
+"""The driver and its store: nothing lost, nothing doubled, whatever ends the run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from stub_openai_server import MODEL, Reply, Request, StubServer, completion, ok, refusal
+
+from qponder_lib.artifacts import ArtifactError, read_jsonl, write_jsonl
+from qponder_lib.config import DistillConfig
+from qponder_lib.paths import RunPaths
+from qponder_lib.records import Distortion, ImageRecord, ResponseRecord
+from qponder_lib.teacher import TeacherAnswer, TeacherUnavailable
+from qponder_lib.teacher.distill import (
+    DistilReport,
+    current_responses,
+    distil,
+    hint_for,
+    questions,
+)
+from qponder_lib.teacher.images import InvalidImage, load_image
+from qponder_lib.teacher.server import API_KEY_VARIABLE, RetryPolicy, Sampling, ServerTeacher
+from qponder_lib.teacher.store import ResponseStore, newest_responses
+
+pytestmark = [pytest.mark.enable_socket, pytest.mark.allow_hosts(["127.0.0.1"])]
+
+ROOT = Path(__file__).parents[1]
+QUICK = RetryPolicy(max_attempts=2, first_wait_s=0.01, longest_wait_s=0.02)
+CONCURRENCY = 4
+CONFIG = DistillConfig(
+    teacher="server", teacher_model=MODEL, base_url="http://unused/v1", concurrency=CONCURRENCY
+)
+
+
+class OfflineTeacher:
+    """Says how bright an image is and which random number it drew; remembers what it saw."""
+
+    name = "brightness-v1"
+
+    def __init__(self) -> None:
+        self.hints: list[str | None] = []
+
+    def answer(
+        self, image: Image.Image, hint: str | None, rng: np.random.Generator
+    ) -> TeacherAnswer:
+        self.hints.append(hint)
+        text = f"{np.asarray(image).mean():.2f} {rng.integers(10**9)}"
+        return TeacherAnswer(text, 2)
+
+
+OFFLINE = CONFIG.model_copy(update={"teacher": "expert", "teacher_model": OfflineTeacher.name})
+
+
+def make_images(paths: RunPaths, n: int) -> list[ImageRecord]:
+    """Write n different images; every second one has a known blur and a MOS of 30."""
+    folder = paths.images("mini-koniq")
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for number in range(n):
+        file = folder / f"{number:03}.png"
+        Image.new("RGB", (4, 4), (number, 100, 200)).save(file)
+        rows.append(
+            ImageRecord(
+                image_id=f"i{number:03}",
+                image=file.relative_to(paths.data).as_posix(),
+                dataset="mini-koniq",
+                split="train",
+                mos=30.0,
+                distortions=(Distortion(name="blur", level=4),) if number % 2 else (),
+                sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
+            )
+        )
+    return rows
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> RunPaths:
+    return RunPaths(tmp_path)
+
+
+def distil_from(
+    server: StubServer, images: list[ImageRecord], paths: RunPaths, **changes: object
+) -> DistilReport:
+    config = CONFIG.model_copy(update=changes)
+    sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
+    teacher = ServerTeacher(
+        config.teacher_model, server.base_url, sampling=sampling, timeout_s=10.0, retry=QUICK
+    )
+    return distil(images, teacher, config, paths, progress=False)
+
+
+# ---- one call
+
+
+def test_every_image_gets_one_row_and_the_states_add_up(paths: RunPaths) -> None:
+    images = make_images(paths, 12)
+    bodies = {0: Reply({}), 1: refusal(422), 2: Reply(completion(None))}
+    with StubServer(lambda request: bodies.get(int(request.image, 16) % 5, ok())) as server:
+        report = distil_from(server, images, paths)
+    rows = read_jsonl(paths.raw_responses, ResponseRecord)
+    assert sorted(row.image_id for row in rows) == [image.image_id for image in images]
+    assert report.states == dict(Counter(row.finish_reason for row in rows))
+    assert (report.n_images, report.n_asked) == (12, 12)
+
+
+def test_no_more_requests_are_open_than_the_limit_allows(paths: RunPaths) -> None:
+    with StubServer(lambda request: ok(delay=0.02)) as server:
+        distil_from(server, make_images(paths, 40), paths)
+    assert 2 <= server.most_at_once <= CONCURRENCY
+
+
+def test_tags_are_shown_where_known_and_the_score_never(paths: RunPaths) -> None:
+    images = [image.model_copy(update={"mos": 31.4159}) for image in make_images(paths, 4)]
+    with StubServer() as server:
+        distil_from(server, images, paths)
+    prompts = [request.body["messages"][1]["content"][1]["text"] for request in server.requests]
+    assert sorted("[Severe_Blur]" in prompt for prompt in prompts) == [False, False, True, True]
+    assert not any("31.4" in json.dumps(request.body) for request in server.requests)
+    hinted = {row.image_id: row.hinted for row in newest_responses(paths.raw_responses)}
+    assert hinted == {"i000": False, "i001": True, "i002": False, "i003": True}
+
+
+def test_without_hint_in_the_config_no_tag_is_shown(paths: RunPaths) -> None:
+    teacher = OfflineTeacher()
+    config = OFFLINE.model_copy(update={"hint": False})
+    distil(make_images(paths, 4), teacher, config, paths, progress=False)
+    assert teacher.hints == [None] * 4
+
+
+def test_a_tag_names_each_distortion_once_and_needs_a_mos(paths: RunPaths) -> None:
+    image = make_images(paths, 1)[0]
+    twice = (Distortion(name="blur", level=1), Distortion(name="white_noise", level=2))
+    damaged = image.model_copy(update={"distortions": twice + twice[:1], "mos": 85.0})
+    assert hint_for(damaged) == "Slight_Blur, Slight_White_Noise"
+    assert hint_for(damaged.model_copy(update={"mos": None})) is None
+    assert hint_for(image) is None
+
+
+def test_an_answer_does_not_depend_on_the_order_of_asking(tmp_path: Path) -> None:
+    texts = []
+    for name, step in (("a", 1), ("b", -1)):
+        paths = RunPaths(tmp_path / name)
+        images = make_images(paths, 6)
+        distil(images[::step], OfflineTeacher(), OFFLINE, paths, progress=False)
+        texts.append([row.text for row in current_responses(images, OFFLINE, paths)])
+    assert texts[0] == texts[1]
+    assert len(set(texts[0])) == 6
+
+
+def test_a_teacher_that_is_not_the_one_in_the_config_is_refused(paths: RunPaths) -> None:
+    with pytest.raises(ValueError, match="brightness-v1"):
+        distil([], OfflineTeacher(), CONFIG, paths)
+
+
+def test_an_image_id_that_comes_twice_is_refused(paths: RunPaths) -> None:
+    with pytest.raises(ValueError, match="i000"):
+        distil(make_images(paths, 1) * 2, OfflineTeacher(), OFFLINE, paths)
+
+
+def test_two_rows_of_one_picture_get_an_answer_each(paths: RunPaths) -> None:
+    image = make_images(paths, 1)[0]
+    images = [image, image.model_copy(update={"image_id": "copy"})]
+    distil(images, OfflineTeacher(), OFFLINE, paths, progress=False)
+    assert [row.image_id for row in current_responses(images, OFFLINE, paths)] == ["i000", "copy"]
+
+
+# ---- calling again
+
+
+def test_final_answers_are_not_asked_for_again(paths: RunPaths) -> None:
+    images = make_images(paths, 8)
+    bodies = [
+        completion(),
+        completion("<think>", finish_reason="length"),
+        completion(""),
+        completion(finish_reason="content_filter"),
+    ]
+    with StubServer(lambda request: Reply(bodies[request.index % 4])) as server:
+        distil_from(server, images, paths)
+        again = distil_from(server, images, paths)
+    assert (again.n_asked, server.n_seen) == (0, 8)
+    assert again.states == {"stop": 2, "length": 2, "empty": 2, "content_filter": 2}
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        refusal(429),
+        refusal(500),
+        refusal(422),
+        Reply(reset=True),
+        Reply(b"{"),
+        Reply(completion(model="another")),
+    ],
+)
+def test_other_states_are_asked_again_next_time_and_the_newest_row_counts(
+    paths: RunPaths, trouble: Reply
+) -> None:
+    images = make_images(paths, 3)
+    with StubServer(lambda request: trouble) as server:
+        assert "stop" not in distil_from(server, images, paths).states
+        server.script = lambda request: ok("better")
+        again = distil_from(server, images, paths)
+    assert (again.n_asked, again.states) == (3, {"stop": 3})
+    assert len(read_jsonl(paths.raw_responses, ResponseRecord)) == 6
+    newest = newest_responses(paths.raw_responses)
+    assert [row.text for row in newest] == ["better"] * 3
+
+
+def test_new_images_are_asked_about_and_old_ones_are_not(paths: RunPaths) -> None:
+    images = make_images(paths, 6)
+    with StubServer() as server:
+        distil_from(server, images[:4], paths)
+        report = distil_from(server, images, paths)
+    assert (report.n_asked, report.states, server.n_seen) == (2, {"stop": 6}, 6)
+
+
+DECIDES = {"teacher_model": "other", "temperature": 0.1, "max_tokens": 9, "seed": 5, "hint": False}
+DOES_NOT = {"concurrency": 1, "timeout_s": 9.0, "max_attempts": 1, "base_url": "http://else/v1"}
+
+
+@pytest.mark.parametrize("field", DECIDES)
+def test_what_decides_an_answer_is_in_its_key(paths: RunPaths, field: str) -> None:
+    images = make_images(paths, 2)[1:]  # the one with a tag
+    changed = CONFIG.model_copy(update={field: DECIDES[field]})
+    assert ids(images, changed) != ids(images, CONFIG)
+
+
+@pytest.mark.parametrize("field", DOES_NOT)
+def test_how_an_answer_is_fetched_is_not_in_its_key(paths: RunPaths, field: str) -> None:
+    images = make_images(paths, 2)
+    changed = CONFIG.model_copy(update={field: DOES_NOT[field]})
+    assert ids(images, changed) == ids(images, CONFIG)
+
+
+def test_another_picture_under_the_same_id_is_another_question(paths: RunPaths) -> None:
+    image = make_images(paths, 1)[0]
+    assert ids([image.model_copy(update={"sha256": "0" * 64})], CONFIG) != ids([image], CONFIG)
+
+
+def ids(images: list[ImageRecord], config: DistillConfig) -> list[str]:
+    return [question.response_id for question in questions(images, config)]
+
+
+def test_answers_of_another_configuration_stay_apart(paths: RunPaths) -> None:
+    images = make_images(paths, 3)
+    with StubServer(lambda request: ok(f"at {request.body['temperature']}")) as server:
+        for temperature in (0.1, 0.9):
+            distil_from(server, images, paths, temperature=temperature)
+    for temperature in (0.1, 0.9):
+        config = CONFIG.model_copy(update={"temperature": temperature})
+        rows = current_responses(images, config, paths)
+        assert [row.text for row in rows] == [f"at {temperature}"] * 3
+
+
+# ---- trouble with images, with the server, with the disk
+
+
+def test_an_unusable_image_is_a_state_of_its_row_and_asked_about_once_repaired(
+    paths: RunPaths,
+) -> None:
+    images = make_images(paths, 4)
+    files = [paths.data / image.image for image in images]
+    good = files[1].read_bytes()
+    files[0].unlink()
+    files[1].write_bytes(good[:-20])
+    teacher = OfflineTeacher()
+    report = distil(images, teacher, OFFLINE, paths, progress=False)
+    assert report.states == {"invalid_image": 2, "stop": 2}
+    files[1].write_bytes(good)
+    again = distil(images, teacher, OFFLINE, paths, progress=False)
+    assert again.states == {"invalid_image": 1, "stop": 3}
+    assert len(teacher.hints) == 3
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"<html></html>", b"\x89PNG\r\n\x1a\n" + b"x" * 40, b"GIF89a" + b"\0" * 30],
+)
+def test_a_file_that_is_no_picture_is_refused(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "a.png"
+    file.write_bytes(content)
+    with pytest.raises(InvalidImage, match=r"a\.png"):
+        load_image(file, hashlib.sha256(content).hexdigest())
+
+
+def saved(image: Image.Image, file: Path, **options: object) -> tuple[Path, str]:
+    image.save(file, **options)  # type: ignore[arg-type]
+    return file, hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def test_sixteen_bits_are_refused_not_clipped(tmp_path: Path) -> None:
+    deep = Image.fromarray(np.full((4, 4), 40000, dtype=np.uint16))
+    with pytest.raises(InvalidImage, match="8 bits"):
+        load_image(*saved(deep, tmp_path / "deep.png"))
+
+
+def test_a_hidden_colour_is_laid_on_white(tmp_path: Path) -> None:
+    ghost = Image.new("RGBA", (2, 2), (255, 0, 0, 0))
+    image = load_image(*saved(ghost, tmp_path / "ghost.png"))
+    assert image.getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_a_turned_photograph_is_put_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = load_image(*saved(Image.new("RGB", (40, 20)), tmp_path / "a.jpg", exif=exif))
+    assert (image.size, image.info) == ((20, 40), {})
+
+
+def test_a_picture_bomb_is_refused_before_it_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 99)
+    with pytest.raises(InvalidImage, match="exceeds limit"):
+        load_image(*saved(Image.new("RGB", (10, 10)), tmp_path / "a.png"))
+
+
+def test_a_refused_key_in_the_middle_keeps_what_came_before(paths: RunPaths) -> None:
+    images = make_images(paths, 20)
+    with StubServer(lambda request: refusal(401) if request.index >= 10 else ok()) as server:
+        with pytest.raises(TeacherUnavailable, match=API_KEY_VARIABLE):
+            distil_from(server, images, paths)
+        seen = server.n_seen
+        server.script = lambda request: ok()
+        report = distil_from(server, images, paths)
+    assert seen <= 10 + CONCURRENCY
+    assert report.states == {"stop": 20}
+    assert report.n_asked <= 10 + CONCURRENCY
+
+
+def test_a_server_that_has_gone_stops_the_run_instead_of_failing_every_image(
+    paths: RunPaths,
+) -> None:
+    images = make_images(paths, 100)
+    with StubServer(lambda request: refusal(500)) as server:
+        with pytest.raises(TeacherUnavailable, match="32 images in a row.*http_error"):
+            distil_from(server, images, paths)
+        assert server.n_seen <= 2 * (32 + CONCURRENCY)
+
+
+def test_the_key_is_in_no_file_and_no_log(
+    paths: RunPaths, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = "sk-very-secret-0123456789"
+    monkeypatch.setenv(API_KEY_VARIABLE, key)
+    caplog.set_level(logging.DEBUG)
+    script: Callable[[Request], Reply] = lambda r: refusal(500) if r.index % 3 else ok()  # noqa: E731
+    with StubServer(script) as server:
+        distil_from(server, make_images(paths, 6), paths)
+    assert server.requests[0].headers["authorization"] == f"Bearer {key}"
+    assert key not in caplog.text
+    assert not any(key.encode() in f.read_bytes() for f in paths.root.rglob("*") if f.is_file())
+
+
+def test_a_torn_last_line_is_cut_off_and_asked_again(
+    paths: RunPaths, caplog: pytest.LogCaptureFixture
+) -> None:
+    images = make_images(paths, 5)
+    distil(images, OfflineTeacher(), OFFLINE, paths, progress=False)
+    whole = paths.raw_responses.read_bytes()
+    for tail in (whole[:-1], whole[:-40], whole + b"\0" * 64, whole + b'{"image_id'):
+        paths.raw_responses.write_bytes(tail)
+        report = distil(images, OfflineTeacher(), OFFLINE, paths, progress=False)
+        assert report.n_asked == (1 if len(tail) < len(whole) else 0)
+        assert len(read_jsonl(paths.raw_responses, ResponseRecord)) == 5
+        assert "torn" in caplog.text
+        caplog.clear()
+
+
+def test_a_torn_line_in_the_middle_is_an_error_that_names_it(paths: RunPaths) -> None:
+    images = make_images(paths, 3)
+    distil(images, OfflineTeacher(), OFFLINE, paths, progress=False)
+    first, second, third = paths.raw_responses.read_bytes().splitlines(keepends=True)
+    damaged = first + second[:30] + b"\n" + third
+    paths.raw_responses.write_bytes(damaged)
+    with pytest.raises(ArtifactError, match="line 2"):
+        distil(images, OfflineTeacher(), OFFLINE, paths, progress=False)
+    assert paths.raw_responses.read_bytes() == damaged
+
+
+def test_two_writers_are_refused(paths: RunPaths) -> None:
+    with (
+        ResponseStore(paths.raw_responses),
+        pytest.raises(ArtifactError, match="another process"),
+    ):
+        distil(make_images(paths, 1), OfflineTeacher(), OFFLINE, paths)
+
+
+def test_nothing_is_written_behind_a_row_that_did_not_fit_on_the_disk(
+    paths: RunPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = make_images(paths, 9)
+    writes = 0
+    real_write = os.write
+
+    def full_disk(handle: int, content: bytes) -> int:
+        nonlocal writes
+        if not content.startswith(b'{"finish_reason"') and writes != 4:
+            return real_write(handle, content)
+        writes += 1
+        if writes == 4:
+            real_write(handle, content[:25])
+            raise OSError(28, "No space left on device")
+        return real_write(handle, content)
+
+    monkeypatch.setattr(os, "write", full_disk)
+    with StubServer() as server:
+        with pytest.raises(OSError, match="No space left"):
+            distil_from(server, images, paths)
+        monkeypatch.undo()
+        assert paths.raw_responses.read_bytes().count(b"\n") == 3
+        assert distil_from(server, images, paths).states == {"stop": 9}
+    assert len(read_jsonl(paths.raw_responses, ResponseRecord)) == 9
+
+
+def test_plain_lines_are_printed_where_no_terminal_is(
+    paths: RunPaths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    distil(make_images(paths, 3), OfflineTeacher(), OFFLINE, paths)
+    out, err = capsys.readouterr()
+    assert out.startswith("teacher: 3 of 3 images")
+    assert "stop 3" in out
+    assert "\r" not in out + err
+
+
+# ---- kill -9
+
+WORKER = """
+import sys
+from pathlib import Path
+from qponder_lib.artifacts import read_jsonl
+from qponder_lib.config import DistillConfig
+from qponder_lib.paths import RunPaths
+from qponder_lib.records import ImageRecord
+from qponder_lib.teacher.distill import distil
+from qponder_lib.teacher.server import ServerTeacher
+
+paths, config = RunPaths(Path(sys.argv[1])), DistillConfig.model_validate_json(sys.argv[2])
+images = read_jsonl(paths.split("mini-koniq", "train"), ImageRecord)
+distil(images, ServerTeacher.from_config(config), config, paths)
+"""
+
+
+def test_after_kill_nothing_is_lost_and_nothing_doubled(paths: RunPaths) -> None:
+    """Killed when the 3rd, 14th, 27th and last request comes in, on one folder."""
+    images = make_images(paths, 40)
+    write_jsonl(paths.split("mini-koniq", "train"), images)
+    moments = [3, 14, 27, 40]
+    worker: subprocess.Popen[bytes] | None = None
+
+    def script(request: Request) -> Reply:
+        if moments and request.index + 1 >= moments[0]:
+            moments.pop(0)
+            assert worker is not None
+            os.kill(worker.pid, signal.SIGKILL)
+        return ok(delay=0.001 * (request.index % 7))
+
+    with StubServer(script) as server:
+        config = CONFIG.model_copy(update={"base_url": server.base_url})
+        command = [sys.executable, "-c", WORKER, str(paths.root), config.model_dump_json()]
+        n_kills = len(moments)
+        while moments:
+            worker = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+            assert worker.wait(60) == -signal.SIGKILL
+        report = distil_from(server, images, paths)
+
+    assert report.states == {"stop": 40}
+    rows = read_jsonl(paths.raw_responses, ResponseRecord)
+    assert sorted(row.response_id for row in rows) == sorted(ids(images, CONFIG))
+    assert 40 <= server.n_seen <= 40 + n_kills * CONCURRENCY
