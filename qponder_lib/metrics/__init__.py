@@ -1,0 +1,50 @@
+"""Agreement of scores with human opinion: values, intervals, differences, and both protocols.
+
+`agreement` holds the statistics, `resampling` the intervals, `estimates` both together, `logistic`
+the fitted PLCC, `scores` the rows of `eval/scores.csv`.
+"""
+
+from qponder_lib.metrics.agreement import (
+    METRICS,
+    DegenerateInputError,
+    krcc,
+    mae,
+    plcc,
+    rmse,
+    srcc,
+)
+from qponder_lib.metrics.estimates import (
+    Difference,
+    Estimate,
+    agreement,
+    estimate,
+    paired_difference,
+)
+from qponder_lib.metrics.logistic import LogisticFit, fit_logistic, plcc_logistic
+from qponder_lib.metrics.resampling import Interval, Resampling, bootstrap_interval
+from qponder_lib.metrics.scores import EVALUATED, Evaluated, samples_by_id, score_rows
+
+__all__ = [
+    "EVALUATED",
+    "METRICS",
+    "DegenerateInputError",
+    "Difference",
+    "Estimate",
+    "Evaluated",
+    "Interval",
+    "LogisticFit",
+    "Resampling",
+    "agreement",
+    "bootstrap_interval",
+    "estimate",
+    "fit_logistic",
+    "krcc",
+    "mae",
+    "paired_difference",
+    "plcc",
+    "plcc_logistic",
+    "rmse",
+    "samples_by_id",
+    "score_rows",
+    "srcc",
+]

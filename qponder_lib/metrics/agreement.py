@@ -1,0 +1,246 @@
+"""How well scores agree with human opinion, as functions of how often each image is counted.
+
+A bootstrap resample draws images with replacement; all that matters is how often each was drawn.
+So every statistic here is prepared once for its data and then takes a matrix of counts, one row
+per resample, and the plain value is the same formula with every image counted once. Ranks need no
+sorting per resample: the order of the images is fixed, and cumulative counts along it give them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+Statistic = Callable[[FloatArray], FloatArray]
+"""Counts, shape (resamples, images) -> values, shape (resamples,); NaN where undefined."""
+
+MIN_N = 10
+NEAR_CONSTANT = 1e-13
+"""Spread below this share of the mean is rounding noise (the limit that scipy warns at)."""
+
+
+class DegenerateInputError(ValueError):
+    """The data have no such statistic; `reason` is the name that goes into the table."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+
+
+def plcc(scores: Sequence[float], mos: Sequence[float], *, min_n: int = MIN_N) -> float:
+    """Compute the Pearson linear correlation, without any fitted mapping.
+
+    Args:
+        scores: Predicted scores, shape (n,).
+        mos: Mean opinion scores of the same images, shape (n,).
+        min_n: Fewest images for which a value is given.
+
+    Returns:
+        The correlation with its sign, -1 to 1.
+
+    Raises:
+        DegenerateInputError: If the data have no correlation, with the reason.
+
+    Source:
+        Q-Ponder (arXiv:2506.05384), section 3.1.
+
+    Example:
+        >>> round(plcc([1.0, 2.0, 3.0], [1.0, 2.0, 4.0], min_n=3), 4)
+        0.982
+    """
+    return _value("plcc", scores, mos, min_n)
+
+
+def srcc(scores: Sequence[float], mos: Sequence[float], *, min_n: int = MIN_N) -> float:
+    """Compute the Spearman rank correlation with mid-ranks for ties; as `plcc` otherwise.
+
+    Source:
+        Q-Ponder (arXiv:2506.05384), section 3.1.
+
+    Example:
+        >>> srcc([1.0, 2.0, 30.0], [1.0, 2.0, 4.0], min_n=3)
+        1.0
+    """
+    return _value("srcc", scores, mos, min_n)
+
+
+def mae(scores: Sequence[float], mos: Sequence[float], *, min_n: int = MIN_N) -> float:
+    """Compute the mean absolute error in MOS units; arguments as for `plcc`.
+
+    Example:
+        >>> mae([50.0, 70.0], [40.0, 75.0], min_n=2)
+        7.5
+    """
+    return _value("mae", scores, mos, min_n)
+
+
+def rmse(scores: Sequence[float], mos: Sequence[float], *, min_n: int = MIN_N) -> float:
+    """Compute the root mean square error in MOS units; arguments as for `plcc`.
+
+    Example:
+        >>> round(rmse([50.0, 70.0], [47.0, 74.0], min_n=2), 4)
+        3.5355
+    """
+    return _value("rmse", scores, mos, min_n)
+
+
+def krcc(scores: Sequence[float], mos: Sequence[float], *, min_n: int = MIN_N) -> float:
+    """Compute Kendall's tau-b; arguments as for `plcc`.
+
+    Example:
+        >>> round(krcc([1.0, 2.0, 3.0], [1.0, 3.0, 2.0], min_n=3), 4)
+        0.3333
+    """
+    from scipy.stats import kendalltau  # scipy.stats takes a second to import
+
+    x, y = checked("krcc", scores, mos, min_n)
+    return float(kendalltau(x, y).statistic)
+
+
+def checked(
+    metric: str, scores: Sequence[float], mos: Sequence[float], min_n: int = MIN_N
+) -> tuple[FloatArray, FloatArray]:
+    """Turn both sides into arrays for which the metric is defined.
+
+    Raises:
+        DegenerateInputError: With reason "not_numeric", "not_finite", "too_few", "constant_scores",
+            "near_constant_scores", "constant_mos" or "near_constant_mos".
+        ValueError: If lengths differ.
+    """
+    x, y = numeric(scores, "scores"), numeric(mos, "mos")
+    if x.shape != y.shape:
+        raise ValueError(f"expected one score per mos, got {x.shape} and {y.shape}")
+    if len(x) < min_n:
+        raise DegenerateInputError("too_few", f"{len(x)} images, at least {min_n} needed")
+    if metric in ("plcc", "srcc", "krcc"):
+        _require_spread(x, "scores")
+        _require_spread(y, "mos")
+    return x, y
+
+
+def numeric(values: Sequence[float], name: str) -> FloatArray:
+    """Take numbers only: strings of digits, booleans and None are refused, and so is infinity.
+
+    Raises:
+        DegenerateInputError: With reason "not_numeric" or "not_finite".
+        ValueError: If the values are not one-dimensional.
+    """
+    raw = values if isinstance(values, np.ndarray) else np.array(list(values), dtype=object)
+    if raw.ndim != 1:
+        raise ValueError(f"expected one-dimensional {name}, got shape {raw.shape}")
+    if raw.dtype == object:
+        wrong = [
+            v for v in raw if isinstance(v, bool) or not isinstance(v, int | float | np.number)
+        ]
+        if wrong:
+            raise DegenerateInputError("not_numeric", f"{name} hold {wrong[0]!r}")
+    elif raw.dtype.kind not in "fiu":
+        raise DegenerateInputError("not_numeric", f"{name} have type {raw.dtype}")
+    array = raw.astype(np.float64)
+    if not np.isfinite(array).all():
+        raise DegenerateInputError("not_finite", f"{name} hold NaN or infinity")
+    return array
+
+
+def pearson_statistic(x: FloatArray, y: FloatArray) -> Statistic:
+    """Prepare the Pearson correlation of x and y."""
+    x, y = x - x.mean(), y - y.mean()
+    moments = np.stack([x, y, x * x, y * y, x * y], axis=1)
+    tolerance = 1e-12 * np.abs(moments[:, 2:4]).max(axis=0)
+
+    def statistic(counts: FloatArray) -> FloatArray:
+        n = _drawn(counts)
+        mean_x, mean_y, mean_xx, mean_yy, mean_xy = (counts @ moments).T / n
+        var_x, var_y = mean_xx - mean_x**2, mean_yy - mean_y**2
+        defined = (var_x > tolerance[0]) & (var_y > tolerance[1])
+        scale = np.sqrt(np.where(defined, var_x * var_y, np.nan))
+        return np.clip((mean_xy - mean_x * mean_y) / scale, -1.0, 1.0)
+
+    return statistic
+
+
+def spearman_statistic(x: FloatArray, y: FloatArray) -> Statistic:
+    """Prepare the Spearman correlation of x and y, with mid-ranks for ties."""
+    centred_ranks_x, centred_ranks_y = _rank_statistic(x), _rank_statistic(y)
+
+    def statistic(counts: FloatArray) -> FloatArray:
+        ranks_x, ranks_y = centred_ranks_x(counts), centred_ranks_y(counts)
+        weighted_x = counts * ranks_x
+        cov = np.einsum("rn,rn->r", weighted_x, ranks_y)
+        var_x = np.einsum("rn,rn->r", weighted_x, ranks_x)
+        var_y = np.einsum("rn,rn,rn->r", counts, ranks_y, ranks_y)
+        scale = np.sqrt(np.where((var_x > 0.0) & (var_y > 0.0), var_x * var_y, np.nan))
+        return np.clip(cov / scale, -1.0, 1.0)
+
+    return statistic
+
+
+def mean_statistic(values: FloatArray) -> Statistic:
+    """Prepare the mean of one value per image."""
+
+    def statistic(counts: FloatArray) -> FloatArray:
+        return (counts @ values) / _drawn(counts)
+
+    return statistic
+
+
+def absolute_error_statistic(x: FloatArray, y: FloatArray) -> Statistic:
+    """Prepare the mean absolute difference of x and y."""
+    return mean_statistic(np.abs(x - y))
+
+
+def squared_error_statistic(x: FloatArray, y: FloatArray) -> Statistic:
+    """Prepare the root mean square difference of x and y."""
+    mean_square = mean_statistic((x - y) ** 2)
+    return lambda counts: np.sqrt(mean_square(counts))
+
+
+STATISTICS: dict[str, Callable[[FloatArray, FloatArray], Statistic]] = {
+    "plcc": pearson_statistic,
+    "srcc": spearman_statistic,
+    "mae": absolute_error_statistic,
+    "rmse": squared_error_statistic,
+}
+METRICS = (*STATISTICS, "krcc", "parse_rate")
+
+
+def _rank_statistic(values: FloatArray) -> Statistic:
+    """Prepare mid-ranks minus their mean; here the result has shape (resamples, images)."""
+    _, group_of, sizes = np.unique(values, return_inverse=True, return_counts=True)
+    order = np.argsort(group_of, kind="stable")
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    tied = len(sizes) < len(values)
+
+    def ranks(counts: FloatArray) -> FloatArray:
+        in_group = counts.take(order, axis=1)
+        if tied:
+            in_group = np.add.reduceat(in_group, starts, axis=1)
+        last = np.cumsum(in_group, axis=1)
+        centred = last - 0.5 * (in_group + last[:, -1:])  # last - (c - 1)/2 - (n + 1)/2
+        return centred.take(group_of, axis=1)
+
+    return ranks
+
+
+def _drawn(counts: FloatArray) -> FloatArray:
+    """Count the images drawn in each resample; NaN, not 0, where there are none."""
+    n = counts.sum(axis=1)
+    return np.where(n > 0.0, n, np.nan)
+
+
+def _value(metric: str, scores: Sequence[float], mos: Sequence[float], min_n: int) -> float:
+    x, y = checked(metric, scores, mos, min_n)
+    return float(STATISTICS[metric](x, y)(np.ones((1, len(x))))[0])
+
+
+def _require_spread(values: FloatArray, name: str) -> None:
+    if values.min() == values.max():
+        raise DegenerateInputError(f"constant_{name}", f"every value is {values[0]}")
+    mean = values.mean()
+    if np.linalg.norm(values - mean) < NEAR_CONSTANT * abs(mean):
+        raise DegenerateInputError(
+            f"near_constant_{name}", f"values differ by rounding around {mean}"
+        )

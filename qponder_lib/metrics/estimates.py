@@ -1,0 +1,253 @@
+"""Estimates and differences with their intervals: what a cell of a table needs.
+
+Intervals come from resampling images, or the photographs they were made of. Answers that could
+not be read come in as None; they are counted and left out, never filled in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from qponder_lib.metrics.agreement import (
+    MIN_N,
+    STATISTICS,
+    DegenerateInputError,
+    FloatArray,
+    Statistic,
+    checked,
+    krcc,
+    mean_statistic,
+)
+from qponder_lib.metrics.resampling import (
+    Resampling,
+    bootstrap_interval,
+    draw,
+    percentiles,
+    two_sided_p,
+)
+
+Answers = Sequence[float | None]
+ScoresById = Mapping[str, float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A measured number.
+
+    Attributes:
+        value: The number, or None with a reason.
+        ci_low: Lower end of the interval, or None.
+        ci_high: Upper end of the interval, or None.
+        n: Images with at least one answer that could be read.
+        n_unparsed: Answers that could not be read (over all samples of all images).
+        reason: Why the value or its interval is missing or how it deviates; None if all is well.
+    """
+
+    value: float | None
+    ci_low: float | None
+    ci_high: float | None
+    n: int
+    n_unparsed: int
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The difference of a metric between two models on the same images: first minus second.
+
+    Attributes:
+        metric: Name of the metric.
+        value: First minus second, or None with a reason.
+        ci_low: Lower end of the paired interval, or None.
+        ci_high: Upper end of the paired interval, or None.
+        p_value: Two-sided bootstrap p value of no difference, or None.
+        n: Images that both models answered readably.
+        n_excluded: Images that at least one of them did not.
+        reason: Why something is missing; None if all is well.
+    """
+
+    metric: str
+    value: float | None
+    ci_low: float | None
+    ci_high: float | None
+    p_value: float | None
+    n: int
+    n_excluded: int
+    reason: str | None = None
+
+
+def estimate(
+    metric: str,
+    scores: Answers | Sequence[Answers],
+    mos: Sequence[float],
+    *,
+    resampling: Resampling | None = None,
+    clusters: Sequence[str] | None = None,
+    min_n: int = MIN_N,
+) -> Estimate:
+    """Measure one metric with its interval.
+
+    Args:
+        metric: One of `agreement.METRICS`.
+        scores: One answer per image, or several lists of them (the k samples of sampled
+            decoding: the metric is computed per sample and averaged). None: could not be read.
+        mos: Mean opinion score per image.
+        resampling: How the interval is made; None for a value without interval.
+        clusters: Photograph or reference of each image, if images that share one are to be drawn
+            together; None draws images one by one.
+        min_n: Fewest readable answers (in every sample) for which a value is given.
+
+    Returns:
+        The estimate; degenerate data give no value and a reason, never 0.
+
+    Raises:
+        ValueError: If the metric is unknown or lengths differ.
+
+    Example:
+        >>> estimate("mae", [50.0, None, 70.0], [40.0, 50.0, 75.0], min_n=2).value
+        7.5
+        >>> estimate("srcc", [50.0] * 12, range(12)).reason
+        'constant_scores'
+    """
+    samples = _samples(scores)
+    readable = np.array([[answer is not None for answer in sample] for sample in samples])
+    n, n_unparsed = int(readable.any(axis=0).sum()), int((~readable).sum())
+    if readable.shape[1:] != (len(mos),):
+        raise ValueError(f"expected one score per mos, got {readable.shape} for {len(mos)} mos")
+    try:
+        if metric == "krcc":
+            values = [krcc(*_readable(sample, mos), min_n=min_n) for sample in samples]
+            return Estimate(float(np.mean(values)), None, None, n, n_unparsed, "no_interval")
+        statistic = _mean_over_samples(metric, samples, mos, min_n)
+    except DegenerateInputError as error:
+        return Estimate(None, None, None, n, n_unparsed, error.reason)
+    value = float(statistic(np.ones((1, len(mos))))[0])
+    if resampling is None:
+        return Estimate(value, None, None, n, n_unparsed)
+    interval = bootstrap_interval(statistic, len(mos), resampling, clusters)
+    return Estimate(value, interval.low, interval.high, n, n_unparsed, interval.reason)
+
+
+def agreement(
+    scores: Sequence[float], mos: Sequence[float], resampling: Resampling | None = None
+) -> dict[str, float | None]:
+    """Measure PLCC and SRCC as cells of a table: plcc, plcc_low, plcc_high, srcc, ...
+
+    Example:
+        >>> sorted(agreement(range(20), range(20)))
+        ['plcc', 'plcc_high', 'plcc_low', 'srcc', 'srcc_high', 'srcc_low']
+    """
+    cells: dict[str, float | None] = {}
+    for metric in ("plcc", "srcc"):
+        result = estimate(metric, scores, mos, resampling=resampling or Resampling())
+        cells |= {metric: result.value, f"{metric}_low": result.ci_low}
+        cells |= {f"{metric}_high": result.ci_high}
+    return cells
+
+
+def paired_difference(
+    metric: str,
+    first: ScoresById | Sequence[ScoresById],
+    second: ScoresById | Sequence[ScoresById],
+    mos: Mapping[str, float],
+    *,
+    resampling: Resampling | None = None,
+    clusters: Mapping[str, str] | None = None,
+) -> Difference:
+    """Compare two models on the same images; every resample draws the same images for both.
+
+    Args:
+        metric: One of plcc, srcc, mae, rmse, parse_rate.
+        first: Scores by image id, or one such mapping per sample. None: could not be read.
+        second: The same of the other model.
+        mos: MOS by image id; the images compared.
+        resampling: How the interval is made; None for the defaults.
+        clusters: Photograph or reference by image id, or None.
+
+    Returns:
+        First minus second. For every metric but parse_rate, on the images for which both have a
+        readable answer (in at least one sample).
+
+    Raises:
+        ValueError: If a model's ids are not exactly those of `mos`, or the metric is unknown.
+    """
+    ids = sorted(mos)
+    sides = [[_answers_by_id(sample, ids) for sample in _samples(side)] for side in (first, second)]
+    if metric != "parse_rate":
+        answered = [
+            [any(s[i] is not None for s in side) for i in range(len(ids))] for side in sides
+        ]
+        common = [i for i in range(len(ids)) if answered[0][i] and answered[1][i]]
+        sides = [[[sample[i] for i in common] for sample in side] for side in sides]
+        ids = [ids[i] for i in common]
+    targets = [mos[image_id] for image_id in ids]
+    counts = {"n": len(ids), "n_excluded": len(mos) - len(ids)}
+    try:
+        both = [_mean_over_samples(metric, side, targets, MIN_N) for side in sides]
+    except DegenerateInputError as error:
+        return Difference(metric, None, None, None, None, **counts, reason=error.reason)
+
+    def statistic(weights: FloatArray) -> FloatArray:
+        return both[0](weights) - both[1](weights)
+
+    groups = None if clusters is None else [clusters[image_id] for image_id in ids]
+    plan = resampling or Resampling()
+    draws = draw(statistic, len(ids), plan, groups)
+    interval, value = percentiles(draws, plan), float(statistic(np.ones((1, len(ids))))[0])
+    p_value = None if interval.reason else two_sided_p(draws)
+    return Difference(
+        metric, value, interval.low, interval.high, p_value, **counts, reason=interval.reason
+    )
+
+
+def _mean_over_samples(
+    metric: str, samples: Sequence[Answers], mos: Sequence[float], min_n: int
+) -> Statistic:
+    """Prepare a metric that is computed per sample, on its readable answers, and averaged."""
+    if metric == "parse_rate":
+        readable = [[answer is not None for answer in sample] for sample in samples]
+        if len(mos) < min_n:
+            raise DegenerateInputError("too_few", f"{len(mos)} images, at least {min_n} needed")
+        return mean_statistic(np.mean(np.array(readable, dtype=np.float64), axis=0))
+    if metric not in STATISTICS:
+        raise ValueError(f"unknown metric {metric!r}; expected one of {tuple(STATISTICS)}")
+    prepared = []
+    for sample in samples:
+        kept = np.array([i for i, answer in enumerate(sample) if answer is not None], dtype=int)
+        x, y = checked(metric, *_readable(sample, mos), min_n)
+        prepared.append((kept, STATISTICS[metric](x, y)))
+
+    def statistic(counts: FloatArray) -> FloatArray:
+        values = [
+            one(counts if len(kept) == counts.shape[1] else counts.take(kept, axis=1))
+            for kept, one in prepared
+        ]
+        return np.mean(values, axis=0)
+
+    return statistic
+
+
+def _readable(sample: Answers, mos: Sequence[float]) -> tuple[list[float], list[float]]:
+    pairs = [(s, m) for s, m in zip(sample, mos, strict=True) if s is not None]
+    return [s for s, _ in pairs], [m for _, m in pairs]
+
+
+def _samples(scores: object) -> list:
+    """Take one sample for a list of one."""
+    if isinstance(scores, Mapping):
+        return [scores]
+    items = list(scores)
+    nested = items and isinstance(items[0], Mapping | Sequence | np.ndarray)
+    return items if nested and not isinstance(items[0], str) else [items]
+
+
+def _answers_by_id(scores: ScoresById, ids: Sequence[str]) -> list[float | None]:
+    if set(scores) != set(ids):
+        missing, unknown = sorted(set(ids) - set(scores)), sorted(set(scores) - set(ids))
+        raise ValueError(
+            f"ids differ from those of mos: missing {missing[:5]}, unknown {unknown[:5]}"
+        )
+    return [scores[image_id] for image_id in ids]

@@ -1,0 +1,276 @@
+"""The only reader of model text: what an answer says, or by name why it says nothing.
+
+Rules, in the order in which they apply:
+
+1. Text inside ``<think>...</think>`` is reasoning. An answer there is no answer. A ``</think>``
+   that was never opened closes reasoning that the chat template opened.
+2. Outside, every complete ``<answer>...</answer>`` pair counts. Different answers are ambiguous;
+   the same number twice is one answer.
+3. A tag left open, or a completion cut at the token limit that does not end in ``</answer>``,
+   is truncated: what would have followed is unknown.
+4. A score is a plain ASCII decimal number and nothing else. A number outside the scale is
+   rejected, never clipped.
+
+Every function here reads its text once, so that hostile megabytes cost milliseconds.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from qponder_lib.scales import MOS_MAX, MOS_MIN
+
+ParseStatus = Literal[
+    "ok",  # one score on the scale
+    "empty",  # no text, or only white space
+    "no_answer",  # no complete answer pair outside the reasoning
+    "ambiguous",  # answers that differ
+    "truncated",  # a tag left open, or cut at the token limit
+    "not_a_number",  # words, fractions, percent signs, ranges, exponents, nan, inf, 1_0
+    "not_ascii",  # digits, signs or invisible characters outside ASCII
+    "out_of_range",  # a number that is not on the scale
+]
+PARSE_STATUSES: tuple[str, ...] = get_args(ParseStatus)
+
+VerdictStatus = Literal["ok", "judge_parse_failure"]
+VERDICT_FIELDS = ("Completeness", "Accuracy", "Reasonableness")
+VERDICT_LOW, VERDICT_HIGH = 1, 5
+
+_TAG = re.compile(r"</?(?:think|answer)>")
+_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?", re.ASCII)
+_NUMBER_MAX_CHARS = 64  # float() of a million digits is slow, and no score needs them
+_ASCII_SPACE = " \t\r\n\f\v"
+_VERDICT_TAG = re.compile(r"</?(?:Completeness|Accuracy|Reasonableness)>")
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedAnswer:
+    """What one completion says.
+
+    Attributes:
+        score: The stated score, or None unless the status is "ok".
+        status: "ok", or the reason why there is no score.
+        think: Text of the closed reasoning block without its tags, or None if there is none.
+    """
+
+    score: float | None
+    status: ParseStatus
+    think: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedVerdict:
+    """What a judge says by the rules of Table 6; None in all three unless the status is "ok"."""
+
+    completeness: int | None
+    accuracy: int | None
+    reasonableness: int | None
+    status: VerdictStatus
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Blocks:
+    """The tagged parts of a text, in order."""
+
+    answers: tuple[str, ...]
+    think: str | None
+    open_tag: bool
+
+
+def parse_answer(
+    text: str | None,
+    *,
+    finish_reason: str = "stop",
+    low: float = MOS_MIN,
+    high: float = MOS_MAX,
+) -> ParsedAnswer:
+    """Read the score that a completion states.
+
+    Args:
+        text: The completion alone, never prompt and completion together.
+        finish_reason: Why generation ended; "length" means at the token limit.
+        low: Lowest valid score.
+        high: Highest valid score.
+
+    Returns:
+        The score with status "ok", or no score and the reason.
+
+    Example:
+        >>> parse_answer("<think>A little soft.</think><answer>62.5</answer>")
+        ParsedAnswer(score=62.5, status='ok', think='A little soft.')
+        >>> parse_answer("<answer>101</answer>").status
+        'out_of_range'
+        >>> parse_answer("<think>I would say <answer>62</answer></think>").status
+        'no_answer'
+    """
+    if text is None or not text.strip():
+        return ParsedAnswer(None, "truncated" if finish_reason == "length" else "empty")
+    blocks = _read_blocks(text)
+    cut_off = finish_reason == "length" and not text.rstrip().endswith("</answer>")
+    if blocks.open_tag or cut_off:
+        return ParsedAnswer(None, "truncated", blocks.think)
+    if not blocks.answers:
+        return ParsedAnswer(None, "no_answer", blocks.think)
+    readings = {_read_number(answer, low, high) for answer in blocks.answers}
+    if len(readings) > 1:
+        return ParsedAnswer(None, "ambiguous", blocks.think)
+    score, status = readings.pop()
+    return ParsedAnswer(score, status, blocks.think)
+
+
+def is_format_compliant(text: str | None) -> bool:
+    """Say whether a completion is exactly one reasoning block and then one answer block.
+
+    Both blocks must hold something: an empty ``<think></think>`` would earn the format reward
+    without reasoning. Nothing but white space may stand around them. What the answer says is not
+    looked at, as in the paper: that is the accuracy reward's matter.
+
+    Args:
+        text: The completion alone.
+
+    Returns:
+        True if the completion is format-compliant.
+
+    Source:
+        Q-Ponder (arXiv:2506.05384), Eq. 6 and the sentence before it.
+
+    Example:
+        >>> is_format_compliant("<think>Soft edges.</think>\\n<answer>62</answer>")
+        True
+        >>> is_format_compliant("<answer>62</answer><think>Soft edges.</think>")
+        False
+    """
+    if text is None:
+        return False
+    expected = ["<think>", "</think>", "<answer>", "</answer>"]
+    tags = []
+    for tag in _TAG.finditer(text):
+        tags.append(tag)
+        if len(tags) > len(expected):
+            return False
+    if [tag.group() for tag in tags] != expected:
+        return False
+    open_think, close_think, open_answer, close_answer = tags
+    outside = (
+        text[: open_think.start()]
+        + text[close_think.end() : open_answer.start()]
+        + text[close_answer.end() :]
+    )
+    reasoning = text[open_think.end() : close_think.start()]
+    answer = text[open_answer.end() : close_answer.start()]
+    return not outside.strip() and bool(reasoning.strip()) and bool(answer.strip())
+
+
+def parse_verdict(text: str | None, *, finish_reason: str = "stop") -> ParsedVerdict:
+    """Read the three ratings of a judge, all of them or none.
+
+    Args:
+        text: The judge's completion alone.
+        finish_reason: Why generation ended; "length" means at the token limit.
+
+    Returns:
+        Three integers from 1 to 5, or status "judge_parse_failure" with one of the reasons
+        "empty", "truncated", "missing", "repeated", "not_an_integer", "out_of_range".
+
+    Source:
+        Q-Ponder, Table 6. Its scale is 1 to 5; section 3.1 says 0 to 5. The prompt decides.
+
+    Example:
+        >>> parse_verdict(
+        ...     "<Completeness>3</Completeness><Accuracy>4</Accuracy>"
+        ...     "<Reasonableness>5</Reasonableness>"
+        ... )
+        ParsedVerdict(completeness=3, accuracy=4, reasonableness=5, status='ok', reason=None)
+        >>> parse_verdict("A fine answer, five out of five.").reason
+        'missing'
+    """
+    if text is None or not text.strip():
+        return _no_verdict("empty")
+    if finish_reason == "length":
+        return _no_verdict("truncated")
+    ratings = {}
+    for name, content in _verdict_fields(text):
+        if name in ratings:
+            return _no_verdict("repeated")
+        ratings[name] = content
+    if set(ratings) != set(VERDICT_FIELDS):
+        return _no_verdict("missing")
+    values = []
+    for name in VERDICT_FIELDS:
+        content = ratings[name].strip(_ASCII_SPACE)
+        if not re.fullmatch(r"[0-9]{1,4}", content, re.ASCII):
+            return _no_verdict("not_an_integer")
+        values.append(int(content))
+    if not all(VERDICT_LOW <= value <= VERDICT_HIGH for value in values):
+        return _no_verdict("out_of_range")
+    return ParsedVerdict(*values, status="ok")
+
+
+def storable_text(text: str) -> str:
+    """Make model text safe to write as UTF-8: lone surrogates become visible escapes.
+
+    Example:
+        >>> storable_text("sharp\\ud800")
+        'sharp\\\\ud800'
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _read_blocks(text: str) -> _Blocks:
+    """Walk over the tags once; `opened` is the tag that waits to be closed."""
+    answers: list[str] = []
+    think: str | None = None
+    ever_thought = False
+    opened: re.Match[str] | None = None
+    for tag in _TAG.finditer(text):
+        name = tag.group()
+        if opened is not None:
+            if name != opened.group().replace("<", "</"):
+                continue
+            content = text[opened.end() : tag.start()]
+            if name == "</answer>":
+                answers.append(content)
+            elif think is None:
+                think = content.strip()
+            opened = None
+        elif name in ("<think>", "<answer>"):
+            opened = tag
+            ever_thought = ever_thought or name == "<think>"
+        elif name == "</think>" and not ever_thought:
+            think, ever_thought = text[: tag.start()].strip(), True
+            answers.clear()
+    return _Blocks(tuple(answers), think, opened is not None)
+
+
+def _read_number(content: str, low: float, high: float) -> tuple[float | None, ParseStatus]:
+    stripped = content.strip(_ASCII_SPACE)
+    if not stripped.isascii():
+        return None, "not_ascii"
+    if len(stripped) > _NUMBER_MAX_CHARS or not _NUMBER.fullmatch(stripped):
+        return None, "not_a_number"
+    value = float(stripped) + 0.0  # "-0" becomes 0.0
+    if not low <= value <= high:
+        return None, "out_of_range"
+    return value, "ok"
+
+
+def _verdict_fields(text: str) -> list[tuple[str, str]]:
+    """List (name, content) of closed rating tags; an unclosed or crossed tag yields nothing."""
+    fields = []
+    opened: re.Match[str] | None = None
+    for tag in _VERDICT_TAG.finditer(text):
+        if not tag.group().startswith("</"):
+            opened = tag
+        elif opened is not None:
+            name = tag.group()[2:-1]
+            if name == opened.group()[1:-1]:
+                fields.append((name, text[opened.end() : tag.start()]))
+            opened = None
+    return fields
+
+
+def _no_verdict(reason: str) -> ParsedVerdict:
+    return ParsedVerdict(None, None, None, "judge_parse_failure", reason)

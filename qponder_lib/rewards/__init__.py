@@ -1,0 +1,1 @@
+"""Rewards of the two papers: one equation is one small function, numpy only."""
