@@ -28,6 +28,8 @@ from typing import Any, Generic, Self, TypeVar
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from qponder_lib import __version__
+
 log = logging.getLogger(__name__)
 
 Row = TypeVar("Row", bound=BaseModel)
@@ -73,7 +75,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def write_text_atomic(path: Path, text: str) -> None:
-    """Write UTF-8 text atomically; half surrogate pairs become `\\udXXX`."""
+    """Write UTF-8 text atomically; half a surrogate pair becomes its escape, not an error."""
     write_bytes_atomic(path, text.encode("utf-8", errors="backslashreplace"))
 
 
@@ -348,8 +350,8 @@ class Seal(BaseModel):
 @cache
 def package_versions() -> dict[str, str]:
     """Return the versions of Python and the packages that decide results, importing none."""
-    versions = {"python": platform.python_version()}
-    for name in ("qponder", *_RECORDED_PACKAGES):
+    versions = {"python": platform.python_version(), "qponder_lib": __version__}
+    for name in _RECORDED_PACKAGES:
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

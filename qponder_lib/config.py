@@ -267,7 +267,8 @@ class Profile(BaseModel):
             ValueError: If a name is unknown or a value does not fit.
 
         Example:
-            >>> Profile(name="p", description="d").with_overrides({"filter.gamma": 0.5}).filter.gamma
+            >>> profile = Profile(name="p", description="d")
+            >>> profile.with_overrides({"filter.gamma": 0.5}).filter.gamma
             0.5
         """
         values = self.model_dump()

@@ -34,6 +34,7 @@ from qponder_lib.paths import RunPaths
 log = logging.getLogger(__name__)
 
 # These change how fast a stage runs or which stages there are, never what a stage leaves behind.
+_LOCK_PATIENCE_S = 15.0  # a kernel whose runner was killed needs a moment to go
 _NOT_IN_KEYS = {
     "distill": {"concurrency", "timeout_s", "max_attempts"},
     "sft": {"variants"},
@@ -306,8 +307,7 @@ def stage_run(run: Run, name: str, config: Section | None = None) -> Iterator[St
         yield StageRun(stage, key, True, work)
         return
     with _only_one(run.paths, name):
-        # Without this, a kill in the middle would leave the old seal over half-new files.
-        run.paths.seal(name).unlink(missing_ok=True)
+        _break_seal(run.paths, name)
         work.mkdir(parents=True, exist_ok=True)
         started = time.monotonic()
         current = StageRun(stage, key, False, work)
@@ -338,6 +338,19 @@ def seal_stage(
         versions=artifacts.package_versions(),
     )
     artifacts.write_seal(paths.seal(stage.name), seal)
+
+
+def _break_seal(paths: RunPaths, name: str) -> None:
+    """Remove an old seal, so that a kill in the middle does not leave it over half-new files.
+
+    Files that another run of a study has by a hard link go too, or writing would change its copy.
+    """
+    old = artifacts.read_seal(paths.seal(name))
+    paths.seal(name).unlink(missing_ok=True)
+    for output in old.outputs if old is not None else ():
+        file = paths.root / output
+        if file.is_file() and file.stat().st_nlink > 1:
+            file.unlink()
 
 
 def _with_section(profile: Profile, config: Section) -> Profile:
@@ -374,7 +387,7 @@ def _only_one(paths: RunPaths, name: str) -> Iterator[None]:
     lock = FileLock(paths.seal(name).with_suffix(".lock"))
     paths.seal(name).parent.mkdir(parents=True, exist_ok=True)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=_LOCK_PATIENCE_S)
     except Timeout as error:
         raise RuntimeError(f"stage {name!r} is being run by another process") from error
     try:

@@ -1,0 +1,59 @@
+# `make reproduce` and `make test` do everything, set-up included, on Python 3.11 to 3.13.
+# An interpreter of your own: make PYTHON=python3.12 reproduce. An environment that exists
+# already (conda, a container): make VENV=/path/to/it STAMP= reproduce.
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
+	&& echo $$p && break; done)
+VENV ?= .venv
+BIN = $(VENV)/bin
+STAMP ?= $(VENV)/.installed
+PIP = $(BIN)/python -m pip install --disable-pip-version-check --quiet
+# Without an NVIDIA GPU the CPU build of torch saves gigabytes; elsewhere PyPI's build is right.
+TORCH_INDEX ?= $(shell test "$$(uname -s)" = Linux && ! command -v nvidia-smi >/dev/null \
+	&& echo --extra-index-url https://download.pytorch.org/whl/cpu)
+
+.PHONY: help setup reproduce smoke study test lint format clean
+help:
+	@echo "make reproduce   the mini profile: every notebook, about 20 minutes on two cores"
+	@echo "make test        lint, unit tests, doctests and the smoke profile"
+	@echo "make smoke       every notebook with hardly any work, under 4 minutes"
+	@echo "make study       ablation, seeds and controls at mini scale, hours"
+	@echo "make lint        ruff, the notebooks' rules, the paper index"
+
+setup: $(STAMP)
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "no Python 3.11 to 3.13 found; set PYTHON=..."; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing requirements.lock into $(VENV) (once, some minutes)"
+	$(PIP) --no-deps --retries 1 $(TORCH_INDEX) "$$(grep '^torch==' requirements.lock)"
+	$(PIP) -r requirements.lock
+	$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+reproduce: $(STAMP)
+	$(BIN)/python -m qponder_lib.cli run mini
+
+smoke: $(STAMP)
+	$(BIN)/python -m qponder_lib.cli run smoke
+
+study: $(STAMP)
+	$(BIN)/python -m qponder_lib.cli run study
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m qponder_lib.cli lint
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

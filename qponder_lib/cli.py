@@ -1,0 +1,211 @@
+"""The command `qponder`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from qponder_lib import artifacts, execution, notebook_lint, paper_index, paths, pipeline, runner
+from qponder_lib import study as studies
+from qponder_lib.config import Profile, Study, load_profile, load_profile_or_study
+from qponder_lib.paths import RunPaths
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+_USAGE = 2
+
+
+@app.command()
+def run(
+    profile: Annotated[str, typer.Argument(help="smoke, mini, study, full, or a YAML file")],
+    name: Annotated[str | None, typer.Option("--run", help="folder in papermill_runs/")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="section.field=value; repeatable")
+    ] = None,
+    redo: Annotated[
+        list[str] | None, typer.Option(help="run this stage again though it is done; repeatable")
+    ] = None,
+) -> None:
+    """Bring a run up to date: execute the notebooks that have something left to do."""
+    try:
+        loaded = load_profile_or_study(profile)
+        overrides = parse_settings(settings or [])
+        if isinstance(loaded, Study):
+            if name or overrides or redo:
+                raise ValueError("a study states its runs itself; --run, --set, --redo do not go")
+            raise typer.Exit(studies.run_study(loaded))
+        job = runner.Job(
+            profile=loaded.with_overrides(overrides),
+            paths=RunPaths.named(name or loaded.name),
+            redo=tuple(redo or ()),
+        )
+        for stage in job.redo:
+            pipeline.stage_named(stage, job.profile)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"qponder: {error}", file=sys.stderr)
+        raise typer.Exit(_USAGE) from error
+    code = runner.run(job)
+    if code == runner.EXIT_OK:
+        print(results(job.paths))
+    raise typer.Exit(code)
+
+
+def parse_settings(settings: list[str]) -> dict[str, Any]:
+    """Read `section.field=value` settings; a value is a YAML literal.
+
+    Raises:
+        ValueError: If there is no `=`, or a name or value looks like a secret.
+
+    Example:
+        >>> parse_settings(["filter.gamma=0.5", "sft.variants=[long]"])
+        {'filter.gamma': 0.5, 'sft.variants': ['long']}
+    """
+    values = {}
+    for setting in settings:
+        key, sign, text = setting.partition("=")
+        if not sign:
+            raise ValueError(f"--set {setting!r}: expected section.field=value")
+        values[key.strip()] = yaml.safe_load(text)
+    execution.refuse_secrets(values)
+    return values
+
+
+@app.command()
+def status(
+    name: Annotated[str, typer.Argument(metavar="RUN", help="folder in papermill_runs/")],
+) -> None:
+    """Say which stages of a run are done, stale or missing, and what it measured."""
+    try:
+        folder = RunPaths.named(name)
+        known = folder.profile if folder.profile.exists() else name
+        profile = load_profile(known)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"qponder: {error}", file=sys.stderr)
+        raise typer.Exit(_USAGE) from error
+    print(runner.describe_plan(pipeline.plan(profile, folder), runner.Job(profile, folder)))
+    if folder.manifest.exists():
+        manifest = artifacts.read_json(folder.manifest)
+        print(f"last ended {manifest['written']}: {manifest['exit_state']}")
+    print(results(folder))
+
+
+def results(folder: RunPaths) -> str:
+    """Return the measured correlations of a run as text, and where the rest lies."""
+    lines = []
+    if folder.scores.exists():
+        rows = artifacts.read_csv(folder.scores)
+        for metric in ("srcc", "plcc"):
+            lines += _score_table(rows, metric)
+    places = {
+        "report": folder.report / "index.html",
+        "tables": folder.tables,
+        "figures": folder.figures,
+        "executed notebooks": folder.executed,
+        "manifest": folder.manifest,
+    }
+    root = paths.repository_root()
+    lines += [
+        f"{what}: {place.relative_to(root).as_posix()}"
+        for what, place in places.items()
+        if place.exists()
+    ]
+    return "\n".join(lines) or f"nothing measured yet in {folder.root.name}"
+
+
+def _score_table(rows: list[dict[str, str | None]], metric: str) -> list[str]:
+    """Lay out one metric: a line per model and decoding, a column per set, with intervals."""
+    mine = [row for row in rows if (row["metric"] or "").lower() == metric]
+    if not mine:
+        return []
+    protocol = mine[0]["protocol"]
+    mine = [row for row in mine if row["protocol"] == protocol]
+    sets = list(dict.fromkeys(row["dataset"] for row in mine))
+    cells = {(row["model"], row["decoding"], row["dataset"]): _interval(row) for row in mine}
+    lines = [f"\n{metric.upper()} ({protocol}) with its interval"]
+    lines.append(f"{'model':<18}" + "".join(f"{name or '':<20}" for name in sets))
+    for model, decoding in dict.fromkeys((row["model"], row["decoding"]) for row in mine):
+        label = f"{model}" if decoding == "greedy" else f"{model} ({decoding})"
+        values = "".join(f"{cells.get((model, decoding, name), '-'):<20}" for name in sets)
+        lines.append(f"{label:<18}" + values)
+    return [*lines, ""]
+
+
+def _interval(row: dict[str, str | None]) -> str:
+    if row["value"] is None:
+        return "none"
+    value = f"{float(row['value']):.3f}"
+    if row["ci_low"] is None or row["ci_high"] is None:
+        return value
+    return f"{value} [{float(row['ci_low']):.2f}, {float(row['ci_high']):.2f}]"
+
+
+@app.command()
+def score(
+    images: Annotated[list[Path], typer.Argument(help="image files", exists=True, dir_okay=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON, one object a line")] = False,
+    model: Annotated[Path | None, typer.Option(help="model folder; default: last sealed")] = None,
+) -> None:
+    """Print score and reasoning for images, with the last sealed model."""
+    try:
+        folder = model or last_sealed_model(paths.runs_root())
+    except FileNotFoundError as error:
+        print(f"qponder: {error}", file=sys.stderr)
+        raise typer.Exit(runner.EXIT_FAILED) from error
+    from qponder_lib import inference  # torch, which no other command needs
+
+    for image, row in zip(images, inference.score_images(images, folder), strict=True):
+        if as_json:
+            print(json.dumps({"image": str(image), **row.model_dump(mode="json")}))
+        else:
+            shown = f"{row.score:.1f}" if row.score is not None else f"no score, {row.parse_status}"
+            print(f"{image}: {shown}\n{row.text}\n")
+
+
+def last_sealed_model(runs: Path) -> Path:
+    """Return the model that was sealed last and is as it was sealed.
+
+    Args:
+        runs: The folder of all runs; study runs, which hold controls, lie deeper and are not
+            looked at.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    for kind in ("grpo", "sft"):
+        folders = [seal.parent for seal in runs.glob(f"*/{kind}/*/{artifacts.SEAL_NAME}")]
+        sealed = [
+            (seal.created, folder) for folder in folders if (seal := artifacts.read_seal(folder))
+        ]
+        for _, folder in sorted(sealed, reverse=True):
+            problems = artifacts.verify_seal(folder)
+            if not problems:
+                return folder
+            print(f"qponder: passed over {folder}: {problems[0]}", file=sys.stderr)
+    raise FileNotFoundError(f"no trained model below {runs}; `qponder run mini` trains one")
+
+
+@app.command()
+def lint() -> None:
+    """Check the notebooks' rules and the paper index."""
+    problems = check_repository(paths.repository_root(), load_profile("mini"))
+    for problem in problems:
+        print(problem)
+    print(f"{len(problems)} problems")
+    raise typer.Exit(1 if problems else 0)
+
+
+def check_repository(root: Path, defaults: Profile) -> list[str]:
+    """Return every broken rule of the notebooks and every disagreement of the index."""
+    problems = [str(p) for p in notebook_lint.lint_notebooks(root / "notebooks", defaults)]
+    index = root / "notebooks" / "PAPER_INDEX.md"
+    if not index.exists():
+        return [*problems, "notebooks/PAPER_INDEX.md is missing"]
+    return problems + paper_index.check_index(index.read_text(encoding="utf-8"), root)
+
+
+if __name__ == "__main__":
+    app()

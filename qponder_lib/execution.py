@@ -1,0 +1,264 @@
+"""One notebook, one papermill process: parameters in, a checked executed copy out.
+
+papermill reports success for more than succeeded: a dead kernel leaves a notebook whose cells all
+say "completed", `sys.exit(0)` ends a notebook early with exit code 0, and a mistyped parameter is
+a line in a log. So parameters are compared with what the notebook declares, and the copy it left
+is read before it is believed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from qponder_lib import artifacts
+from qponder_lib.config import SECTIONS, Profile
+
+_SECRET_NAME = re.compile(r"(?i)(^|[_.])(secret|password|passwd|token|api_?key|credentials?)$")
+_SECRET_VALUE = re.compile(r"(hf_|sk-|ghp_|github_pat_|AKIA)[A-Za-z0-9_-]{8,}|://[^/\s]*:[^/\s]*@")
+_CELL = re.compile(r"Executing Cell (\d+)")
+_PR_SET_PDEATHSIG = 1
+_OFFLINE = {
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "PYTHONUNBUFFERED": "1",
+}
+State = Literal["completed", "failed", "dead kernel", "stopped early", "interrupted"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a notebook ended: `state`, what to tell the user, and how long it took."""
+
+    state: State
+    message: str
+    seconds: float
+
+
+def refuse_secrets(parameters: Mapping[str, Any]) -> None:
+    """Raise if a parameter looks like a secret: papermill writes parameters into the notebook.
+
+    Raises:
+        ValueError: If a name or a value looks like a token, key or password.
+
+    Example:
+        >>> refuse_secrets({"distill_max_tokens": 512})
+    """
+    for name, value in parameters.items():
+        if _SECRET_NAME.search(name) or _SECRET_VALUE.search(str(value)):
+            raise ValueError(
+                f"parameter {name!r} looks like a secret, and parameters are stored in clear in "
+                "the executed notebook; set it in the environment instead"
+            )
+
+
+def declared_parameters(notebook: Path) -> list[str]:
+    """Return the names in a notebook's `parameters` cell, as papermill reads them."""
+    import papermill  # a second to import, and not needed where nothing has to run
+
+    return list(papermill.inspect_notebook(str(notebook)))
+
+
+def notebook_parameters(
+    notebook: Path, profile: Profile, *, profile_file: str, run_dir: str
+) -> dict[str, Any]:
+    """Choose the parameters a notebook gets.
+
+    Args:
+        notebook: The notebook; only what it declares is passed.
+        profile: Settings; the notebook calls them `<section>_<field>`, such as `filter_gamma`.
+        profile_file: Path of the resolved profile, relative to the repository.
+        run_dir: Path of the run folder, relative to the repository.
+
+    Returns:
+        `profile`, `run_dir` and the settings that the notebook declares.
+
+    Raises:
+        ValueError: If the notebook declares no `profile` or `run_dir`, or a name that starts
+            like a section but is none of its fields.
+    """
+    declared = declared_parameters(notebook)
+    values: dict[str, Any] = {"profile": profile_file, "run_dir": run_dir}
+    missing = sorted(set(values) - set(declared))
+    if missing:
+        raise ValueError(
+            f"{notebook.name}: unknown parameters {missing}: its cell tagged 'parameters' "
+            f"declares {declared}"
+        )
+    for name in declared:
+        section, _, field = name.partition("_")
+        if section in SECTIONS:
+            if field not in SECTIONS[section].model_fields:
+                raise ValueError(f"{notebook.name}: parameter {name!r} is no field of {section}")
+            values[name] = getattr(profile, section).model_dump(mode="json")[field]
+    refuse_secrets(values)
+    return values
+
+
+def child_environment(root: Path) -> dict[str, str]:
+    """Return the environment of a notebook process: offline, quiet, inline figures."""
+    environment = {**os.environ, **_OFFLINE, "QPONDER_ROOT": str(root)}
+    environment.pop("MPLBACKEND", None)
+    path = [str(root), environment.get("PYTHONPATH", "")]
+    environment["PYTHONPATH"] = os.pathsep.join(part for part in path if part)
+    return environment
+
+
+def execute(
+    notebook: Path,
+    partial: Path,
+    parameters: Mapping[str, Any],
+    log_file: Path,
+    root: Path,
+    on_line: Callable[[int, str], None],
+) -> Outcome:
+    """Execute a notebook in its own process group.
+
+    Args:
+        notebook: What to execute.
+        partial: Where the executed copy grows.
+        parameters: From `notebook_parameters`.
+        log_file: Everything the process prints goes here.
+        root: The repository; the process works there.
+        on_line: Called with the cell's number and each line printed, and once a second with
+            an empty line while nothing is printed.
+
+    Returns:
+        How it ended. The copy stays at `partial` whatever happened.
+    """
+    for folder in (partial.parent, log_file.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    partial.unlink(missing_ok=True)
+    parameter_file = log_file.with_suffix(".params.yaml")
+    artifacts.write_text_atomic(parameter_file, yaml.safe_dump(dict(parameters)))
+    # Relative, since papermill passes paths through str.format and stores them in the copy.
+    names = [os.path.relpath(path, root) for path in (notebook, partial, parameter_file)]
+    command = [sys.executable, "-m", "papermill", names[0], names[1], "-f", names[2]]
+    command += ["--log-output", "--no-progress-bar", "--start-timeout", "120"]
+    started = time.monotonic()
+    process = subprocess.Popen(
+        command,
+        cwd=root,
+        env=child_environment(root),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        process_group=0,
+        preexec_fn=_die_with_parent(),
+    )
+    try:
+        with log_file.open("wb") as log:
+            _follow(process, log.write, on_line)
+    except BaseException:
+        _stop(process)
+        raise
+    seconds = time.monotonic() - started
+    state, message = judge(process.returncode, partial)
+    if state != "completed" and message == "":
+        message = f"exit code {process.returncode}; see {os.path.relpath(log_file, root)}"
+    return Outcome(state, message, seconds)
+
+
+def _die_with_parent() -> Callable[[], None] | None:
+    """On Linux, a runner that is killed takes its papermill along, which takes its kernel along."""
+    if not sys.platform.startswith("linux"):
+        return None
+    libc = ctypes.CDLL(None)
+    return lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _follow(
+    process: subprocess.Popen[bytes],
+    write: Callable[[bytes], object],
+    on_line: Callable[[int, str], None],
+) -> None:
+    """Copy what the process prints until it ends, even if a lost kernel holds its pipe open."""
+    assert process.stdout is not None
+    os.set_blocking(process.stdout.fileno(), False)
+    cell, rest = 0, b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while True:
+            ended = process.poll() is not None
+            chunk = process.stdout.read(65536) if selector.select(0.0 if ended else 1.0) else None
+            if chunk:
+                write(chunk)
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    text = line.decode("utf-8", errors="replace").rsplit("\r", 1)[-1]
+                    found = _CELL.search(text)
+                    cell = int(found.group(1)) if found else cell
+                    on_line(cell, "" if found else text)
+            elif ended or chunk == b"":
+                process.wait()
+                return
+            else:
+                on_line(cell, "")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Interrupt, so that papermill can end its kernel; kill the group if it does not."""
+    for sign, patience in ((signal.SIGINT, 10.0), (signal.SIGKILL, 10.0)):
+        if process.poll() is not None:
+            return
+        os.killpg(process.pid, sign)
+        try:
+            process.wait(timeout=patience)
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def judge(exit_code: int, copy: Path) -> tuple[State, str]:
+    """Say how a notebook ended from papermill's exit code and the copy it left.
+
+    Args:
+        exit_code: Negative for a signal, as in `subprocess`.
+        copy: The executed copy, which may be missing.
+
+    Returns:
+        A state and, where there is one, the reason.
+    """
+    if exit_code in (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, 130, 143):
+        return "interrupted", "the notebook process was stopped from outside"
+    if exit_code in (137, 138):
+        return "dead kernel", "the kernel died; most often the machine ran out of memory"
+    try:
+        notebook = artifacts.read_json(copy)
+    except (FileNotFoundError, artifacts.ArtifactError):
+        return "failed", ""
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    for cell in cells:
+        for output in cell["outputs"]:
+            if output["output_type"] == "error":
+                return "failed", f"{output['ename']}: {output['evalue']}"
+    if exit_code != 0:
+        return "failed", ""
+    return _judge_copy(notebook, cells)
+
+
+def _judge_copy(notebook: Mapping[str, Any], cells: list[dict[str, Any]]) -> tuple[State, str]:
+    ran = [cell for cell in cells if "".join(cell["source"]).strip()]
+    left = [cell for cell in ran if cell["execution_count"] is None]
+    if left:
+        where = len(ran) - len(left)
+        return "stopped early", f"{len(left)} of {len(ran)} code cells never ran (after {where})"
+    record = notebook["metadata"].get("papermill", {})
+    if not record.get("end_time") or record.get("exception"):
+        return "failed", "papermill did not record an end without an exception"
+    states = {cell["metadata"].get("papermill", {}).get("status") for cell in ran}
+    if states - {"completed"}:
+        return "failed", f"cells are recorded as {sorted(map(str, states))}"
+    return "completed", ""

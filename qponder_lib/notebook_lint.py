@@ -1,0 +1,166 @@
+"""Rules that keep notebooks readable, comparable in git, and runnable without a person.
+
+Rules: no outputs; kernel `python3`; a first cell whose title comes with a question; a table of
+what is read, what is written and how many minutes it takes; one cell tagged `parameters` with one
+literal per line; no functions or classes; short cells; nothing that ends the kernel or waits for
+input; a last cell headed "What to remember".
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qponder_lib.config import SECTIONS, Profile
+
+MAX_LINES = 15
+_PARAMETER = re.compile(r"(?P<name>[a-z_]\w*): (?P<type>[\w\[\], |.]+) = (?P<value>\S.*?)  # \S.*")
+_CALLS_FORBIDDEN = {"sys.exit", "exit", "quit", "os._exit", "input", "globals().update"}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A broken rule: where and which."""
+
+    notebook: str
+    cell: int | None
+    message: str
+
+    def __str__(self) -> str:
+        """Return the problem as one line."""
+        where = self.notebook if self.cell is None else f"{self.notebook}, cell {self.cell}"
+        return f"{where}: {self.message}"
+
+
+def lint_notebooks(folder: Path, defaults: Profile) -> list[Problem]:
+    """Check every notebook in a folder.
+
+    Args:
+        folder: Where the notebooks are.
+        defaults: The profile whose values parameters must have by default.
+    """
+    return [
+        problem
+        for path in sorted(folder.glob("*.ipynb"))
+        for problem in lint_notebook(path, defaults)
+    ]
+
+
+def lint_notebook(path: Path, defaults: Profile) -> list[Problem]:
+    """Check one notebook; an empty list means that it keeps all rules."""
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    cells = notebook["cells"]
+    problems = [
+        *_frame_problems(notebook, cells),
+        *_prose_problems(cells),
+        *_parameter_problems(cells, defaults),
+    ]
+    for number, cell in enumerate(cells):
+        if cell["cell_type"] == "code":
+            problems += [(number, message) for message in _code_problems(cell)]
+    return [Problem(path.name, number, message) for number, message in problems]
+
+
+def _source(cell: dict[str, Any]) -> str:
+    return "".join(cell["source"])
+
+
+def _frame_problems(
+    notebook: dict[str, Any], cells: list[dict[str, Any]]
+) -> Iterator[tuple[int | None, str]]:
+    metadata = notebook["metadata"]
+    if notebook.get("nbformat") != 4:
+        yield None, f"expected notebook format 4, got {notebook.get('nbformat')}"
+    if metadata.get("kernelspec", {}).get("name") != "python3":
+        yield None, "the kernel must be python3"
+    if metadata.get("language_info", {}).get("name") != "python":
+        yield None, "metadata needs language_info with the name python, for papermill"
+    if "papermill" in metadata or any("papermill" in cell["metadata"] for cell in cells):
+        yield None, "this is an executed copy (it has papermill metadata)"
+
+
+def _prose_problems(cells: list[dict[str, Any]]) -> Iterator[tuple[int | None, str]]:
+    if not cells:
+        yield None, "no cells"
+        return
+    first = _source(cells[0])
+    if cells[0]["cell_type"] != "markdown" or not first.startswith("# ") or "?" not in first:
+        yield 0, "the first cell must be a title (# ...) with a question (?)"
+    opening = "\n".join(_source(cell) for cell in cells[:3] if cell["cell_type"] == "markdown")
+    rows = [line.lower() for line in opening.splitlines() if line.lstrip().startswith("|")]
+    for word in ("reads", "writes", "minutes"):
+        if not any(word in row for row in rows):
+            yield None, f"the first cells need a table with {word!r}"
+    last = _source(cells[-1])
+    if cells[-1]["cell_type"] != "markdown" or not re.match(r"#+ What to remember", last):
+        yield len(cells) - 1, 'the last cell must be headed "What to remember"'
+
+
+def _parameter_problems(
+    cells: list[dict[str, Any]], defaults: Profile
+) -> Iterator[tuple[int | None, str]]:
+    tagged = [
+        number
+        for number, cell in enumerate(cells)
+        if "parameters" in cell["metadata"].get("tags", [])
+    ]
+    if len(tagged) != 1:
+        yield None, f"expected one cell tagged parameters, found {len(tagged)}"
+        return
+    number = tagged[0]
+    names = set()
+    for line in filter(None, _source(cells[number]).splitlines()):
+        found = _PARAMETER.fullmatch(line)
+        if found is None or line.count("=") != 1:
+            yield number, f"expected `name: type = value  # unit, meaning`, one =: {line}"
+            continue
+        names.add(found["name"])
+        message = _value_problem(found["name"], found["value"], defaults)
+        if message:
+            yield number, message
+    for name in sorted({"profile", "run_dir"} - names):
+        yield number, f"parameter {name} is missing"
+
+
+def _value_problem(name: str, text: str, defaults: Profile) -> str | None:
+    """Compare a default with the profile it must follow."""
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return f"the value of {name} is no literal: {text}"
+    section, _, field = name.partition("_")
+    if section not in SECTIONS:
+        return None
+    if field not in SECTIONS[section].model_fields:
+        return f"{name}: {section} has no field {field}"
+    expected = getattr(defaults, section).model_dump(mode="json")[field]
+    if value != expected:
+        return f"{name} is {value!r}, profile {defaults.name} says {expected!r}"
+    return None
+
+
+def _code_problems(cell: dict[str, Any]) -> Iterator[str]:
+    source = _source(cell)
+    if cell["outputs"] or cell["execution_count"] is not None:
+        yield "holds outputs or an execution count"
+    lines = source.splitlines()
+    if len(lines) > MAX_LINES and "parameters" not in cell["metadata"].get("tags", []):
+        yield f"{len(lines)} lines, at most {MAX_LINES}"
+    code = "\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in lines)
+    if any(line.lstrip().startswith("!") for line in lines):
+        yield "runs a shell command"
+    try:
+        tree = ast.parse(code)
+    except SyntaxError as error:
+        yield f"does not parse: {error.msg} (line {error.lineno})"
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield f"defines {node.name}; functions and classes belong in the library"
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in _CALLS_FORBIDDEN:
+            yield f"calls {ast.unparse(node.func)}"

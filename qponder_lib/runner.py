@@ -1,0 +1,336 @@
+"""Plan a run, execute the notebooks that have something left to do, check, record.
+
+The plan is computed from the profile before anything runs. A notebook is executed when one of its
+stages has no fitting seal. Killed at any moment, the same command goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from filelock import FileLock, Timeout
+
+from qponder_lib import __version__, artifacts, execution, paths, pipeline
+from qponder_lib.config import Profile, dump_profile
+from qponder_lib.paths import RunPaths
+from qponder_lib.pipeline import PlannedStage
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_LOCKED = 75
+EXIT_INTERRUPTED = 130
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class Locked(RuntimeError):
+    """Another runner works in the same run folder."""
+
+
+class NotebookFailed(RuntimeError):
+    """A notebook did not do what it declares."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to run.
+
+    Attributes:
+        profile: The settings.
+        paths: The run folder.
+        redo: Stages to run again though they are done.
+        copies: Whether a notebook whose stages are all done is executed for its copy alone.
+    """
+
+    profile: Profile
+    paths: RunPaths
+    redo: tuple[str, ...] = ()
+    copies: bool = True
+
+
+@dataclass(frozen=True)
+class PlannedNotebook:
+    """A notebook file, its stages, and whether it has to be executed."""
+
+    file: Path
+    stages: tuple[PlannedStage, ...]
+    execute: bool
+
+
+def run(job: Job) -> int:
+    """Bring a run folder up to date with a profile.
+
+    Returns:
+        The exit code: 0 done, 1 failed, 75 locked by another runner, 130 interrupted.
+    """
+    started = time.monotonic()
+    try:
+        with _run_lock(job.paths), _terminate_as_interrupt():
+            return _run_locked(job, started)
+    except Locked as error:
+        print(error, file=sys.stderr)
+        return EXIT_LOCKED
+    except NotebookFailed as error:
+        print(f"\nFAILED {error}", file=sys.stderr)
+        print("The same command goes on from here.", file=sys.stderr)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        print("\nInterrupted. The same command goes on from here.", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def _run_locked(job: Job, started: float) -> int:
+    for name in job.redo:
+        job.paths.seal(pipeline.stage_named(name, job.profile).name).unlink(missing_ok=True)
+    planned = pipeline.plan(job.profile, job.paths)
+    notebooks = plan_notebooks(planned, job)
+    print(describe_plan(planned, job), flush=True)
+    todo = [notebook for notebook in notebooks if notebook.execute]
+    if not todo:
+        if not job.paths.manifest.exists():
+            write_manifest(job, planned, "complete")
+        print(f"nothing to do ({time.monotonic() - started:.1f} s)")
+        return EXIT_OK
+    job.paths.manifest.unlink(missing_ok=True)
+    artifacts.write_text_atomic(job.paths.profile, dump_profile(job.profile))
+    try:
+        for number, notebook in enumerate(todo, start=1):
+            print(f"\n[{number}/{len(todo)}] {notebook.file.name}", flush=True)
+            _run_notebook(notebook, job)
+    except KeyboardInterrupt:
+        write_manifest(job, planned, "interrupted")
+        raise
+    except NotebookFailed:
+        write_manifest(job, planned, "failed")
+        raise
+    write_manifest(job, planned, "complete")
+    print(f"\ndone in {_clock(time.monotonic() - started)}: {_shown(job.paths.root)}", flush=True)
+    return EXIT_OK
+
+
+def plan_notebooks(planned: Sequence[PlannedStage], job: Job) -> list[PlannedNotebook]:
+    """Group stages by the notebook that runs them.
+
+    Raises:
+        NotebookFailed: If a notebook file is missing or a number is used twice.
+    """
+    notebooks = []
+    for number in sorted({entry.stage.notebook for entry in planned}):
+        found = sorted(paths.notebooks_root().glob(f"{number}_*.ipynb"))
+        if len(found) != 1:
+            names = [file.name for file in found] or "none"
+            raise NotebookFailed(f"expected one notebook {number}_*.ipynb, found {names}")
+        mine = tuple(entry for entry in planned if entry.stage.notebook == number)
+        no_copy = job.copies and not (job.paths.executed / found[0].name).exists()
+        left = any(entry.action != "skip" for entry in mine)
+        notebooks.append(PlannedNotebook(found[0], mine, left or no_copy))
+    return notebooks
+
+
+def describe_plan(planned: Sequence[PlannedStage], job: Job) -> str:
+    """Return the plan as lines: stage, notebook, action, why."""
+    width = max(len(entry.stage.name) for entry in planned)
+    lines = [f"plan of {job.profile.name} in {_shown(job.paths.root)}"]
+    lines += [
+        f"  {entry.stage.name:<{width}}  {entry.stage.notebook}  {entry.action:<5}  {entry.why}"
+        for entry in planned
+    ]
+    return "\n".join(lines)
+
+
+def _run_notebook(notebook: PlannedNotebook, job: Job) -> None:
+    root = paths.repository_root()
+    stem = notebook.file.stem
+    partial = job.paths.executed / f"{stem}.partial.ipynb"
+    copy = job.paths.executed / notebook.file.name
+    try:
+        parameters = execution.notebook_parameters(
+            notebook.file,
+            job.profile,
+            profile_file=_shown(job.paths.profile),
+            run_dir=_shown(job.paths.root),
+        )
+    except ValueError as error:
+        raise NotebookFailed(str(error)) from error
+    progress = Progress(stem, notebook.file)
+    log_file = job.paths.logs / f"{stem}.log"
+    outcome = execution.execute(notebook.file, partial, parameters, log_file, root, progress)
+    progress.finish()
+    if outcome.state == "completed":
+        missing = _unsealed(notebook, job)
+        if missing:
+            outcome = execution.Outcome("failed", f"it left no seal of {missing}", outcome.seconds)
+    if outcome.state != "completed":
+        if partial.exists():
+            os.replace(partial, job.paths.logs / f"{stem}.failed.ipynb")
+        raise NotebookFailed(
+            f"{notebook.file.name}: {outcome.state}: {outcome.message}\n"
+            f"log: {_shown(log_file)}, notebook: {_shown(job.paths.logs / f'{stem}.failed.ipynb')}"
+        )
+    os.replace(partial, copy)
+    for entry in notebook.stages:
+        if entry.stage.sealed_by_runner:
+            pipeline.seal_stage(job.paths, entry.stage, job.profile, {}, [copy], outcome.seconds)
+    print(f"  completed in {_clock(outcome.seconds)}", flush=True)
+
+
+def _unsealed(notebook: PlannedNotebook, job: Job) -> list[str]:
+    """Name the declared stages that the notebook did not seal with the planned key."""
+    missing = []
+    for entry in notebook.stages:
+        seal = artifacts.read_seal(job.paths.seal(entry.stage.name))
+        if not entry.stage.sealed_by_runner and (seal is None or seal.key != entry.key):
+            missing.append(entry.stage.name)
+    return missing
+
+
+class Progress:
+    """Show where a notebook is: one line kept up to date on a terminal, plain lines elsewhere."""
+
+    def __init__(self, label: str, notebook: Path) -> None:
+        """Count the cells that papermill will number (it adds one with the parameters)."""
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+        self.n_cells = len(cells) + 1
+        self.label, self.last = label, ""
+        self.started = self.shown = time.monotonic()
+        self.live = sys.stdout.isatty()
+
+    def __call__(self, cell: int, line: str) -> None:
+        """Take note of a printed line and show it if it is time."""
+        self.last = line.strip() or self.last
+        now = time.monotonic()
+        if now - self.shown < (0.5 if self.live else _SECONDS_BETWEEN_LINES):
+            return
+        self.shown = now
+        text = f"  {self.label}  cell {cell}/{self.n_cells}  {_clock(now - self.started)}"
+        text += f"  {self.last[:100]}" if self.last else ""
+        if self.live:
+            width = shutil.get_terminal_size().columns - 1
+            print(f"\r{text[:width]:<{width}}", end="", flush=True)
+        else:
+            print(text, flush=True)
+
+    def finish(self) -> None:
+        """Clear the line."""
+        if self.live:
+            print("\r" + " " * (shutil.get_terminal_size().columns - 1) + "\r", end="")
+
+
+# ---- locks and signals
+
+
+@contextmanager
+def _run_lock(run_paths: RunPaths) -> Iterator[None]:
+    """Hold the run folder; the system frees it when the process dies, however it dies."""
+    run_paths.root.mkdir(parents=True, exist_ok=True)
+    owner_file = run_paths.lock.with_suffix(".json")
+    lock = FileLock(run_paths.lock)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        owner = json.loads(owner_file.read_text()) if owner_file.exists() else {}
+        raise Locked(
+            f"{_shown(run_paths.root)} is locked by process {owner.get('pid', 'unknown')} on "
+            f"{owner.get('host', 'unknown host')}, started {owner.get('started', 'just now')}"
+        ) from error
+    try:
+        owner = {"pid": os.getpid(), "host": socket.gethostname(), "started": artifacts.now()}
+        artifacts.write_json(owner_file, owner)
+        yield
+        owner_file.unlink(missing_ok=True)
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """Schedulers end jobs with SIGTERM; end the notebook as Ctrl-C would."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+# ---- the record
+
+
+def write_manifest(job: Job, planned: Sequence[PlannedStage], state: str) -> None:
+    """Write what ran, from which code and settings, on what machine, and how it ended.
+
+    Args:
+        job: What was asked for.
+        planned: The plan it started from.
+        state: complete, failed or interrupted.
+    """
+    entries = []
+    for entry in planned:
+        seal = artifacts.read_seal(job.paths.seal(entry.stage.name))
+        done = seal is not None and seal.key == entry.key
+        entries.append(
+            {
+                "name": entry.stage.name,
+                "notebook": entry.stage.notebook,
+                "key": entry.key,
+                "action": entry.action,
+                "why": entry.why,
+                "done": done,
+                "seconds": seal.seconds if seal is not None and done else None,
+                "created": seal.created if seal is not None and done else None,
+            }
+        )
+    manifest = {
+        "exit_state": state,
+        "written": artifacts.now(),
+        "kit": {"version": __version__, **_git()},
+        "profile": job.profile,
+        "stages": entries,
+        "versions": artifacts.package_versions(),
+        "machine": {
+            "system": platform.platform(),
+            "architecture": platform.machine(),
+            "cpu_count": os.cpu_count(),
+        },
+    }
+    artifacts.write_json(job.paths.manifest, manifest)
+
+
+def _git() -> dict[str, object]:
+    def ask(*words: str) -> str | None:
+        command = ["git", "-C", str(paths.repository_root()), *words]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        return done.stdout.strip()
+
+    commit, changes = ask("rev-parse", "HEAD"), ask("status", "--porcelain")
+    if commit is None or changes is None:
+        return {"commit": None, "dirty": None, "reason": "not a git clone, or git is missing"}
+    return {"commit": commit, "dirty": bool(changes)}
+
+
+def _shown(path: Path) -> str:
+    """Return a path relative to the repository, since absolute ones name the machine."""
+    return Path(os.path.relpath(path, paths.repository_root())).as_posix()
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -1,0 +1,88 @@
+"""Run a study: several variations of one profile, sharing the stages that are equal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from qponder_lib import artifacts, pipeline, runner
+from qponder_lib.config import Profile, Study, load_profile
+from qponder_lib.paths import RunPaths
+
+_NEVER_APPENDED = (".png", ".safetensors")
+
+
+def study_runs(study: Study) -> list[tuple[Profile, RunPaths]]:
+    """Return the profile and the folder, `papermill_runs/<study>/<run>`, of each run."""
+    base = load_profile(study.base)
+    runs = []
+    for entry in study.runs:
+        name = f"{study.name}/{entry.name}"
+        profile = base.with_overrides(entry.overrides)
+        profile = profile.model_copy(update={"name": name, "description": study.description})
+        runs.append((profile, RunPaths.named(name)))
+    return runs
+
+
+def run_study(study: Study) -> int:
+    """Run what is not done yet, in the order of the file; stop at the first failure.
+
+    Returns:
+        The exit code of the last run, as `runner.run` gives it.
+    """
+    runs = study_runs(study)
+    folders = [folder for _, folder in runs]
+    for number, (profile, folder) in enumerate(runs, start=1):
+        print(f"\n==== {number}/{len(runs)} {profile.name}", flush=True)
+        shared = share_stages(profile, folder, folders)
+        if shared:
+            print(f"shared with other runs of the study: {', '.join(shared)}", flush=True)
+        code = runner.run(runner.Job(profile, folder, copies=False))
+        if code != runner.EXIT_OK:
+            return code
+    return runner.EXIT_OK
+
+
+def share_stages(profile: Profile, folder: RunPaths, others: Iterable[RunPaths]) -> list[str]:
+    """Take over stages that another run has sealed with the same key.
+
+    Args:
+        profile: Settings of the run that takes.
+        folder: The run that takes.
+        others: Runs that may give.
+
+    Returns:
+        Names of the stages taken over.
+    """
+    shared = []
+    for name, key in pipeline.stage_keys(profile).items():
+        mine = artifacts.read_seal(folder.seal(name))
+        if mine is not None and mine.key == key:
+            continue
+        for other in others:
+            seal = artifacts.read_seal(other.seal(name))
+            if other == folder or seal is None or seal.key != key:
+                continue
+            if artifacts.verify_seal(other.seal(name), other.root):
+                continue
+            for output in seal.outputs:
+                _link_or_copy(other.root / output, folder.root / output)
+            artifacts.write_seal(folder.seal(name), seal)
+            shared.append(name)
+            break
+    return shared
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    """Link large files that are only ever replaced; copy those that could be appended to."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    if source.suffix in _NEVER_APPENDED:
+        # Another disk, or a file system without links: copy.
+        with contextlib.suppress(OSError):
+            os.link(source, target)
+            return
+    shutil.copyfile(source, target)
