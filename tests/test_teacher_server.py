@@ -182,9 +182,11 @@ def test_a_refused_request_is_the_state_of_its_row_and_not_repeated(status: int)
 def test_what_would_fail_for_every_image_stops_the_run_and_says_what_to_do(
     status: int, advice: str
 ) -> None:
-    with StubServer(lambda request: refusal(status)) as server:
-        with pytest.raises(TeacherUnavailable, match=advice):
-            ask(server)
+    with (
+        StubServer(lambda request: refusal(status)) as server,
+        pytest.raises(TeacherUnavailable, match=advice),
+    ):
+        ask(server)
     assert server.n_seen == 1
 
 

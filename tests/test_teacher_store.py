@@ -346,7 +346,7 @@ def test_a_server_that_has_gone_stops_the_run_instead_of_failing_every_image(
 ) -> None:
     images = make_images(paths, 100)
     with StubServer(lambda request: refusal(500)) as server:
-        with pytest.raises(TeacherUnavailable, match="32 images in a row.*http_error"):
+        with pytest.raises(TeacherUnavailable, match=r"32 images in a row.*http_error"):
             distil_from(server, images, paths)
         assert server.n_seen <= 2 * (32 + CONCURRENCY)
 
@@ -436,7 +436,7 @@ def test_plain_lines_are_printed_where_no_terminal_is(
     assert "\r" not in out + err
 
 
-# ---- kill -9
+# ---- interrupt and kill -9
 
 WORKER = """
 import sys
@@ -481,3 +481,23 @@ def test_after_kill_nothing_is_lost_and_nothing_doubled(paths: RunPaths) -> None
     rows = read_jsonl(paths.raw_responses, ResponseRecord)
     assert sorted(row.response_id for row in rows) == sorted(ids(images, CONFIG))
     assert 40 <= server.n_seen <= 40 + n_kills * CONCURRENCY
+
+
+def test_an_interrupt_ends_the_run_at_once_and_keeps_what_was_answered(paths: RunPaths) -> None:
+    images = make_images(paths, 12)
+    write_jsonl(paths.split("mini-koniq", "train"), images)
+    worker: subprocess.Popen[bytes] | None = None
+
+    def script(request: Request) -> Reply:
+        if request.index == 6 + CONCURRENCY - 1:  # all slots wait for answers that do not come
+            assert worker is not None
+            worker.send_signal(signal.SIGINT)
+        return ok() if request.index < 6 else ok(delay=60.0)
+
+    with StubServer(script) as server:
+        config = CONFIG.model_copy(update={"base_url": server.base_url})
+        command = [sys.executable, "-c", WORKER, str(paths.root), config.model_dump_json()]
+        worker = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=-1)
+        _, errors = worker.communicate(timeout=30)
+    assert b"KeyboardInterrupt" in errors
+    assert [row.finish_reason for row in newest_responses(paths.raw_responses)] == ["stop"] * 6

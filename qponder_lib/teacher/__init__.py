@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
+    from qponder_lib.records import FinishReason
+
 
 class TeacherUnavailable(RuntimeError):
     """The teacher cannot answer any image: wrong key, wrong address, unknown model, server gone."""
@@ -38,7 +40,7 @@ class TeacherAnswer:
 
     text: str | None
     n_tokens: int | None
-    finish_reason: str = "stop"
+    finish_reason: FinishReason = "stop"
 
 
 class Teacher(Protocol):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 from urllib.parse import urlsplit
 
 import openai
@@ -26,10 +26,16 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from qponder_lib.config import DistillConfig
+    from qponder_lib.records import FinishReason
 
 API_KEY_VARIABLE = "QPONDER_TEACHER_API_KEY"
 _NO_KEY = "EMPTY"  # what vLLM and llama.cpp expect when they were started without one
-_RETRIED_STATUS = {408: "timeout", 409: "http_error", 429: "rate_limited"}  # and every 5xx
+# As is every 5xx.
+_RETRIED_STATUS: dict[int, FinishReason] = {
+    408: "timeout",
+    409: "http_error",
+    429: "rate_limited",
+}
 _ROW_STATUS = frozenset({400, 413, 422})  # this image or this text, not the address or the key
 
 
@@ -56,7 +62,7 @@ class Sampling(BaseModel):
 class _TransientFailure(Exception):
     """Worth another attempt; `state` becomes the row's state when attempts run out."""
 
-    def __init__(self, state: str, retry_after: float | None = None) -> None:
+    def __init__(self, state: FinishReason, retry_after: float | None = None) -> None:
         super().__init__(state)
         self.state, self.retry_after = state, retry_after
 
@@ -123,7 +129,7 @@ class ServerTeacher:
         return run_in_thread(ask_once())
 
     @classmethod
-    def from_config(cls, config: DistillConfig) -> ServerTeacher:
+    def from_config(cls, config: DistillConfig) -> Self:
         """Build the teacher that a profile describes."""
         return cls(
             config.teacher_model,
