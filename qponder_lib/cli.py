@@ -27,7 +27,8 @@ def run(
         list[str] | None, typer.Option("--set", help="section.field=value; repeatable")
     ] = None,
     redo: Annotated[
-        list[str] | None, typer.Option(help="run this stage again though it is done; repeatable")
+        list[str] | None,
+        typer.Option(help="run this stage and what depends on it again; repeatable"),
     ] = None,
 ) -> None:
     """Bring a run up to date: execute the notebooks that have something left to do."""
@@ -43,8 +44,7 @@ def run(
             paths=RunPaths.named(name or loaded.name),
             redo=tuple(redo or ()),
         )
-        for stage in job.redo:
-            pipeline.stage_named(stage, job.profile)
+        pipeline.with_dependants(job.redo, job.profile)  # names a wrong stage before any work
     except (ValueError, FileNotFoundError) as error:
         print(f"qponder: {error}", file=sys.stderr)
         raise typer.Exit(_USAGE) from error

@@ -19,7 +19,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,6 +120,19 @@ def stage_named(name: str, profile: Profile) -> Stage:
     if name not in known:
         raise ValueError(f"no stage {name!r} in profile {profile.name!r}; there are {list(known)}")
     return known[name]
+
+
+def with_dependants(names: Iterable[str], profile: Profile) -> list[str]:
+    """Return stages and all that read what they leave behind, in running order.
+
+    Raises:
+        ValueError: If the profile has no such stage.
+    """
+    chosen = {stage_named(name, profile).name for name in names}
+    for stage in stages(profile):
+        if chosen & set(stage.inputs):
+            chosen.add(stage.name)
+    return [stage.name for stage in stages(profile) if stage.name in chosen]
 
 
 def stage_config(stage: Stage, profile: Profile) -> dict[str, Any]:

@@ -50,7 +50,7 @@ class Job:
     Attributes:
         profile: The settings.
         paths: The run folder.
-        redo: Stages to run again though they are done.
+        redo: Stages to run again though they are done, and with them what depends on them.
         copies: Whether a notebook whose stages are all done is executed for its copy alone.
     """
 
@@ -92,8 +92,8 @@ def run(job: Job) -> int:
 
 
 def _run_locked(job: Job, started: float) -> int:
-    for name in job.redo:
-        job.paths.seal(pipeline.stage_named(name, job.profile).name).unlink(missing_ok=True)
+    for name in pipeline.with_dependants(job.redo, job.profile):
+        job.paths.seal(name).unlink(missing_ok=True)
     planned = pipeline.plan(job.profile, job.paths)
     notebooks = plan_notebooks(planned, job)
     print(describe_plan(planned, job), flush=True)

@@ -1,0 +1,118 @@
+"""Profiles are complete, strict, and read back as they were."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from qponder_lib import config, paths, pipeline
+from qponder_lib.config import SECTIONS, GrpoConfig, Profile, Study
+
+PROFILES = Path(__file__).parents[1] / "papermill_runs" / "profiles"
+SINGLE = ["smoke", "mini", "full"]
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_profile_states_every_field(name):
+    stated = yaml.safe_load((PROFILES / f"{name}.yaml").read_text())
+    for section, model in SECTIONS.items():
+        missing = set(model.model_fields) - set(stated[section]) - {"seed"}
+        assert not missing, f"{name}.yaml, {section}: {sorted(missing)}"
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_profile_reads_back_as_it_was_written(name, tmp_path):
+    profile = config.load_profile(name)
+    path = tmp_path / "copy.yaml"
+    path.write_text(config.dump_profile(profile))
+    assert config.load_profile(path) == profile
+
+
+def test_defaults_are_the_mini_profile():
+    mini = config.load_profile("mini")
+    assert Profile(name=mini.name, description=mini.description) == mini
+
+
+def test_full_states_the_hyperparameters_of_section_4_1():
+    grpo = config.load_profile("full").grpo
+    assert (grpo.num_generations, grpo.beta, grpo.epsilon, grpo.alpha) == (8, 0.04, 0.2, 10.0)
+    assert (grpo.weight_accuracy, grpo.weight_format) == (2.0, 1.0)
+    assert (grpo.learning_rate, grpo.lr_scheduler_type) == (2e-5, "cosine")
+
+
+def test_full_gives_a_place_or_says_ours_on_every_line():
+    lines = (PROFILES / "full.yaml").read_text().splitlines()
+    settings = [line for line in lines if re.match(r"  \w+:", line)]
+    said = re.compile(r"# .*(ours|section|Eq|Table|not used|public sets)")
+    assert [line for line in settings if not said.search(line)] == []
+
+
+def test_study_has_three_seeds_their_controls_and_a_gamma_sweep():
+    study = config.load_profile_or_study("study")
+    assert isinstance(study, Study)
+    base = config.load_profile(study.base)
+    runs = [base.with_overrides(run.overrides) for run in study.runs]
+    real = {(p.sft.seed, p.grpo.seed) for p in runs if not p.grpo.shuffle_rewards}
+    control = {(p.sft.seed, p.grpo.seed) for p in runs if p.grpo.shuffle_rewards}
+    assert real == control == {(0, 0), (1, 1), (2, 2)}
+    assert {p.filter.gamma for p in runs} >= {0.5, 0.8, 1.0}
+
+
+def test_unknown_field_is_refused():
+    with pytest.raises(ValidationError, match="gama"):
+        Profile(name="p", description="d", filter={"gama": 0.5})
+
+
+@pytest.mark.parametrize("name", ["filter.gama", "gamma", "filter", "filter.gamma.x"])
+def test_unknown_override_is_refused(name):
+    with pytest.raises(ValueError, match="unknown setting"):
+        config.load_profile("mini").with_overrides({name: 0.5})
+
+
+def test_override_changes_one_field_and_nothing_else():
+    mini = config.load_profile("mini")
+    changed = mini.with_overrides({"filter.gamma": 0.5})
+    assert changed.filter.gamma == 0.5
+    assert changed.with_overrides({"filter.gamma": mini.filter.gamma}) == mini
+
+
+def test_profile_seed_fills_in_seeds_that_are_not_stated():
+    profile = Profile(name="p", description="d", seed=7, grpo={"seed": 1})
+    assert (profile.data.seed, profile.sft.seed, profile.grpo.seed) == (7, 7, 1)
+
+
+def test_save_inside_a_generation_is_refused():
+    with pytest.raises(ValidationError, match="multiple of num_iterations"):
+        GrpoConfig(save_steps=25, num_iterations=2)
+
+
+def test_grpo_cannot_start_from_a_variant_that_is_not_trained():
+    with pytest.raises(ValidationError, match="start_from"):
+        Profile(name="p", description="d", sft={"variants": ["none"]})
+
+
+def test_key_given_twice_is_refused(tmp_path):
+    path = tmp_path / "p.yaml"
+    path.write_text("name: p\ndescription: d\nfilter:\n  gamma: 0.5\n  gamma: 0.6\n")
+    with pytest.raises(ValueError, match="duplicate key"):
+        config.load_profile(path)
+
+
+def test_missing_profile_names_those_there_are():
+    with pytest.raises(FileNotFoundError, match="mini"):
+        config.load_profile("maxi")
+
+
+@pytest.mark.parametrize("name", ["../mini", "a/../b", "{x}", "/abs", "", "a//b", ".hidden", "a b"])
+def test_unsafe_run_name_is_refused(name):
+    with pytest.raises(ValueError, match="run name"):
+        paths.safe_name(name)
+
+
+def test_every_model_of_every_profile_has_a_maker():
+    for name in SINGLE:
+        profile = config.load_profile(name)
+        for model in profile.predict.models:
+            pipeline.model_stage(model, profile)

@@ -1,0 +1,189 @@
+"""The plan follows from keys, and a seal is written only when a stage is whole."""
+
+import pytest
+
+from qponder_lib import artifacts, config, pipeline
+from qponder_lib.config import Profile
+from qponder_lib.paths import RunPaths
+from qponder_lib.pipeline import Run
+
+
+@pytest.fixture
+def mini() -> Profile:
+    return config.load_profile("mini")
+
+
+@pytest.fixture
+def run(mini, tmp_path) -> Run:
+    return Run(RunPaths(tmp_path), mini)
+
+
+def do(run: Run, stage: str, text: str = "x") -> bool:
+    """Do a stage with one small file; return whether it was done already."""
+    with pipeline.stage_run(run, stage) as current:
+        if not current.done:
+            file = run.paths.root / stage / "file.txt"
+            artifacts.write_text_atomic(file, text)
+            current.outputs(file)
+        return current.done
+
+
+def actions(run: Run) -> dict[str, str]:
+    return {entry.stage.name: entry.action for entry in pipeline.plan(run.profile, run.paths)}
+
+
+def changed(before: Profile, **overrides: object) -> set[str]:
+    """Name the stages whose keys differ after `section__field=value`."""
+    names = {name.replace("__", "."): value for name, value in overrides.items()}
+    old = pipeline.stage_keys(before)
+    new = pipeline.stage_keys(before.with_overrides(names))
+    return {name for name in old if old[name] != new[name]}
+
+
+def test_every_stage_comes_after_its_inputs(mini):
+    seen = set()
+    for stage in pipeline.stages(mini):
+        assert set(stage.inputs) <= seen
+        seen.add(stage.name)
+
+
+def test_new_gamma_touches_the_filter_and_what_follows_only(mini):
+    downstream = {"filter", "sft-none", "sft-short", "sft-long", "grpo-qponder"}
+    assert changed(mini, filter__gamma=0.5) == downstream | {"predict", "evaluate", "tables"}
+
+
+def test_new_learning_rate_of_grpo_leaves_sft_alone(mini):
+    expected = {"rewards", "grpo-qponder", "predict", "evaluate", "tables"}
+    assert changed(mini, grpo__learning_rate=1e-5) == expected
+
+
+def test_more_resamples_touch_evaluation_only(mini):
+    assert changed(mini, evaluate__n_resamples=100) == {"evaluate", "tables"}
+
+
+def test_a_dropped_variant_leaves_the_others_alone(mini):
+    old = pipeline.stage_keys(mini)
+    fewer = mini.with_overrides(
+        {"sft.variants": ["none", "long"], "predict.models": ["base", "ci-long", "qponder"]}
+    )
+    new = pipeline.stage_keys(fewer)
+    assert new["sft-long"] == old["sft-long"]
+    assert "sft-short" not in new
+
+
+def test_number_of_requests_in_flight_changes_nothing(mini):
+    assert changed(mini, distill__concurrency=1) == set()
+
+
+def test_profile_name_is_in_no_key(mini):
+    other = mini.model_copy(update={"name": "other"})
+    assert pipeline.stage_keys(other) == pipeline.stage_keys(mini)
+
+
+def test_with_dependants_is_everything_downstream(mini):
+    assert pipeline.with_dependants(["evaluate"], mini) == ["evaluate", "tables"]
+    assert pipeline.with_dependants(["data"], mini)[:3] == ["data", "distill", "filter"]
+
+
+def test_stage_is_done_once_sealed(run):
+    assert do(run, "data") is False
+    assert do(run, "data") is True
+    assert actions(run)["data"] == "skip"
+    assert actions(run)["distill"] == "run"
+
+
+def test_stage_that_fails_has_no_seal(run):
+    with pytest.raises(ZeroDivisionError), pipeline.stage_run(run, "data") as stage:
+        stage.outputs(run.paths.root)
+        _ = 1 / 0
+    assert not run.paths.seal("data").exists()
+
+
+def test_stage_that_names_no_outputs_has_no_seal(run):
+    with pytest.raises(ValueError, match="named no outputs"), pipeline.stage_run(run, "data"):
+        pass
+    assert not run.paths.seal("data").exists()
+
+
+def test_failed_stage_breaks_the_seal_of_an_older_one(run, mini):
+    do(run, "data")
+    other = Run(run.paths, mini.with_overrides({"data.n_train": 10}))
+    with pytest.raises(ZeroDivisionError), pipeline.stage_run(other, "data"):
+        _ = 1 / 0
+    assert actions(run)["data"] == "run"
+
+
+def test_changed_setting_is_stale_and_says_which(run, mini):
+    do(run, "data")
+    other = Run(run.paths, mini.with_overrides({"data.n_train": 10}))
+    entry = next(e for e in pipeline.plan(other.profile, other.paths) if e.stage.name == "data")
+    assert (entry.action, entry.why) == ("stale", "data.n_train 2800 -> 10")
+
+
+def test_changed_file_is_stale_and_says_which(run):
+    do(run, "data")
+    (run.paths.root / "data" / "file.txt").write_text("y")
+    entry = next(e for e in pipeline.plan(run.profile, run.paths) if e.stage.name == "data")
+    assert entry.action == "stale"
+    assert entry.why == "data/file.txt: changed since it was sealed"
+
+
+def test_missing_upstream_names_the_notebook_to_run(run):
+    with (
+        pytest.raises(FileNotFoundError, match="notebook 01"),
+        pipeline.stage_run(run, "distill"),
+    ):
+        pass
+
+
+def test_section_given_to_a_stage_wins_over_the_profile(run, mini):
+    do(run, "data")
+    do(run, "distill")
+    half = mini.filter.model_copy(update={"gamma": 0.5})
+    with pipeline.stage_run(run, "filter", half) as stage:
+        file = run.paths.root / "kept.jsonl"
+        file.write_text("")
+        stage.outputs(file)
+    assert artifacts.read_seal(run.paths.seal("filter")).config["filter"]["gamma"] == 0.5
+
+
+def test_killed_stage_finds_its_own_scratch_folder_but_not_that_of_other_settings(run, mini):
+    with pytest.raises(KeyboardInterrupt), pipeline.stage_run(run, "data") as stage:
+        (stage.work / "checkpoint").write_text("half")
+        raise KeyboardInterrupt
+    with pipeline.stage_run(run, "data") as again:
+        assert (again.work / "checkpoint").exists()
+        again.outputs(again.work / "checkpoint")
+    assert not run.paths.work("data").exists()
+    other = Run(run.paths, mini.with_overrides({"data.n_train": 10}))
+    with pytest.raises(KeyboardInterrupt), pipeline.stage_run(other, "data") as stage:
+        assert list(stage.work.iterdir()) == []
+        raise KeyboardInterrupt
+
+
+def test_notebook_parameters_win_over_the_profile(tmp_path):
+    namespace = {"profile": "mini", "run_dir": str(tmp_path), "filter_gamma": 0.5, "other": 1}
+    opened = pipeline.open_run(namespace)
+    assert opened.profile.filter.gamma == 0.5
+    assert opened.paths.root == tmp_path
+    assert pipeline.notebook_config(namespace, "filter") == opened.profile.filter
+
+
+def test_notebook_with_mini_values_has_the_keys_of_the_mini_profile(mini, tmp_path):
+    namespace = {"profile": "mini", "run_dir": str(tmp_path), "filter_gamma": 0.8}
+    assert pipeline.stage_keys(pipeline.open_run(namespace).profile) == pipeline.stage_keys(mini)
+
+
+def test_made_again_stage_does_not_write_into_a_linked_copy(run, tmp_path):
+    do(run, "data", "first")
+    copy = tmp_path / "copy.txt"
+    file = run.paths.root / "data" / "file.txt"
+    copy.hardlink_to(file)
+    run.paths.seal("data").write_text(
+        run.paths.seal("data").read_text().replace(pipeline.stage_keys(run.profile)["data"], "old")
+    )
+    with pipeline.stage_run(run, "data") as stage:
+        assert not file.exists()
+        file.write_text("second")
+        stage.outputs(file)
+    assert copy.read_text() == "first"
