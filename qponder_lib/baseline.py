@@ -30,6 +30,7 @@ WINDOW_RADIUS = 3
 WINDOW_SIGMA = 7.0 / 6.0
 MSCN_CONSTANT = 1.0
 MIN_SIDE = 16
+ROUNDING = 1e-9
 NEIGHBOURS = {"horizontal": (0, 1), "vertical": (1, 0), "diagonal": (1, 1), "antidiagonal": (1, -1)}
 RIDGE_STRENGTHS = tuple(float(10.0**power) for power in range(-3, 5))
 
@@ -139,7 +140,9 @@ def mscn(grey: FloatArray) -> FloatArray:
     """
     mean = _smooth(grey)
     variance = np.maximum(_smooth(grey * grey) - mean * mean, 0.0)
-    return (grey - mean) / (np.sqrt(variance) + MSCN_CONSTANT)
+    deviation = grey - mean
+    deviation[np.abs(deviation) < ROUNDING] = 0.0  # or a blank area would have a shape
+    return deviation / (np.sqrt(variance) + MSCN_CONSTANT)
 
 
 def fit_ggd(values: FloatArray) -> tuple[float, float]:

@@ -1,0 +1,290 @@
+"""What model text says, and by which name it says nothing (the list of faults 18 to 32)."""
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qponder_lib.parsing import (
+    PARSE_STATUSES,
+    ParsedAnswer,
+    is_format_compliant,
+    parse_answer,
+    parse_verdict,
+    storable_text,
+)
+
+MEGABYTE = 1_000_000
+
+
+def answer(content):
+    return f"<think>Soft edges.</think>\n<answer>{content}</answer>"
+
+
+@pytest.mark.parametrize(
+    ("content", "score"),
+    [
+        ("62", 62.0),
+        (" 62.5\n", 62.5),
+        ("75.6938", 75.6938),
+        ("0", 0.0),
+        ("100", 100.0),
+        ("100.0", 100.0),
+        ("007", 7.0),
+        ("-0", 0.0),
+        ("-0.0", 0.0),
+    ],
+)
+def test_plain_decimal_number_is_read(content, score):
+    parsed = parse_answer(answer(content))
+    assert parsed == ParsedAnswer(score, "ok", "Soft edges.")
+    assert str(parsed.score) == str(score)  # "-0" gives 0.0, which is written as it is read
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        # 22: a rule would have to be declared for each of these
+        ("4/5", "not_a_number"),
+        ("4,5", "not_a_number"),
+        ("80%", "not_a_number"),
+        ("four", "not_a_number"),
+        ("4-5", "not_a_number"),
+        ("62 out of 100", "not_a_number"),
+        ("**62**", "not_a_number"),
+        ("", "not_a_number"),
+        ("+62", "not_a_number"),
+        (".5", "not_a_number"),
+        ("5.", "not_a_number"),
+        ("--5", "not_a_number"),
+        # 23: what float() would have taken
+        ("nan", "not_a_number"),
+        ("inf", "not_a_number"),
+        ("-Infinity", "not_a_number"),
+        ("1e400", "not_a_number"),
+        ("1e1", "not_a_number"),
+        ("1_0", "not_a_number"),
+        ("0x10", "not_a_number"),
+        # 24: digits that are not ASCII
+        ("٣", "not_ascii"),
+        ("３.５", "not_ascii"),
+        # 25: characters that cannot be seen, or look like a minus
+        ("6\u200b2", "not_ascii"),
+        ("\u22123", "not_ascii"),
+        ("62\u00a0", "not_ascii"),
+        ("62\ufeff", "not_ascii"),
+        ("\ud800", "not_ascii"),
+        # 26: never clipped
+        ("100.0001", "out_of_range"),
+        ("-1", "out_of_range"),
+        ("9" * 64, "out_of_range"),
+        ("9" * 65, "not_a_number"),
+        ("62<answer>", "not_a_number"),
+        ("<b>62</b>", "not_a_number"),
+    ],
+)
+def test_anything_else_in_the_answer_is_rejected_by_name(content, status):
+    assert parse_answer(answer(content)) == ParsedAnswer(None, status, "Soft edges.")
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        (None, "empty"),
+        ("", "empty"),
+        (" \n\t", "empty"),
+        # 18
+        ("The image deserves 62.", "no_answer"),
+        ("<think>Soft.</think> 62", "no_answer"),
+        ("<think>Soft.</think></answer>", "no_answer"),
+        ("<Answer>62</Answer>", "no_answer"),
+        ("<answer >62</answer>", "no_answer"),
+        # 19
+        ("<answer>62</answer><answer>63</answer>", "ambiguous"),
+        ("<answer>62</answer> or <answer>good</answer>", "ambiguous"),
+        ("<think>a</think><answer>90</answer></think><answer>50</answer>", "ambiguous"),
+        # 20
+        ("<think>I say <answer>62</answer>.</think>", "no_answer"),
+        ("I say <answer>62</answer>.</think>", "no_answer"),
+        # 21
+        ("<think>Soft", "truncated"),
+        ("<think>Soft <answer>62</answer>", "truncated"),
+        ("<think>Soft.</think><answer>6", "truncated"),
+        ("<answer>62</answer><answer>6", "truncated"),
+        ("<answer>62</answer><think>But", "truncated"),
+    ],
+)
+def test_text_without_one_answer_has_a_named_reason(text, status):
+    parsed = parse_answer(text)
+    assert parsed.score is None
+    assert parsed.status == status
+
+
+def test_same_number_twice_is_one_answer():
+    assert parse_answer("<answer>62</answer> So: <answer>62.0</answer>").score == 62.0
+
+
+def test_fake_end_of_reasoning_inside_the_reasoning_cannot_choose_the_answer():
+    text = "<think>It says </answer> and <answer>99</answer>.</think><answer>40</answer>"
+    assert parse_answer(text).score == 40.0
+
+
+def test_reasoning_opened_by_the_template_is_read_up_to_its_end():
+    assert parse_answer("Soft.</think><answer>40</answer>") == ParsedAnswer(40.0, "ok", "Soft.")
+
+
+def test_answer_before_the_reasoning_is_read_but_not_compliant():
+    text = "<answer>40</answer><think>Soft.</think>"
+    assert parse_answer(text).score == 40.0
+    assert not is_format_compliant(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        (answer("62"), "ok"),  # the limit fell behind the last tag
+        (answer("62") + " \n", "ok"),
+        (answer("62") + " Moreover", "truncated"),
+        ("<think>Soft.</think>", "truncated"),
+        ("Soft and", "truncated"),
+        ("", "truncated"),
+        (None, "truncated"),
+    ],
+)
+def test_completion_cut_at_the_token_limit_counts_only_if_it_ends_with_its_answer(text, status):
+    assert parse_answer(text, finish_reason="length").status == status
+
+
+def test_answer_outside_a_narrower_scale_is_rejected_not_clipped():
+    assert parse_answer(answer("7"), low=1.0, high=5.0) == ParsedAnswer(
+        None, "out_of_range", "Soft edges."
+    )
+
+
+@given(st.text())
+def test_any_text_gives_a_known_status_and_a_score_only_with_ok(text):
+    for candidate in (text, answer(text), f"<answer>{text}", f"<think>{text}</answer>"):
+        parsed = parse_answer(candidate)
+        assert parsed.status in PARSE_STATUSES
+        assert (parsed.score is not None) == (parsed.status == "ok")
+        is_format_compliant(candidate)
+        parse_verdict(candidate)
+
+
+@given(
+    st.lists(
+        st.sampled_from(["<think>", "</think>", "<answer>", "</answer>", "62", "x", " "]),
+        max_size=12,
+    )
+)
+def test_compliant_text_with_a_number_parses_and_has_reasoning(parts):
+    text = "".join(parts)
+    if is_format_compliant(text):
+        assert parse_answer(text).status in ("ok", "not_a_number", "out_of_range")
+        assert parse_answer(text).think is not None
+
+
+@given(st.decimals(min_value=0, max_value=100, places=3))
+def test_every_score_on_the_scale_survives_writing_and_reading(score):
+    assert parse_answer(answer(f"{score:f}")).score == float(score)
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "<",
+        "<think>",
+        "</think>",
+        "<answer>",
+        "<answer>6</answer>",
+        "<answer></answer>",
+        "<think><answer>",
+        " ",
+        "9",
+        "(((((",
+        "<Accuracy>",
+        "<Accuracy>5</Accuracy>",
+        "é",
+    ],
+)
+def test_a_hostile_megabyte_takes_no_longer_than_a_second(unit):
+    text = unit * (MEGABYTE // len(unit))
+    start = time.perf_counter()
+    for candidate in (text, answer(text), f"<answer>{text}"):
+        parse_answer(candidate)
+        is_format_compliant(candidate)
+        parse_verdict(candidate)
+    assert time.perf_counter() - start < 3.0
+
+
+@pytest.mark.parametrize(
+    ("text", "compliant"),
+    [
+        ("<think>Soft.</think><answer>62</answer>", True),
+        (" <think>Soft.</think>\n\n<answer>62</answer>\n", True),
+        ("<think>Soft.</think><answer>good</answer>", True),  # the other reward's matter
+        ("<think> </think><answer>62</answer>", False),
+        ("<think>Soft.</think><answer> </answer>", False),
+        ("Well: <think>Soft.</think><answer>62</answer>", False),
+        ("<think>Soft.</think> so <answer>62</answer>", False),
+        ("<think>Soft.</think><answer>62</answer>.", False),
+        ("<answer>62</answer>", False),
+        ("<think>Soft.</think>", False),
+        ("<think>a</think><think>b</think><answer>62</answer>", False),
+        ("<think>Soft.</think><answer>62</answer><answer>62</answer>", False),
+        ("<think>Soft.<answer>62</answer></think>", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_format_is_one_reasoning_block_and_one_answer_block_and_nothing_else(text, compliant):
+    assert is_format_compliant(text) is compliant
+
+
+def verdict(completeness="3", accuracy="4", reasonableness="5"):
+    return (
+        f"<Completeness>{completeness}</Completeness>\n<Accuracy>{accuracy}</Accuracy>\n"
+        f"<Reasonableness>{reasonableness}</Reasonableness>"
+    )
+
+
+def test_verdict_in_the_form_of_table_6_is_read():
+    parsed = parse_verdict("My verdict:\n" + verdict())
+    assert (parsed.completeness, parsed.accuracy, parsed.reasonableness) == (3, 4, 5)
+    assert parsed.status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (None, "empty"),
+        (" ", "empty"),
+        (verdict(accuracy="0"), "out_of_range"),
+        (verdict(accuracy="6"), "out_of_range"),
+        (verdict(accuracy="4.5"), "not_an_integer"),
+        (verdict(accuracy="5/5"), "not_an_integer"),
+        (verdict(accuracy="five"), "not_an_integer"),
+        (verdict(accuracy="٣"), "not_an_integer"),
+        (verdict(accuracy="-3"), "not_an_integer"),
+        (verdict(accuracy=""), "not_an_integer"),
+        (verdict() + verdict(), "repeated"),
+        (verdict() + verdict(accuracy="1"), "repeated"),
+        ("All in all a convincing answer: 5, 5, 5.", "missing"),
+        ("I am sorry, I cannot rate this.", "missing"),
+        ("<Completeness>3</Completeness><Accuracy>4</Accuracy>", "missing"),
+        ("<Completeness>3</Accuracy><Reasonableness>4</Reasonableness>", "missing"),
+    ],
+)
+def test_any_other_verdict_fails_by_name_and_scores_nothing(text, reason):
+    parsed = parse_verdict(text)
+    assert (parsed.status, parsed.reason) == ("judge_parse_failure", reason)
+    assert (parsed.completeness, parsed.accuracy, parsed.reasonableness) == (None, None, None)
+
+
+def test_verdict_cut_at_the_token_limit_fails():
+    assert parse_verdict(verdict(), finish_reason="length").reason == "truncated"
+
+
+def test_lone_surrogate_becomes_storable():
+    assert storable_text("a\ud800b").encode("utf-8") == b"a\\ud800b"
