@@ -1,9 +1,12 @@
 """The handcrafted baseline: natural-scene statistics and a ridge regression on the same labels.
 
-Features are those of BRISQUE: the image is locally normalised (MSCN coefficients), and generalised
-Gaussians are fitted to the coefficients and to the products of neighbours, at two scales. Written
-from the paper's formulas. BRISQUE regresses with a support vector machine; here it is ridge
-regression on standardised features, so that a model is 38 readable numbers.
+36 features are those of BRISQUE: the image is locally normalised (MSCN coefficients), and
+generalised Gaussians are fitted to the coefficients and to the products of neighbours, at two
+scales. Written from the paper's formulas. Local normalisation takes out light and colour, and
+BRISQUE sees grey only; so 10 first-order statistics of light and opponent colours stand beside
+them, or damage of exposure, contrast and colour would be out of sight and the baseline a straw
+man. BRISQUE regresses with a support vector machine; here it is ridge regression on standardised
+features, so that a model is a row of readable numbers.
 
 Source:
     Mittal, Moorthy and Bovik, "No-reference image quality assessment in the spatial domain", IEEE
@@ -31,13 +34,14 @@ WINDOW_SIGMA = 7.0 / 6.0
 MSCN_CONSTANT = 1.0
 MIN_SIDE = 16
 ROUNDING = 1e-9
+BLACK, WHITE = 0.02, 0.98
 NEIGHBOURS = {"horizontal": (0, 1), "vertical": (1, 0), "diagonal": (1, 1), "antidiagonal": (1, -1)}
 RIDGE_STRENGTHS = tuple(float(10.0**power) for power in range(-3, 5))
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 _SHAPES = np.arange(0.2, 10.0005, 0.001)
 
-FEATURE_NAMES: tuple[str, ...] = tuple(
+NSS_FEATURE_NAMES: tuple[str, ...] = tuple(
     f"scale{scale}_{name}"
     for scale in range(1, N_SCALES + 1)
     for name in (
@@ -50,6 +54,19 @@ FEATURE_NAMES: tuple[str, ...] = tuple(
         ),
     )
 )
+LIGHT_FEATURE_NAMES = (
+    "light_mean",
+    "light_std",
+    "light_1st_percentile",
+    "light_99th_percentile",
+    "light_black_share",
+    "light_white_share",
+    "red_green_mean",
+    "red_green_std",
+    "yellow_blue_mean",
+    "yellow_blue_std",
+)
+FEATURE_NAMES = NSS_FEATURE_NAMES + LIGHT_FEATURE_NAMES
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +91,7 @@ class NssRidge:
         """Score images by their features.
 
         Args:
-            feature_rows: Features of one image, shape (36,), or of several, shape (n, 36).
+            feature_rows: Features of one image, shape (46,), or of several, shape (n, 46).
 
         Returns:
             Scores, 0 to 100, shape (n,): a regression may leave the scale, so its ends are the
@@ -99,19 +116,19 @@ class NssRidge:
 
 
 def features(image: NDArray[np.uint8]) -> FloatArray:
-    """Measure the natural-scene statistics of an image.
+    """Measure the natural-scene statistics of an image, its light and its colours.
 
     Args:
         image: RGB picture, uint8, shape (height, width, 3), each side at least 16.
 
     Returns:
-        36 numbers in the order of `FEATURE_NAMES`.
+        46 numbers in the order of `FEATURE_NAMES`.
 
     Raises:
         ValueError: If the type or the shape differs.
 
     Source:
-        Mittal et al. (2012), Table I.
+        Mittal et al. (2012), Table I, for the first 36; the last 10 are ours.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"expected uint8 (height, width, 3), got {image.dtype} {image.shape}")
@@ -123,7 +140,7 @@ def features(image: NDArray[np.uint8]) -> FloatArray:
         if scale:
             grey = _halve(grey)
         vector.extend(_scale_features(mscn(grey)))
-    return np.array(vector)
+    return np.array(vector + _light_features(image))
 
 
 def mscn(grey: FloatArray) -> FloatArray:
@@ -195,7 +212,7 @@ def fit(feature_rows: ArrayLike, mos: ArrayLike) -> NssRidge:
     """Train the baseline on the labels that the student is trained on.
 
     Args:
-        feature_rows: Features of the training images, shape (n, 36).
+        feature_rows: Features of the training images, shape (n, 46).
         mos: Their mean opinion scores, 0 to 100, shape (n,).
 
     Returns:
@@ -228,6 +245,17 @@ def _scale_features(coefficients: FloatArray) -> list[float]:
     for down, right in NEIGHBOURS.values():
         vector.extend(fit_aggd(_neighbour_products(coefficients, down, right)))
     return vector
+
+
+def _light_features(image: NDArray[np.uint8]) -> list[float]:
+    """First-order statistics of luminance and of the two opponent colours, on a scale of 0 to 1."""
+    red, green, blue = np.moveaxis(image.astype(np.float64) / 255.0, 2, 0)
+    light = image.astype(np.float64) / 255.0 @ _LUMA
+    low, high = np.quantile(light, [0.01, 0.99])
+    red_green, yellow_blue = red - green, 0.5 * (red + green) - blue
+    shares = [(light < BLACK).mean(), (light > WHITE).mean()]
+    colours = [red_green.mean(), red_green.std(), yellow_blue.mean(), yellow_blue.std()]
+    return [float(x) for x in (light.mean(), light.std(), low, high, *shares, *colours)]
 
 
 def _neighbour_products(values: FloatArray, down: int, right: int) -> FloatArray:

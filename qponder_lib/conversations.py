@@ -23,10 +23,11 @@ SHORT_SHARE = 1 / 3
 
 # Beginnings of words by which a sentence names a defect.
 _DEFECT = re.compile(
-    r"\b(?:artefact|artifact|band|bleach|block|blown|blur|brighten|cast|clip|coarse|compress|crush|"
-    r"damag|darken|degrad|defect|distort|dull|excess|faded|flat|fuzz|glare|grain|haz[ey]|jagged|jpeg|"
-    r"lack|loss|lost|low contrast|mosaic|nois|over-?expos|over-?smooth|pixel|ringing|shake|smear|"
-    r"soft|speckl|tint|too bright|too dark|too strong|under-?expos|unsharp|wash|weak)",
+    r"\b(?:artefact|artifact|band|bleach|block|blown|blur|brighten|cast|clip|coarse|compress|"
+    r"crush|damag|darken|degrad|defect|distort|dull|excess|faded|flat|fuzz|glare|grain|haz[ey]|"
+    r"jagged|jpeg|lack|loss|lost|low contrast|mosaic|narrow|nois|over-?expos|over-?smooth|pixel|"
+    r"ringing|shake|smear|soft|speckl|tint|too bright|too dark|too strong|under-?expos|unsharp|"
+    r"wash|weak)",
     re.IGNORECASE,
 )
 _DENIAL = re.compile(
@@ -36,7 +37,7 @@ _DENIAL = re.compile(
 )
 _CLAUSE_END = re.compile(r"[,;:.!?]|\b(?:but|however|although|though|while|yet)\b", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
-_SECTION = re.compile(r"^[ \t]*(?:\(([1-3])\)|([1-3])[.)])[ \t]*", re.MULTILINE)
+_SECTION = re.compile(r"(?<!\S)\(([1-3])\)(?!\S)|^[ \t]*([1-3])[.)](?!\S)", re.MULTILINE)
 
 
 class SftRow(TypedDict):
@@ -110,7 +111,7 @@ def format_score(mos: float, answer_decimals: int = 0) -> str:
 
 
 def completion_text(think: str | None, answer: str) -> str:
-    """Write a completion in the one form that the student learns.
+    r"""Write a completion in the one form that the student learns.
 
     Args:
         think: The reasoning, or None for an answer alone.
@@ -124,7 +125,7 @@ def completion_text(think: str | None, answer: str) -> str:
 
     Example:
         >>> completion_text("Soft edges.", "62")
-        '<think>Soft edges.</think>\\n<answer>62</answer>'
+        '<think>Soft edges.</think>\n<answer>62</answer>'
     """
     if think is None:
         return f"<answer>{answer}</answer>"
@@ -135,7 +136,7 @@ def completion_text(think: str | None, answer: str) -> str:
 
 
 def replace_score(text: str, mos: float, sft_format: SftFormat) -> str:
-    """Rewrite a teacher's text as the completion to learn: its reasoning, the human score.
+    r"""Rewrite a teacher's text as the completion to learn: its reasoning, the human score.
 
     Args:
         text: The teacher's text, with a closed ``<think>`` block.
@@ -157,7 +158,7 @@ def replace_score(text: str, mos: float, sft_format: SftFormat) -> str:
 
     Example:
         >>> replace_score("<think>Soft.</think><answer>40</answer>", 62.4, SftFormat())
-        '<think>Soft.</think>\\n<answer>62</answer>'
+        '<think>Soft.</think>\n<answer>62</answer>'
     """
     answer = format_score(mos, sft_format.answer_decimals)
     if sft_format.variant == "none":
@@ -174,7 +175,7 @@ def replace_score(text: str, mos: float, sft_format: SftFormat) -> str:
 
 
 def shorten(think: str, share: float = SHORT_SHARE) -> str:
-    """Cut a three-part reasoning down to what it found.
+    r"""Cut a three-part reasoning down to what it found.
 
     Kept are the sentences of the low-level part that name a defect (without denying it), in their
     order and as many as fit, and then the first sentence of the last part, which sums up. Where
@@ -193,7 +194,7 @@ def shorten(think: str, share: float = SHORT_SHARE) -> str:
 
     Example:
         >>> shorten("(1) The light is even. The edges are blurred. There is no noise. Colours "
-        ...         "are natural.\\n(2) A boat.\\n(3) Overall the image is poor. Focus again.")
+        ...         "are natural.\n(2) A boat.\n(3) Overall the image is poor. Focus again.")
         'The edges are blurred. Overall the image is poor.'
     """
     if not 0.0 < share <= 1.0:
@@ -304,8 +305,11 @@ def has_usable_reasoning(text: str | None) -> bool:
 
 
 def _sections(think: str) -> list[str]:
-    """Split at the section numbers; text before the first number belongs to the first section."""
-    marks = list(_SECTION.finditer(think))
+    """Split at the numbers 1, 2, 3 in turn; what stands before the first belongs to it."""
+    marks: list[re.Match[str]] = []
+    for mark in _SECTION.finditer(think):
+        if int(mark[1] or mark[2]) == len(marks) + 1:
+            marks.append(mark)
     if len(marks) < 2:
         return [_SECTION.sub("", think)]
     starts = [mark.end() for mark in marks]

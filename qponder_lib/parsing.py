@@ -122,7 +122,7 @@ def parse_answer(
 
 
 def is_format_compliant(text: str | None) -> bool:
-    """Say whether a completion is exactly one reasoning block and then one answer block.
+    r"""Say whether a completion is exactly one reasoning block and then one answer block.
 
     Both blocks must hold something: an empty ``<think></think>`` would earn the format reward
     without reasoning. Nothing but white space may stand around them. What the answer says is not
@@ -138,7 +138,7 @@ def is_format_compliant(text: str | None) -> bool:
         Q-Ponder (arXiv:2506.05384), Eq. 6 and the sentence before it.
 
     Example:
-        >>> is_format_compliant("<think>Soft edges.</think>\\n<answer>62</answer>")
+        >>> is_format_compliant("<think>Soft edges.</think>\n<answer>62</answer>")
         True
         >>> is_format_compliant("<answer>62</answer><think>Soft edges.</think>")
         False
@@ -210,11 +210,11 @@ def parse_verdict(text: str | None, *, finish_reason: str = "stop") -> ParsedVer
 
 
 def storable_text(text: str) -> str:
-    """Make model text safe to write as UTF-8: lone surrogates become visible escapes.
+    r"""Make model text safe to write as UTF-8: lone surrogates become visible escapes.
 
     Example:
-        >>> storable_text("sharp\\ud800")
-        'sharp\\\\ud800'
+        >>> storable_text("sharp\ud800")
+        'sharp\\ud800'
     """
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 

@@ -58,11 +58,11 @@ def test_local_normalisation_removes_brightness_and_most_of_contrast():
     assert (baseline.mscn(np.full((32, 32), 90.0)) == 0.0).all()
 
 
-def test_features_are_36_finite_named_numbers_even_of_a_blank_picture():
-    assert len(baseline.FEATURE_NAMES) == len(set(baseline.FEATURE_NAMES)) == 36
+def test_features_are_46_finite_named_numbers_even_of_a_blank_picture():
+    assert len(baseline.FEATURE_NAMES) == len(set(baseline.FEATURE_NAMES)) == 46
     for picture in (scene(1), np.zeros((16, 17, 3), np.uint8), np.full((40, 40, 3), 255, np.uint8)):
         vector = baseline.features(picture)
-        assert vector.shape == (36,)
+        assert vector.shape == (46,)
         assert np.isfinite(vector).all()
 
 
@@ -74,6 +74,26 @@ def test_noise_makes_neighbours_independent_and_blur_makes_them_alike():
 
     assert asymmetry(scene(1)) > 2.0
     assert asymmetry(with_noise(np.full((96, 96, 3), 127, np.uint8), 30.0, 2)) < 1.1
+
+
+def test_light_and_colour_are_measured_by_hand():
+    """Left half black, right half pure red: luminance 0 and 0.299."""
+    picture = np.zeros((32, 32, 3), np.uint8)
+    picture[:, 16:, 0] = 255
+    found = dict(zip(baseline.FEATURE_NAMES, baseline.features(picture), strict=True))
+    expected = {
+        "light_mean": 0.1495,
+        "light_std": 0.1495,
+        "light_1st_percentile": 0.0,
+        "light_99th_percentile": 0.299,
+        "light_black_share": 0.5,
+        "light_white_share": 0.0,
+        "red_green_mean": 0.5,
+        "red_green_std": 0.5,
+        "yellow_blue_mean": 0.25,
+        "yellow_blue_std": 0.25,
+    }
+    assert {name: found[name] for name in expected} == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -107,28 +127,28 @@ def test_baseline_ranks_unseen_pictures_by_their_noise():
 
 def small_model():
     rng = np.random.default_rng(5)
-    return baseline.fit(rng.normal(size=(30, 36)), rng.uniform(0.0, 100.0, 30))
+    return baseline.fit(rng.normal(size=(30, 46)), rng.uniform(0.0, 100.0, 30))
 
 
 def test_model_survives_json():
     model = small_model()
     again = baseline.NssRidge.from_json(model.to_json())
     assert again == model
-    rows = np.random.default_rng(6).normal(size=(4, 36))
+    rows = np.random.default_rng(6).normal(size=(4, 46))
     assert (again.predict(rows) == model.predict(rows)).all()
 
 
 def test_prediction_stays_on_the_scale_and_checks_its_shape():
     model = small_model()
-    extreme = 1e6 * np.sign(model.weights) * np.ones(36)
+    extreme = 1e6 * np.sign(model.weights) * np.ones(46)
     assert model.predict([extreme, -extreme]).tolist() == [100.0, 0.0]
-    assert model.predict(np.zeros(36)).shape == (1,)
-    with pytest.raises(ValueError, match="36 features"):
-        model.predict(np.zeros((2, 35)))
+    assert model.predict(np.zeros(46)).shape == (1,)
+    with pytest.raises(ValueError, match="46 features"):
+        model.predict(np.zeros((2, 45)))
 
 
 def test_constant_feature_does_not_break_the_fit():
-    rows = np.random.default_rng(7).normal(size=(30, 36))
+    rows = np.random.default_rng(7).normal(size=(30, 46))
     rows[:, 0] = 10.0
     model = baseline.fit(rows, np.linspace(0.0, 100.0, 30))
     assert model.weights[0] == pytest.approx(0.0, abs=1e-9)
@@ -137,9 +157,9 @@ def test_constant_feature_does_not_break_the_fit():
 @pytest.mark.parametrize(
     ("rows", "mos"),
     [
-        (np.zeros((3, 36)), [1.0, 2.0]),
-        (np.zeros((2, 36)), [1.0, 2.0]),
-        (np.full((3, 36), np.nan), [1.0, 2.0, 3.0]),
+        (np.zeros((3, 46)), [1.0, 2.0]),
+        (np.zeros((2, 46)), [1.0, 2.0]),
+        (np.full((3, 46), np.nan), [1.0, 2.0, 3.0]),
     ],
 )
 def test_training_data_that_do_not_fit_are_refused(rows, mos):

@@ -105,6 +105,11 @@ def test_sections_are_found_however_they_are_numbered(mark):
     assert shorten(text) == "Blur. Poor."
 
 
+def test_sections_may_follow_each_other_on_one_line_and_be_referred_to():
+    text = "(1) Blur. Fine. (2) See (1) for the boat. (3) Poor, as in (2) above. Retry."
+    assert shorten(text) == "Blur. Poor, as in (2) above."
+
+
 def test_text_without_sections_keeps_its_last_sentence_as_the_summary():
     assert shorten("It is blurred. A boat. It is sad. Poor.") == "It is blurred. Poor."
     assert shorten("Poor.") == "Poor."
