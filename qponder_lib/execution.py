@@ -242,6 +242,8 @@ def judge(exit_code: int, copy: Path) -> tuple[State, str]:
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     for cell in cells:
         for output in cell["outputs"]:
+            if output["output_type"] == "error" and output["ename"] == "SystemExit":
+                return "stopped early", "a cell ended the notebook with exit()"
             if output["output_type"] == "error":
                 return "failed", f"{output['ename']}: {output['evalue']}"
     if exit_code != 0:

@@ -1,0 +1,81 @@
+"""pyproject.toml, requirements.lock and environment.yml say the same."""
+
+import re
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+LOCK = {
+    canonicalize_name(line.split("==")[0]): line.split("==")[1]
+    for line in (ROOT / "requirements.lock").read_text().splitlines()
+    if line and not line.startswith("#")
+}
+REQUIRED = [
+    Requirement(text)
+    for text in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
+]
+
+
+@pytest.mark.parametrize("requirement", REQUIRED, ids=str)
+def test_lock_satisfies_every_requirement(requirement):
+    assert LOCK[canonicalize_name(requirement.name)] in requirement.specifier
+
+
+def test_lock_holds_plain_versions_only():
+    assert all(re.fullmatch(r"\d+(\.\w+)*", version) for version in LOCK.values())
+
+
+def test_lock_has_no_gpu_packages():
+    assert not [name for name in LOCK if name.startswith(("nvidia", "vllm", "triton"))]
+
+
+def test_lock_has_every_package_that_a_locked_one_needs():
+    for name, version in LOCK.items():
+        try:
+            distribution = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            continue
+        if distribution.version.split("+")[0] != version:
+            continue
+        for text in distribution.requires or []:
+            need = Requirement(text)
+            if need.marker is None or need.marker.evaluate({"extra": ""}):
+                assert canonicalize_name(need.name) in LOCK or need.name.startswith(
+                    ("nvidia", "triton", "cuda")
+                ), f"{name} needs {need}"
+
+
+def test_environment_brings_the_python_of_pyproject_and_the_lock():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    assert environment["name"] == PROJECT["name"]
+    *conda, pip = environment["dependencies"]
+    assert conda == [f"python{PROJECT['requires-python']}", "pip"]
+    assert pip == {"pip": ["-r requirements.lock", "-e ."]}
+
+
+def test_vllm_extra_is_the_newest_that_goes_with_the_lock():
+    (vllm,) = (Requirement(text) for text in PROJECT["optional-dependencies"]["vllm"])
+    assert "0.31.0" in vllm.specifier
+    assert "0.33.0" not in vllm.specifier
+    assert LOCK["torch"].startswith("2.13.")
+
+
+def test_every_imported_package_is_required():
+    """A package that is there only because another one needs it can go without notice."""
+    distributions = metadata.packages_distributions()
+    required = {canonicalize_name(requirement.name) for requirement in REQUIRED}
+    optional = {"vllm", "bitsandbytes"}
+    missing = set()
+    for path in (ROOT / "qponder_lib").rglob("*.py"):
+        for top in re.findall(r"(?m)^\s*(?:from|import) (\w+)", path.read_text(encoding="utf-8")):
+            names = {canonicalize_name(name) for name in distributions.get(top, [])}
+            if names and not names & (required | optional | {"qponder"}):
+                missing.add((path.name, top))
+    assert not missing

@@ -1,0 +1,124 @@
+"""Imports go downwards, and the papers' mathematics needs no torch."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "qponder_lib"
+# Within a layer, a module may import those listed before it.
+LAYERS = [
+    ["records", "scales", "paths", "artifacts", "config", "pipeline"],
+    [
+        "distortions",
+        "iqa_datasets",
+        "prompts",
+        "parsing",
+        "filtering",
+        "conversations",
+        "rewards",
+        "metrics",
+        "baseline",
+    ],
+    ["teacher", "student", "training", "inference", "judging"],
+    ["tables", "figures", "cases", "report", "widgets"],
+    ["execution", "runner", "study", "notebook_lint", "paper_index", "cli"],
+]
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+ORDER = {name: place for place, name in enumerate(LEVEL)}
+HEAVY = {"torch", "transformers", "trl", "peft", "accelerate", "datasets"}
+# The command line asks for a model only where it scores an image.
+LAZY_EXCEPTIONS = {("cli", "inference")}
+
+
+def files_of(name: str) -> list[Path]:
+    module = PACKAGE / f"{name}.py"
+    return [module] if module.exists() else sorted((PACKAGE / name).rglob("*.py"))
+
+
+def imports_of(path: Path) -> set[str]:
+    """Return full names of everything a file imports, wherever in the file."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            here = ["qponder_lib", *path.relative_to(PACKAGE).with_suffix("").parts]
+            base = ".".join(here[: len(here) - node.level])
+            names |= {f"{base}.{node.module or alias.name}" for alias in node.names}
+    return names
+
+
+def kit_imports(path: Path) -> set[str]:
+    parts = [name.split(".") for name in imports_of(path)]
+    return {part[1] for part in parts if part[0] == "qponder_lib" and len(part) > 1}
+
+
+def present(level: int) -> list[str]:
+    return [name for name in LAYERS[level] if files_of(name)]
+
+
+def test_every_module_has_a_layer():
+    there = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
+    there |= {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert there <= set(LEVEL), "add the module to LAYERS and to CONTRIBUTING.md"
+
+
+@pytest.mark.parametrize("name", [name for name in ORDER if files_of(name)])
+def test_module_imports_only_what_comes_before_it(name):
+    for path in files_of(name):
+        for other in kit_imports(path) - {name, "__version__"}:
+            if (name, other) not in LAZY_EXCEPTIONS:
+                assert ORDER[other] < ORDER[name], f"{path.name} imports {other}"
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_lower_layers_never_import_torch(level):
+    for name in present(level):
+        for path in files_of(name):
+            heavy = {found.split(".")[0] for found in imports_of(path)} & HEAVY
+            assert not heavy, f"{path} imports {heavy}"
+
+
+def test_pictures_and_tables_never_import_models():
+    for name in present(3):
+        for path in files_of(name):
+            models = kit_imports(path) & set(LAYERS[2])
+            assert not models, f"{path.name} imports {models}"
+            assert not {found.split(".")[0] for found in imports_of(path)} & HEAVY
+
+
+def test_lower_layers_import_in_under_a_second_without_torch():
+    names = [f"qponder_lib.{name}" for name in present(0) + present(1)]
+    code = (
+        "import sys, time; started = time.perf_counter()\n"
+        f"import {', '.join(names)}\n"
+        "print(time.perf_counter() - started); assert 'torch' not in sys.modules"
+    )
+    # The best of three: the first may have to read packages from a cold disk.
+    seconds = [
+        float(
+            subprocess.run(
+                [sys.executable, "-c", code],
+                cwd=PACKAGE.parent,
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+        )
+        for _ in range(3)
+    ]
+    assert min(seconds) < 1.0
+
+
+def test_the_command_starts_without_torch():
+    code = "import sys; import qponder_lib.cli; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, check=True)
+
+
+def test_no_module_is_called_utils():
+    assert not list(PACKAGE.rglob("utils.py"))

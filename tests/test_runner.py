@@ -1,0 +1,291 @@
+"""The runner believes files, not exit codes. One small notebook per behaviour."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+from filelock import FileLock
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from qponder_lib import artifacts, cli, config, execution, pipeline, runner, study
+from qponder_lib.config import Study
+from qponder_lib.paths import RunPaths
+
+ROOT = Path(__file__).parents[1]
+PARAMETERS = (
+    'profile: str = "mini"  # name or path\nrun_dir: str = "papermill_runs/mini"  # folder\n'
+)
+OPEN = "from qponder_lib import pipeline\nrun = pipeline.open_run(globals())"
+STAGE = """
+with pipeline.stage_run(run, "{stage}") as stage:
+    if not stage.done:
+        file = run.paths.root / "{stage}.txt"
+        file.write_text(str(run.profile.{stage}.seed))
+        stage.outputs(file)
+"""
+NAMES = {"data": "01_data.ipynb", "distill": "02_distill.ipynb"}
+
+
+def write_notebook(root: Path, stage: str, *before: str, parameters: str = PARAMETERS) -> Path:
+    """Write a notebook that does one stage after some other cells."""
+    cells = [new_markdown_cell("# Title?"), new_code_cell(parameters)]
+    cells[1].metadata["tags"] = ["parameters"]
+    cells += [new_code_cell(code) for code in (OPEN, *before, STAGE.format(stage=stage).strip())]
+    notebook = new_notebook(cells=cells)
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    notebook.metadata["language_info"] = {"name": "python"}
+    path = root / "notebooks" / NAMES[stage]
+    nbformat.write(notebook, path)
+    return path
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch) -> Path:
+    """Make a repository with the real profiles and no notebooks, and a graph of two stages."""
+    folder = tmp_path / "a folder"
+    (folder / "notebooks").mkdir(parents=True)
+    (folder / "papermill_runs").mkdir()
+    (folder / "papermill_runs" / "profiles").symlink_to(ROOT / "papermill_runs" / "profiles")
+    monkeypatch.setenv("QPONDER_ROOT", str(folder))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    whole = pipeline.stages
+    monkeypatch.setattr(
+        pipeline, "stages", lambda profile: tuple(s for s in whole(profile) if s.name in NAMES)
+    )
+    return folder
+
+
+def job(profile: str = "mini", **overrides: object) -> runner.Job:
+    names = {name.replace("__", "."): value for name, value in overrides.items()}
+    return runner.Job(config.load_profile(profile).with_overrides(names), RunPaths.named("mini"))
+
+
+def actions(of: runner.Job) -> list[str]:
+    return [entry.action for entry in pipeline.plan(of.profile, of.paths)]
+
+
+def test_run_does_all_then_nothing_then_only_what_is_stale(root, capsys):
+    for stage in NAMES:
+        write_notebook(root, stage)
+    first = job()
+    assert runner.run(first) == runner.EXIT_OK
+    assert actions(first) == ["skip", "skip"]
+    copy = artifacts.read_json(first.paths.executed / "01_data.ipynb")
+    assert copy["metadata"]["papermill"]["parameters"]["run_dir"] == "papermill_runs/mini"
+    assert str(root) not in json.dumps(copy)
+    manifest = artifacts.read_json(first.paths.manifest)
+    assert manifest["exit_state"] == "complete"
+    assert [entry["done"] for entry in manifest["stages"]] == [True, True]
+
+    started = time.monotonic()
+    assert runner.run(first) == runner.EXIT_OK
+    assert time.monotonic() - started < 2
+    assert "nothing to do" in capsys.readouterr().out
+
+    second = job(distill__seed=5)
+    assert actions(second) == ["skip", "stale"]
+    before = (first.paths.executed / "01_data.ipynb").stat().st_mtime_ns
+    assert runner.run(second) == runner.EXIT_OK
+    assert (second.paths.root / "distill.txt").read_text() == "5"
+    assert (first.paths.executed / "01_data.ipynb").stat().st_mtime_ns == before
+    assert "distill.seed 0 -> 5" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "dead kernel"),
+        ("import sys; sys.exit(0)", "stopped early"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_notebook_that_does_not_reach_its_end_has_failed(root, capsys, cell, expected):
+    write_notebook(root, "data", cell)
+    write_notebook(root, "distill")
+    assert runner.run(job()) == runner.EXIT_FAILED
+    assert expected in capsys.readouterr().err
+    paths = job().paths
+    assert not (paths.executed / "01_data.ipynb").exists()
+    assert (paths.logs / "01_data.failed.ipynb").exists()
+    assert artifacts.read_json(paths.manifest)["exit_state"] == "failed"
+    assert not (paths.root / "distill.txt").exists()
+
+
+def test_notebook_that_seals_nothing_has_failed(root, capsys):
+    write_notebook(root, "data")
+    path = root / "notebooks" / NAMES["data"]
+    notebook = nbformat.read(path, 4)
+    notebook.cells[-1].source = "print('all is well')"
+    nbformat.write(notebook, path)
+    write_notebook(root, "distill")
+    assert runner.run(job()) == runner.EXIT_FAILED
+    assert "it left no seal of ['data']" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ('profile: str = "mini"  # name\n', "unknown parameters"),
+        (PARAMETERS + "data_n_trian: int = 5  # images\n", "no field of data"),
+    ],
+)
+def test_mistyped_parameter_fails_before_anything_runs(root, capsys, parameters, message):
+    write_notebook(root, "data", parameters=parameters)
+    write_notebook(root, "distill")
+    started = time.monotonic()
+    assert runner.run(job()) == runner.EXIT_FAILED
+    assert message in capsys.readouterr().err
+    assert time.monotonic() - started < 5
+
+
+def test_declared_settings_are_passed_and_no_others(root):
+    path = write_notebook(root, "data", parameters=PARAMETERS + "data_n_train: int = 1  # images\n")
+    got = execution.notebook_parameters(
+        path, config.load_profile("mini"), profile_file="p", run_dir="r"
+    )
+    assert got == {"profile": "p", "run_dir": "r", "data_n_train": 2800}
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"hf_token": "x"},
+        {"distill.api_key": "x"},
+        {"note": "hf_abcdefghijkl"},
+        {"base_url": "https://user:word@host/v1"},
+    ],
+)
+def test_secret_looking_parameter_is_refused(parameters):
+    with pytest.raises(ValueError, match="looks like a secret"):
+        execution.refuse_secrets(parameters)
+
+
+def test_second_runner_on_one_folder_is_locked_out_and_told_by_whom(root, capsys):
+    paths = job().paths
+    paths.root.mkdir()
+    artifacts.write_json(
+        paths.lock.with_suffix(".json"), {"pid": 4711, "host": "elsewhere", "started": "today"}
+    )
+    with FileLock(paths.lock):
+        assert runner.run(job()) == runner.EXIT_LOCKED
+    assert "locked by process 4711 on elsewhere" in capsys.readouterr().err
+
+
+def test_killed_runner_takes_its_notebook_along_and_the_same_command_goes_on(root):
+    waiting = (
+        "import os, time\n"
+        "marker = run.paths.root / 'attempt.txt'\n"
+        "first = not marker.exists()\n"
+        "marker.write_text(str(os.getpid()))\n"
+        "time.sleep(60 if first else 0)"
+    )
+    write_notebook(root, "data")
+    write_notebook(root, "distill", waiting)
+    script = (
+        "import sys; from qponder_lib import config, pipeline, runner\n"
+        "from qponder_lib.paths import RunPaths\n"
+        "whole = pipeline.stages\n"
+        "pipeline.stages = lambda p: tuple(s for s in whole(p) if s.name in ('data', 'distill'))\n"
+        "job = runner.Job(config.load_profile('mini'), RunPaths.named('mini'))\n"
+        "sys.exit(runner.run(job))\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.DEVNULL)
+    marker = job().paths.root / "attempt.txt"
+    deadline = time.monotonic() + 40
+    while not (marker.exists() and marker.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    kernel = int(marker.read_text())
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+    while is_running(kernel) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not is_running(kernel)
+    assert actions(job()) == ["skip", "run"]
+    assert runner.run(job()) == runner.EXIT_OK
+    assert actions(job()) == ["skip", "skip"]
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return "Z" not in Path(f"/proc/{pid}/stat").read_text().split(")")[-1].split()[:1]
+
+
+@pytest.mark.parametrize("code", [-9, -15, 143])
+def test_stopped_process_is_interrupted_not_completed(tmp_path, code):
+    assert execution.judge(code, tmp_path / "none.ipynb")[0] == "interrupted"
+
+
+def test_missing_notebook_is_named(root, capsys):
+    write_notebook(root, "data")
+    assert runner.run(job()) == runner.EXIT_FAILED
+    assert "02_*.ipynb" in capsys.readouterr().err
+
+
+# ---- studies, commands
+
+
+def seal_all(profile: config.Profile, folder: RunPaths) -> None:
+    for stage in pipeline.stages(profile):
+        with pipeline.stage_run(pipeline.Run(folder, profile), stage.name) as current:
+            file = folder.root / f"{stage.name}.png"
+            artifacts.write_text_atomic(file, stage.name)
+            current.outputs(file)
+
+
+def test_runs_of_a_study_share_what_is_equal_and_nothing_else(root):
+    plan = Study(
+        name="s",
+        description="d",
+        base="mini",
+        runs=[{"name": "a"}, {"name": "b", "overrides": {"distill.seed": 1}}],
+    )
+    (profile_a, a), (profile_b, b) = study.study_runs(plan)
+    seal_all(profile_a, a)
+    assert study.share_stages(profile_b, b, [a, b]) == ["data"]
+    assert [e.action for e in pipeline.plan(profile_b, b)] == ["skip", "run"]
+    assert (b.root / "data.png").samefile(a.root / "data.png")
+
+
+def test_broken_stage_is_not_shared(root):
+    mini = config.load_profile("mini")
+    a, b = RunPaths.named("a"), RunPaths.named("b")
+    seal_all(mini, a)
+    (a.root / "data.png").write_text("changed")
+    assert study.share_stages(mini, b, [a]) == ["distill"]
+
+
+def test_last_sealed_model_passes_over_a_damaged_one(root, capsys):
+    for run, created in (("old", "2026-01-01"), ("new", "2026-01-02")):
+        folder = RunPaths.named(run).grpo("qponder")
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_text(run)
+        seal = artifacts.seal_folder(
+            folder, stage="grpo", key="k", config={}, inputs={}, seconds=0.0
+        )
+        artifacts.write_seal(
+            folder / artifacts.SEAL_NAME, seal.model_copy(update={"created": created})
+        )
+    runs = root / "papermill_runs"
+    assert cli.last_sealed_model(runs) == RunPaths.named("new").grpo("qponder")
+    (RunPaths.named("new").grpo("qponder") / "model.safetensors").write_text("torn")
+    assert cli.last_sealed_model(runs) == RunPaths.named("old").grpo("qponder")
+
+
+def test_no_model_says_how_to_get_one(root):
+    with pytest.raises(FileNotFoundError, match="qponder run mini"):
+        cli.last_sealed_model(root / "papermill_runs")
+
+
+def test_setting_without_a_value_is_refused():
+    with pytest.raises(ValueError, match=r"section\.field=value"):
+        cli.parse_settings(["filter.gamma"])
