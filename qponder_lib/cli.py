@@ -81,11 +81,15 @@ def status(
     """Say which stages of a run are done, stale or missing, and what it measured."""
     try:
         folder = RunPaths.named(name)
-        known = folder.profile if folder.profile.exists() else name
-        profile = load_profile(known)
+        profile = load_profile_or_study(folder.profile if folder.profile.exists() else name)
     except (ValueError, FileNotFoundError) as error:
         print(f"qponder: {error}", file=sys.stderr)
         raise typer.Exit(_USAGE) from error
+    if isinstance(profile, Study):
+        for each, place in studies.study_runs(profile):
+            done = [entry.action == "skip" for entry in pipeline.plan(each, place)]
+            print(f"{each.name}: {sum(done)} of {len(done)} stages done")
+        return
     print(runner.describe_plan(pipeline.plan(profile, folder), runner.Job(profile, folder)))
     if folder.manifest.exists():
         manifest = artifacts.read_json(folder.manifest)

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -23,16 +20,17 @@ from types import FrameType
 
 from filelock import FileLock, Timeout
 
-from qponder_lib import __version__, artifacts, execution, paths, pipeline
+from qponder_lib import artifacts, execution, paths, pipeline
 from qponder_lib.config import Profile, dump_profile
+from qponder_lib.manifest import write_manifest
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import PlannedStage
+from qponder_lib.progress import Progress, clock, shown
 
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_LOCKED = 75
 EXIT_INTERRUPTED = 130
-_SECONDS_BETWEEN_LINES = 10.0
 
 
 class Locked(RuntimeError):
@@ -95,12 +93,12 @@ def _run_locked(job: Job, started: float) -> int:
     for name in pipeline.with_dependants(job.redo, job.profile):
         job.paths.seal(name).unlink(missing_ok=True)
     planned = pipeline.plan(job.profile, job.paths)
-    notebooks = plan_notebooks(planned, job)
     print(describe_plan(planned, job), flush=True)
+    notebooks = plan_notebooks(planned, job)
     todo = [notebook for notebook in notebooks if notebook.execute]
     if not todo:
         if not job.paths.manifest.exists():
-            write_manifest(job, planned, "complete")
+            write_manifest(job.profile, job.paths, planned, "complete")
         print(f"nothing to do ({time.monotonic() - started:.1f} s)")
         return EXIT_OK
     job.paths.manifest.unlink(missing_ok=True)
@@ -110,13 +108,13 @@ def _run_locked(job: Job, started: float) -> int:
             print(f"\n[{number}/{len(todo)}] {notebook.file.name}", flush=True)
             _run_notebook(notebook, job)
     except KeyboardInterrupt:
-        write_manifest(job, planned, "interrupted")
+        write_manifest(job.profile, job.paths, planned, "interrupted")
         raise
     except NotebookFailed:
-        write_manifest(job, planned, "failed")
+        write_manifest(job.profile, job.paths, planned, "failed")
         raise
-    write_manifest(job, planned, "complete")
-    print(f"\ndone in {_clock(time.monotonic() - started)}: {_shown(job.paths.root)}", flush=True)
+    write_manifest(job.profile, job.paths, planned, "complete")
+    print(f"\ndone in {clock(time.monotonic() - started)}: {shown(job.paths.root)}", flush=True)
     return EXIT_OK
 
 
@@ -142,7 +140,7 @@ def plan_notebooks(planned: Sequence[PlannedStage], job: Job) -> list[PlannedNot
 def describe_plan(planned: Sequence[PlannedStage], job: Job) -> str:
     """Return the plan as lines: stage, notebook, action, why."""
     width = max(len(entry.stage.name) for entry in planned)
-    lines = [f"plan of {job.profile.name} in {_shown(job.paths.root)}"]
+    lines = [f"plan of {job.profile.name} in {shown(job.paths.root)}"]
     lines += [
         f"  {entry.stage.name:<{width}}  {entry.stage.notebook}  {entry.action:<5}  {entry.why}"
         for entry in planned
@@ -159,8 +157,8 @@ def _run_notebook(notebook: PlannedNotebook, job: Job) -> None:
         parameters = execution.notebook_parameters(
             notebook.file,
             job.profile,
-            profile_file=_shown(job.paths.profile),
-            run_dir=_shown(job.paths.root),
+            profile_file=shown(job.paths.profile),
+            run_dir=shown(job.paths.root),
         )
     except ValueError as error:
         raise NotebookFailed(str(error)) from error
@@ -177,13 +175,13 @@ def _run_notebook(notebook: PlannedNotebook, job: Job) -> None:
             os.replace(partial, job.paths.logs / f"{stem}.failed.ipynb")
         raise NotebookFailed(
             f"{notebook.file.name}: {outcome.state}: {outcome.message}\n"
-            f"log: {_shown(log_file)}, notebook: {_shown(job.paths.logs / f'{stem}.failed.ipynb')}"
+            f"log: {shown(log_file)}, notebook: {shown(job.paths.logs / f'{stem}.failed.ipynb')}"
         )
     os.replace(partial, copy)
     for entry in notebook.stages:
         if entry.stage.sealed_by_runner:
             pipeline.seal_stage(job.paths, entry.stage, job.profile, {}, [copy], outcome.seconds)
-    print(f"  completed in {_clock(outcome.seconds)}", flush=True)
+    print(f"  completed in {clock(outcome.seconds)}", flush=True)
 
 
 def _unsealed(notebook: PlannedNotebook, job: Job) -> list[str]:
@@ -194,38 +192,6 @@ def _unsealed(notebook: PlannedNotebook, job: Job) -> list[str]:
         if not entry.stage.sealed_by_runner and (seal is None or seal.key != entry.key):
             missing.append(entry.stage.name)
     return missing
-
-
-class Progress:
-    """Show where a notebook is: one line kept up to date on a terminal, plain lines elsewhere."""
-
-    def __init__(self, label: str, notebook: Path) -> None:
-        """Count the cells that papermill will number (it adds one with the parameters)."""
-        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-        self.n_cells = len(cells) + 1
-        self.label, self.last = label, ""
-        self.started = self.shown = time.monotonic()
-        self.live = sys.stdout.isatty()
-
-    def __call__(self, cell: int, line: str) -> None:
-        """Take note of a printed line and show it if it is time."""
-        self.last = line.strip() or self.last
-        now = time.monotonic()
-        if now - self.shown < (0.5 if self.live else _SECONDS_BETWEEN_LINES):
-            return
-        self.shown = now
-        text = f"  {self.label}  cell {cell}/{self.n_cells}  {_clock(now - self.started)}"
-        text += f"  {self.last[:100]}" if self.last else ""
-        if self.live:
-            width = shutil.get_terminal_size().columns - 1
-            print(f"\r{text[:width]:<{width}}", end="", flush=True)
-        else:
-            print(text, flush=True)
-
-    def finish(self) -> None:
-        """Clear the line."""
-        if self.live:
-            print("\r" + " " * (shutil.get_terminal_size().columns - 1) + "\r", end="")
 
 
 # ---- locks and signals
@@ -242,7 +208,7 @@ def _run_lock(run_paths: RunPaths) -> Iterator[None]:
     except Timeout as error:
         owner = json.loads(owner_file.read_text()) if owner_file.exists() else {}
         raise Locked(
-            f"{_shown(run_paths.root)} is locked by process {owner.get('pid', 'unknown')} on "
+            f"{shown(run_paths.root)} is locked by process {owner.get('pid', 'unknown')} on "
             f"{owner.get('host', 'unknown host')}, started {owner.get('started', 'just now')}"
         ) from error
     try:
@@ -266,71 +232,3 @@ def _terminate_as_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-# ---- the record
-
-
-def write_manifest(job: Job, planned: Sequence[PlannedStage], state: str) -> None:
-    """Write what ran, from which code and settings, on what machine, and how it ended.
-
-    Args:
-        job: What was asked for.
-        planned: The plan it started from.
-        state: complete, failed or interrupted.
-    """
-    entries = []
-    for entry in planned:
-        seal = artifacts.read_seal(job.paths.seal(entry.stage.name))
-        done = seal is not None and seal.key == entry.key
-        entries.append(
-            {
-                "name": entry.stage.name,
-                "notebook": entry.stage.notebook,
-                "key": entry.key,
-                "action": entry.action,
-                "why": entry.why,
-                "done": done,
-                "seconds": seal.seconds if seal is not None and done else None,
-                "created": seal.created if seal is not None and done else None,
-            }
-        )
-    manifest = {
-        "exit_state": state,
-        "written": artifacts.now(),
-        "kit": {"version": __version__, **_git()},
-        "profile": job.profile,
-        "stages": entries,
-        "versions": artifacts.package_versions(),
-        "machine": {
-            "system": platform.platform(),
-            "architecture": platform.machine(),
-            "cpu_count": os.cpu_count(),
-        },
-    }
-    artifacts.write_json(job.paths.manifest, manifest)
-
-
-def _git() -> dict[str, object]:
-    def ask(*words: str) -> str | None:
-        command = ["git", "-C", str(paths.repository_root()), *words]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-        except (OSError, subprocess.CalledProcessError):
-            return None
-        return done.stdout.strip()
-
-    commit, changes = ask("rev-parse", "HEAD"), ask("status", "--porcelain")
-    if commit is None or changes is None:
-        return {"commit": None, "dirty": None, "reason": "not a git clone, or git is missing"}
-    return {"commit": commit, "dirty": bool(changes)}
-
-
-def _shown(path: Path) -> str:
-    """Return a path relative to the repository, since absolute ones name the machine."""
-    return Path(os.path.relpath(path, paths.repository_root())).as_posix()
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

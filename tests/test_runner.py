@@ -16,6 +16,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from qponder_lib import artifacts, cli, config, execution, pipeline, runner, study
 from qponder_lib.config import Study
 from qponder_lib.paths import RunPaths
+from qponder_lib.pipeline import graph
 
 ROOT = Path(__file__).parents[1]
 PARAMETERS = (
@@ -54,9 +55,9 @@ def root(tmp_path, monkeypatch) -> Path:
     (folder / "papermill_runs" / "profiles").symlink_to(ROOT / "papermill_runs" / "profiles")
     monkeypatch.setenv("QPONDER_ROOT", str(folder))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    whole = pipeline.stages
+    whole = graph.stages
     monkeypatch.setattr(
-        pipeline, "stages", lambda profile: tuple(s for s in whole(profile) if s.name in NAMES)
+        graph, "stages", lambda profile: tuple(s for s in whole(profile) if s.name in NAMES)
     )
     return folder
 
@@ -188,10 +189,11 @@ def test_killed_runner_takes_its_notebook_along_and_the_same_command_goes_on(roo
     write_notebook(root, "data")
     write_notebook(root, "distill", waiting)
     script = (
-        "import sys; from qponder_lib import config, pipeline, runner\n"
+        "import sys; from qponder_lib import config, runner\n"
+        "from qponder_lib.pipeline import graph\n"
         "from qponder_lib.paths import RunPaths\n"
-        "whole = pipeline.stages\n"
-        "pipeline.stages = lambda p: tuple(s for s in whole(p) if s.name in ('data', 'distill'))\n"
+        "whole = graph.stages\n"
+        "graph.stages = lambda p: tuple(s for s in whole(p) if s.name in ('data', 'distill'))\n"
         "job = runner.Job(config.load_profile('mini'), RunPaths.named('mini'))\n"
         "sys.exit(runner.run(job))\n"
     )
@@ -235,7 +237,7 @@ def test_missing_notebook_is_named(root, capsys):
 
 
 def seal_all(profile: config.Profile, folder: RunPaths) -> None:
-    for stage in pipeline.stages(profile):
+    for stage in graph.stages(profile):
         with pipeline.stage_run(pipeline.Run(folder, profile), stage.name) as current:
             file = folder.root / f"{stage.name}.png"
             artifacts.write_text_atomic(file, stage.name)

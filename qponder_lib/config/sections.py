@@ -1,20 +1,14 @@
-"""The settings of every stage, and profiles: YAML files that state them.
+"""One frozen model per stage, of flat literals.
 
-Defaults are the values of the `mini` profile, so that a notebook that is opened by itself does
-what `qponder run mini` does. Each field says its unit, its meaning and where the paper states it;
-"paper" is Q-Ponder (arXiv:2506.05384).
+Each field says its unit, its meaning and where the paper states it; "paper" is Q-Ponder
+(arXiv:2506.05384).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-
-from qponder_lib import paths
 
 OURS = "not stated; ours"
 Scheduler = Literal["constant", "constant_with_warmup", "linear", "cosine"]
@@ -213,73 +207,6 @@ class EvaluateConfig(Section):
     min_n: int = Field(10, ge=3, description=f"fewest images a correlation is given for; {OURS}")
 
 
-class Profile(BaseModel):
-    """All settings of a run.
-
-    `seed` fills in every section's seed that the file does not state.
-
-    Example:
-        >>> Profile(name="p", description="d", seed=3, filter={"seed": 1}).grpo.seed
-        3
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    name: str
-    description: str
-    seed: int = Field(0, ge=0)
-    data: DataConfig = DataConfig()
-    distill: DistillConfig = DistillConfig()
-    filter: FilterConfig = FilterConfig()
-    student: StudentConfig = StudentConfig()
-    sft: SftConfig = SftConfig()
-    grpo: GrpoConfig = GrpoConfig()
-    predict: PredictConfig = PredictConfig()
-    evaluate: EvaluateConfig = EvaluateConfig()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _spread_seed(cls, values: Any) -> Any:
-        if not isinstance(values, Mapping) or "seed" not in values:
-            return values
-        spread = dict(values)
-        for name, section in SECTIONS.items():
-            given = spread.get(name, {})
-            if "seed" in section.model_fields and isinstance(given, Mapping):
-                spread[name] = {"seed": values["seed"], **given}
-        return spread
-
-    @model_validator(mode="after")
-    def _start_is_trained(self) -> Self:
-        if self.grpo.start_from not in self.sft.variants:
-            raise ValueError(
-                f"grpo.start_from is {self.grpo.start_from!r}, sft.variants are {self.sft.variants}"
-            )
-        return self
-
-    def with_overrides(self, overrides: Mapping[str, Any]) -> Profile:
-        """Return a copy with some fields replaced.
-
-        Args:
-            overrides: Values by `section.field`.
-
-        Raises:
-            ValueError: If a name is unknown or a value does not fit.
-
-        Example:
-            >>> profile = Profile(name="p", description="d")
-            >>> profile.with_overrides({"filter.gamma": 0.5}).filter.gamma
-            0.5
-        """
-        values = self.model_dump()
-        for name, value in overrides.items():
-            section, _, field = name.partition(".")
-            if section not in SECTIONS or field not in SECTIONS[section].model_fields:
-                raise ValueError(f"unknown setting {name!r}; expected section.field")
-            values[section][field] = value
-        return Profile.model_validate(values)
-
-
 SECTIONS: dict[str, type[Section]] = {
     "data": DataConfig,
     "distill": DistillConfig,
@@ -290,95 +217,3 @@ SECTIONS: dict[str, type[Section]] = {
     "predict": PredictConfig,
     "evaluate": EvaluateConfig,
 }
-
-
-class StudyRun(BaseModel):
-    """One run of a study: a name and what differs from the base profile."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    overrides: dict[str, Any] = {}
-
-
-class Study(BaseModel):
-    """Several runs of one base profile, one after another."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    description: str
-    base: str
-    runs: tuple[StudyRun, ...] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _names_differ(self) -> Self:
-        names = [paths.safe_name(run.name) for run in self.runs]
-        if len(set(names)) != len(names):
-            raise ValueError(f"two runs of a study share a name: {names}")
-        return self
-
-
-def profile_path(path_or_name: str | Path) -> Path:
-    """Return the file of a profile: a name below `papermill_runs/profiles`, or a path to YAML.
-
-    Raises:
-        FileNotFoundError: If there is none; the message lists the profiles there are.
-    """
-    text = str(path_or_name)
-    is_path = text.endswith((".yaml", ".yml"))
-    if is_path:
-        path = Path(text)
-        path = path if path.is_absolute() or path.exists() else paths.repository_root() / path
-    else:
-        path = paths.profiles_root() / f"{paths.safe_name(text)}.yaml"
-    if not path.is_file():
-        known = sorted(file.stem for file in paths.profiles_root().glob("*.yaml"))
-        raise FileNotFoundError(f"no profile {text!r} at {path}; there are {', '.join(known)}")
-    return path
-
-
-def load_profile(path_or_name: str | Path) -> Profile:
-    """Read a profile.
-
-    Args:
-        path_or_name: Name of a file in `papermill_runs/profiles`, or a path ending in `.yaml`.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If a field is unknown, of the wrong type or out of range.
-    """
-    return Profile.model_validate(_read_yaml(profile_path(path_or_name)))
-
-
-def load_profile_or_study(path_or_name: str | Path) -> Profile | Study:
-    """Read a profile or, where the file has `runs`, a study."""
-    values = _read_yaml(profile_path(path_or_name))
-    return (Study if "runs" in values else Profile).model_validate(values)
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML lets a second key win silently; a profile must not."""
-
-
-def _unique_mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    pairs = [(loader.construct_object(k, deep=True), v) for k, v in node.value]
-    keys = [key for key, _ in pairs]
-    if len(set(keys)) != len(keys):
-        raise ValueError(f"duplicate key in {node.start_mark}: {keys}")
-    return {key: loader.construct_object(value, deep=True) for key, value in pairs}
-
-
-_UniqueKeyLoader.add_constructor("tag:yaml.org,2002:map", _unique_mapping)
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    values = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
-    if not isinstance(values, dict):
-        raise ValueError(f"{path}: expected a mapping of sections, got {type(values).__name__}")
-    return values
-
-
-def dump_profile(profile: Profile) -> str:
-    """Return a profile as YAML that `load_profile` reads back to an equal one."""
-    return yaml.safe_dump(profile.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
