@@ -222,6 +222,19 @@ def is_running(pid: int) -> bool:
     return "Z" not in Path(f"/proc/{pid}/stat").read_text().split(")")[-1].split()[:1]
 
 
+def test_notebook_without_a_stage_is_done_when_its_copy_is_there(root, monkeypatch):
+    overview = pipeline.Stage("overview", "00", sealed_by_runner=True)
+    monkeypatch.setattr(graph, "stages", lambda profile: (overview,))
+    path = write_notebook(root, "data")
+    notebook = nbformat.read(path, 4)
+    notebook.cells[-1].source = "print('hello')"
+    nbformat.write(notebook, root / "notebooks" / "00_overview.ipynb")
+    assert runner.run(job()) == runner.EXIT_OK
+    assert actions(job()) == ["skip"]
+    (job().paths.executed / "00_overview.ipynb").unlink()
+    assert actions(job()) == ["stale"]
+
+
 @pytest.mark.parametrize("code", [-9, -15, 143])
 def test_stopped_process_is_interrupted_not_completed(tmp_path, code):
     assert execution.judge(code, tmp_path / "none.ipynb")[0] == "interrupted"
