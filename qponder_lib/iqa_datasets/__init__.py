@@ -1,0 +1,1 @@
+"""The embedded benchmark and the public sets."""

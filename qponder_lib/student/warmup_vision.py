@@ -1,0 +1,255 @@
+"""First half of the recipe behind the mini student's base weights: the vision tower.
+
+The tower learns, on images made fresh for every step, which damage is present and how strong it
+is, and a few plain statistics of the pixels. It sees no MOS, no score, no severity word, no
+validation or test photograph and none of the damage types kept unseen. Its heads are thrown away.
+
+Run it with ``python -m qponder_lib.student.warmup_vision --out DIR``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch.nn.functional import cross_entropy, mse_loss
+from torch.utils.data import DataLoader, IterableDataset
+
+from qponder_lib import distortions
+from qponder_lib.iqa_datasets.mixtures import Mixture, damage, draw_damage, draw_scene
+from qponder_lib.student.architecture import (
+    IMAGE_SIDE,
+    MERGE,
+    PATCH_SIDE,
+    TEMPORAL_PATCH,
+    TEXT_WIDTH,
+)
+
+TYPES = distortions.TRAINED
+VARIANTS_PER_SCENE = 6
+N_STATISTICS = 6
+HELD_OUT = 600
+
+WARMUP_MIXTURE = Mixture(
+    "warm-up",
+    "none",
+    {"photograph": 0.5, "dead_leaves": 0.5},
+    (0.10, 0.50, 0.30, 0.10),
+    dict.fromkeys(TYPES, 1.0),
+)
+SINGLE_MIXTURE = Mixture("held-out", "none", {"photograph": 1.0}, (0, 1), dict.fromkeys(TYPES, 1.0))
+
+PIXEL_MEAN = np.array([0.48145466, 0.4578275, 0.40821073], dtype=np.float32)
+PIXEL_STD = np.array([0.26862954, 0.26130258, 0.27577711], dtype=np.float32)
+"""Of the Qwen2-VL image processor."""
+
+
+@dataclass(frozen=True)
+class WarmupConfig:
+    """Settings of the vision warm-up; the defaults made the shipped weights."""
+
+    steps: int = 5000
+    batch_size: int = 64
+    learning_rate: float = 1.5e-3
+    weight_decay: float = 0.02
+    warmup_steps: int = 200
+    decay_share: float = 0.3
+    statistics_weight: float = 0.2
+    seed: int = 7
+    workers: int = 2
+    log_steps: int = 100
+    save_steps: int = 500
+
+
+def patches(images: NDArray[np.uint8]) -> torch.Tensor:
+    """Cut images as the Qwen2-VL image processor does.
+
+    Args:
+        images: batch x side x side x 3, uint8; the side a multiple of 32.
+
+    Returns:
+        Shape (batch * patches, 3 * 2 * 16 * 16), float32, normalised.
+    """
+    batch, side = images.shape[0], images.shape[1]
+    grid = side // PATCH_SIDE // MERGE
+    cut = torch.from_numpy(images).view(batch, grid, MERGE, PATCH_SIDE, grid, MERGE, PATCH_SIDE, 3)
+    cut = cut.permute(0, 1, 4, 2, 5, 7, 3, 6).reshape(-1, 3, 1, PATCH_SIDE**2)
+    mean, std = (torch.from_numpy(part)[:, None, None] for part in (PIXEL_MEAN, PIXEL_STD))
+    values = cut.float().mul_(1.0 / (255.0 * std)).sub_(mean / std)
+    return values.expand(-1, -1, TEMPORAL_PATCH, -1).flatten(1)
+
+
+def statistics(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Plain statistics per image, each roughly in [-1, 1]: shape (batch, 6).
+
+    Mean and deviation of luma, logarithm of the mean luma step, mean chroma, and the shares of
+    nearly black and nearly white values.
+    """
+    red, green, blue = (images[..., channel] for channel in range(3))
+    luma = (red.astype(np.float32) + green + blue) / 765.0
+    step = np.abs(np.diff(luma, axis=1)).mean(axis=(1, 2))
+    largest = np.maximum(np.maximum(red, green), blue)
+    smallest = np.minimum(np.minimum(red, green), blue)
+    columns = (
+        2 * luma.mean(axis=(1, 2)) - 1,
+        4 * luma.std(axis=(1, 2)) - 1,
+        np.log(step + 1e-3) / 3 + 1,
+        (largest - smallest).mean(axis=(1, 2)) / 64.0 - 1,
+        2 * (smallest < 5).mean(axis=(1, 2)),
+        2 * (largest > 250).mean(axis=(1, 2)),
+    )
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+class FreshImages(IterableDataset):
+    """Endless stream of (image, level per type), six ways of damage for each fresh scene."""
+
+    def __init__(self, seed: int, mixture: Mixture = WARMUP_MIXTURE, split: str = "train") -> None:
+        self.seed, self.mixture, self.split = seed, mixture, split
+
+    def __iter__(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
+        worker = torch.utils.data.get_worker_info()
+        rng = np.random.default_rng([self.seed, 0 if worker is None else worker.id])
+        while True:
+            scene, _ = draw_scene(self.mixture, self.split, IMAGE_SIDE, rng)
+            scene = np.rot90(scene, rng.integers(4)).copy()
+            for _ in range(VARIANTS_PER_SCENE):
+                recipe = draw_damage(self.mixture, rng)
+                levels = np.zeros(len(TYPES), dtype=np.int64)
+                for one in recipe:
+                    levels[TYPES.index(one.name)] = one.level
+                yield damage(scene, recipe, rng).copy(), levels
+
+
+class DamageHead(torch.nn.Module):
+    """Reads the mean visual token: six classes (absent, level 1-5) per type, and statistics."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = torch.nn.LayerNorm(TEXT_WIDTH)
+        self.levels = torch.nn.Linear(TEXT_WIDTH, len(TYPES) * (distortions.N_LEVELS + 1))
+        self.statistics = torch.nn.Linear(TEXT_WIDTH, N_STATISTICS)
+
+    def forward(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """From batch x tokens x width to logits batch x types x 6, and batch x statistics."""
+        pooled = self.norm(tokens.float().mean(dim=1))
+        logits = self.levels(pooled).view(-1, len(TYPES), distortions.N_LEVELS + 1)
+        return logits, self.statistics(pooled)
+
+
+def tower_tokens(tower: torch.nn.Module, images: NDArray[np.uint8]) -> torch.Tensor:
+    """Visual tokens of square images of one size: batch x tokens x width."""
+    side = images.shape[1] // PATCH_SIDE
+    grid = torch.tensor([[1, side, side]] * len(images))
+    with torch.autocast("cpu", torch.bfloat16):
+        tokens = tower(patches(images), grid_thw=grid).pooler_output
+    return tokens.view(len(images), -1, TEXT_WIDTH)
+
+
+def held_out_scores(
+    tower: torch.nn.Module, head: DamageHead, images: NDArray[np.uint8], levels: torch.Tensor
+) -> dict[str, float]:
+    """Type accuracy and mean level error on validation photographs with one damage each."""
+    with torch.no_grad():
+        parts = [head(tower_tokens(tower, part))[0] for part in np.array_split(images, 8)]
+    share = torch.cat(parts).softmax(-1)
+    expected = share @ torch.arange(distortions.N_LEVELS + 1, dtype=torch.float32)
+    guess = expected.argmax(1)
+    truth = levels.argmax(1)
+    error = (expected.gather(1, truth[:, None])[:, 0] - levels.max(1).values).abs()
+    return {
+        "held_out_type_accuracy": round(float((guess == truth).float().mean()), 4),
+        "held_out_level_error": round(float(error.mean()), 4),
+    }
+
+
+def learning_rate_at(step: int, config: WarmupConfig) -> float:
+    """Linear warm-up, constant, then linear decay over the last part of the run."""
+    rise = min(1.0, (step + 1) / config.warmup_steps)
+    fall = min(1.0, (config.steps - step) / (config.decay_share * config.steps))
+    return config.learning_rate * min(rise, fall)
+
+
+def train(tower: torch.nn.Module, config: WarmupConfig, out: Path) -> DamageHead:
+    """Train the tower in place; writes ``history.csv`` and checkpoints into ``out``."""
+    out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(config.seed)
+    head = DamageHead()
+    for block in tower.blocks:
+        block.compile()
+    weights = [*tower.parameters(), *head.parameters()]
+    optimizer = torch.optim.AdamW(
+        weights, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay
+    )
+    held_out = list(_take(FreshImages(config.seed + 1, SINGLE_MIXTURE, "validation"), HELD_OUT))
+    held_images = np.stack([image for image, _ in held_out])
+    held_levels = torch.from_numpy(np.stack([levels for _, levels in held_out]))
+    stream = DataLoader(
+        FreshImages(config.seed), config.batch_size, num_workers=config.workers, prefetch_factor=4
+    )
+    began = time.perf_counter()
+    with (out / "history.csv").open("w", newline="") as file:
+        writer = None
+        for step, (images, levels) in enumerate(stream):
+            if step == config.steps:
+                break
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate_at(step, config)
+            pixels = images.numpy()
+            logits, guessed = head(tower_tokens(tower, pixels))
+            loss_levels = cross_entropy(logits.flatten(0, 1), levels.flatten())
+            loss_statistics = mse_loss(guessed, torch.from_numpy(statistics(pixels)))
+            optimizer.zero_grad()
+            (loss_levels + config.statistics_weight * loss_statistics).backward()
+            torch.nn.utils.clip_grad_norm_(weights, 1.0)
+            optimizer.step()
+            if (step + 1) % config.log_steps == 0:
+                row = {
+                    "step": step + 1,
+                    "images": (step + 1) * config.batch_size,
+                    "minutes": round((time.perf_counter() - began) / 60, 2),
+                    "loss_levels": round(float(loss_levels), 4),
+                    "loss_statistics": round(float(loss_statistics), 4),
+                    **held_out_scores(tower, head, held_images, held_levels),
+                }
+                writer = writer or csv.DictWriter(file, list(row))
+                if step + 1 == config.log_steps:
+                    writer.writeheader()
+                writer.writerow(row)
+                file.flush()
+                print(" ".join(f"{name} {value}" for name, value in row.items()), flush=True)
+            if (step + 1) % config.save_steps == 0 or step + 1 == config.steps:
+                save_file(tower.state_dict(), out / "vision.safetensors")
+                save_file(head.state_dict(), out / "head.safetensors")
+    return head
+
+
+def _take(stream: FreshImages, count: int) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
+    for _, item in zip(range(count), stream, strict=False):
+        yield item
+
+
+def main() -> None:
+    """Command line of the recipe's first half."""
+    from qponder_lib.student.architecture import build_mini, mini_config
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=WarmupConfig.steps)
+    arguments = parser.parse_args()
+    ids = dict.fromkeys(("image", "video", "vision_start", "vision_end", "eos", "pad"), 0)
+    config = WarmupConfig(steps=arguments.steps)
+    tower = build_mini(mini_config(64, ids), config.seed).model.visual
+    train(tower, config, arguments.out)
+
+
+if __name__ == "__main__":
+    main()
