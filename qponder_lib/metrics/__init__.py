@@ -16,9 +16,12 @@ from qponder_lib.metrics.agreement import (
 from qponder_lib.metrics.estimates import (
     Difference,
     Estimate,
+    PairedStatistic,
     agreement,
     estimate,
+    mean_over_samples,
     paired_difference,
+    paired_statistic,
 )
 from qponder_lib.metrics.logistic import LogisticFit, fit_logistic, plcc_logistic
 from qponder_lib.metrics.resampling import Interval, Resampling, bootstrap_interval
@@ -33,6 +36,7 @@ __all__ = [
     "Evaluated",
     "Interval",
     "LogisticFit",
+    "PairedStatistic",
     "Resampling",
     "agreement",
     "bootstrap_interval",
@@ -40,7 +44,9 @@ __all__ = [
     "fit_logistic",
     "krcc",
     "mae",
+    "mean_over_samples",
     "paired_difference",
+    "paired_statistic",
     "plcc",
     "plcc_logistic",
     "rmse",

@@ -121,7 +121,7 @@ def estimate(
         if metric == "krcc":
             values = [krcc(*_readable(sample, mos), min_n=min_n) for sample in samples]
             return Estimate(float(np.mean(values)), None, None, n, n_unparsed, "no_interval")
-        statistic = _mean_over_samples(metric, samples, mos, min_n)
+        statistic = mean_over_samples(metric, samples, mos, min_n)
     except DegenerateInputError as error:
         return Estimate(None, None, None, n, n_unparsed, error.reason)
     value = float(statistic(np.ones((1, len(mos))))[0])
@@ -174,6 +174,45 @@ def paired_difference(
     Raises:
         ValueError: If a model's ids are not exactly those of `mos`, or the metric is unknown.
     """
+    plan = resampling or Resampling()
+    compared = paired_statistic(metric, first, second, mos)
+    counts = {"n": len(compared.ids), "n_excluded": len(mos) - len(compared.ids)}
+    if compared.statistic is None:
+        return Difference(metric, None, None, None, None, **counts, reason=compared.reason)
+    n = len(compared.ids)
+    groups = None if clusters is None else [clusters[image_id] for image_id in compared.ids]
+    draws = draw(compared.statistic, n, plan, groups)
+    interval, value = percentiles(draws, plan), float(compared.statistic(np.ones((1, n)))[0])
+    p_value = None if interval.reason else two_sided_p(draws)
+    return Difference(
+        metric, value, interval.low, interval.high, p_value, **counts, reason=interval.reason
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PairedStatistic:
+    """A difference of two models that waits for its resamples.
+
+    Attributes:
+        ids: Images that are compared; the counts the statistic takes are in this order.
+        statistic: First minus second as a function of counts, or None with a reason.
+        reason: Why there is none.
+    """
+
+    ids: tuple[str, ...]
+    statistic: Statistic | None
+    reason: str | None = None
+
+
+def paired_statistic(
+    metric: str,
+    first: ScoresById | Sequence[ScoresById],
+    second: ScoresById | Sequence[ScoresById],
+    mos: Mapping[str, float],
+    *,
+    min_n: int = MIN_N,
+) -> PairedStatistic:
+    """Prepare what `paired_difference` resamples; arguments as there."""
     ids = sorted(mos)
     sides = [[_answers_by_id(sample, ids) for sample in _samples(side)] for side in (first, second)]
     if metric != "parse_rate":
@@ -184,26 +223,14 @@ def paired_difference(
         sides = [[[sample[i] for i in common] for sample in side] for side in sides]
         ids = [ids[i] for i in common]
     targets = [mos[image_id] for image_id in ids]
-    counts = {"n": len(ids), "n_excluded": len(mos) - len(ids)}
     try:
-        both = [_mean_over_samples(metric, side, targets, MIN_N) for side in sides]
+        both = [mean_over_samples(metric, side, targets, min_n) for side in sides]
     except DegenerateInputError as error:
-        return Difference(metric, None, None, None, None, **counts, reason=error.reason)
-
-    def statistic(weights: FloatArray) -> FloatArray:
-        return both[0](weights) - both[1](weights)
-
-    groups = None if clusters is None else [clusters[image_id] for image_id in ids]
-    plan = resampling or Resampling()
-    draws = draw(statistic, len(ids), plan, groups)
-    interval, value = percentiles(draws, plan), float(statistic(np.ones((1, len(ids))))[0])
-    p_value = None if interval.reason else two_sided_p(draws)
-    return Difference(
-        metric, value, interval.low, interval.high, p_value, **counts, reason=interval.reason
-    )
+        return PairedStatistic(tuple(ids), None, error.reason)
+    return PairedStatistic(tuple(ids), lambda weights: both[0](weights) - both[1](weights))
 
 
-def _mean_over_samples(
+def mean_over_samples(
     metric: str, samples: Sequence[Answers], mos: Sequence[float], min_n: int
 ) -> Statistic:
     """Prepare a metric that is computed per sample, on its readable answers, and averaged."""
