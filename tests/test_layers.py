@@ -21,6 +21,7 @@ LAYERS = [
         "rewards",
         "metrics",
         "baseline",
+        "evaluation",
     ],
     ["teacher", "student", "training", "inference", "judging"],
     ["tables", "figures", "cases", "report", "widgets"],
