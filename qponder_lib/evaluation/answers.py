@@ -10,7 +10,8 @@ import numpy as np
 
 from qponder_lib import metrics
 from qponder_lib.config import EvaluateConfig
-from qponder_lib.metrics import agreement, resampling
+from qponder_lib.metrics import resampling
+from qponder_lib.metrics.agreement import FloatArray, Statistic
 from qponder_lib.records import PredictionRecord
 
 MEAN = "mean"
@@ -70,12 +71,10 @@ class Part:
     """A statistic's value and its values on the resamples, shape (resamples,)."""
 
     value: float
-    draws: agreement.FloatArray
+    draws: FloatArray
 
 
-def resampled(
-    statistic: agreement.Statistic, n: int, settings: EvaluateConfig, position: int
-) -> Part:
+def resampled(statistic: Statistic, n: int, settings: EvaluateConfig, position: int) -> Part:
     """Resample one set; each set has its own seed, or all would draw the same places."""
     seed = np.random.SeedSequence([settings.seed, position]).generate_state(1)[0]
     plan = replace(plan_of(settings), seed=int(seed))

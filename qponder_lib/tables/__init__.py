@@ -1,0 +1,72 @@
+"""Tables from files: CSV, Markdown and HTML, every number with its interval, n and run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qponder_lib.pipeline import Run
+from qponder_lib.tables import results
+from qponder_lib.tables.filtered import filter_tables
+from qponder_lib.tables.render import Block, Cell, Table, write
+from qponder_lib.tables.results import (
+    decoding,
+    differences,
+    protocols,
+    table1,
+    table1_reported,
+    table3,
+)
+from qponder_lib.tables.sources import (
+    MODEL_LABELS,
+    model_label,
+    read_ceilings,
+    read_differences,
+    read_reported,
+    read_scores,
+)
+from qponder_lib.tables.study import study_tables
+
+__all__ = [
+    "MODEL_LABELS",
+    "Block",
+    "Cell",
+    "Table",
+    "decoding",
+    "differences",
+    "filter_tables",
+    "model_label",
+    "protocols",
+    "read_ceilings",
+    "read_differences",
+    "read_reported",
+    "read_scores",
+    "study_tables",
+    "table1",
+    "table1_reported",
+    "table3",
+    "write",
+    "write_tables",
+]
+
+
+def write_tables(run: Run) -> list[Path]:
+    """Write the tables of a run that has been evaluated; the filter's are `filter_tables`.
+
+    Args:
+        run: Its `eval/` and `tables/benchmark.csv` are read.
+
+    Returns:
+        The files written in `tables/`: per table a CSV, a Markdown file and an HTML fragment.
+
+    Raises:
+        FileNotFoundError: If the run has not been evaluated.
+    """
+    made = [
+        results.table1(run),
+        results.table1_reported(),
+        results.table3(run),
+        results.decoding(run),
+        results.protocols(run),
+        results.differences(run),
+    ]
+    return [path for table in made for path in write(table, run.paths.tables)]
