@@ -14,7 +14,6 @@ from qponder_lib.evaluation import (
     difference_rows,
     evaluate,
     model_rows,
-    pooled,
 )
 from qponder_lib.evaluation.answers import mean_part, resampled
 
@@ -131,8 +130,8 @@ def test_difference_is_taken_on_images_that_both_answered():
     first[1] = 90.0  # would count if the second model's silence did not exclude it
     rows = difference_rows(
         Comparison("a", "b", "greedy"),
-        {"mini-koniq": answers_of(first)},
-        {"mini-koniq": answers_of(second)},
+        {"mini-koniq": [answers_of(first)]},
+        {"mini-koniq": [answers_of(second)]},
         SETTINGS,
     )
     mae = pick(rows, metric="mae")
@@ -141,7 +140,7 @@ def test_difference_is_taken_on_images_that_both_answered():
 
 
 def test_swapping_the_models_flips_the_difference():
-    good, bad = {"s": answers_of(noisy(5.0))}, {"s": answers_of(noisy(40.0, 1))}
+    good, bad = {"s": [answers_of(noisy(5.0))]}, {"s": [answers_of(noisy(40.0, 1))]}
     for metric in ("srcc", "mae"):
         forth = pick(
             difference_rows(Comparison("a", "b", "greedy"), good, bad, SETTINGS), metric=metric
@@ -155,8 +154,8 @@ def test_swapping_the_models_flips_the_difference():
 
 
 def test_mean_difference_is_the_mean_of_the_differences():
-    a = {"x": answers_of([1.0] * N), "y": answers_of([2.0] * N)}
-    b = {"x": answers_of([4.0] * N), "y": answers_of([12.0] * N)}
+    a = {"x": [answers_of([1.0] * N)], "y": [answers_of([2.0] * N)]}
+    b = {"x": [answers_of([4.0] * N)], "y": [answers_of([12.0] * N)]}
     rows = difference_rows(Comparison("a", "b", "greedy"), a, b, SETTINGS)
     assert pick(rows, metric="mae", dataset=MEAN).value == pytest.approx((-3.0 - 10.0) / 2)
 
@@ -165,16 +164,28 @@ def test_models_scored_on_different_images_are_not_compared():
     other = Answers.of([prediction(image_row("o", "test", i, 50.0), 1.0) for i in range(N)])
     with pytest.raises(ValueError, match="different images"):
         difference_rows(
-            Comparison("a", "b", "greedy"), {"s": answers_of([1.0] * N)}, {"s": other}, SETTINGS
+            Comparison("a", "b", "greedy"), {"s": [answers_of([1.0] * N)]}, {"s": [other]}, SETTINGS
         )
 
 
-def test_pooled_runs_give_the_mean_over_runs():
-    together = pooled([answers_of([3.0] * N), answers_of([9.0] * N)])
-    rows = difference_rows(
-        Comparison("a", "b", "greedy"), {"s": together}, {"s": answers_of([1.0] * N)}, SETTINGS
-    )
-    assert pick(rows, metric="mae").value == pytest.approx(6.0 - 1.0)
+def test_several_runs_give_the_mean_of_their_paired_differences():
+    first = [answers_of([3.0] * N), answers_of([9.0] * N)]
+    silent = [1.0] * N
+    silent[0] = None
+    second = [answers_of([1.0] * N), answers_of(silent)]
+    rows = difference_rows(Comparison("a", "b", "greedy"), {"s": first}, {"s": second}, SETTINGS)
+    mae = pick(rows, metric="mae")
+    assert (mae.value, mae.n, mae.n_excluded) == (pytest.approx((2.0 + 8.0) / 2), N, 0)
+    rate = pick(rows, metric="parse_rate")
+    assert rate.value == pytest.approx(0.5 / N)
+
+
+def test_two_equal_runs_are_no_better_known_than_one():
+    good, bad = answers_of(noisy(5.0)), answers_of(noisy(25.0, 1))
+    names = Comparison("a", "b", "greedy")
+    once = pick(difference_rows(names, {"s": [good]}, {"s": [bad]}, SETTINGS), metric="srcc")
+    twice = difference_rows(names, {"s": [good] * 2}, {"s": [bad] * 2}, SETTINGS)
+    assert pick(twice, metric="srcc") == once
 
 
 def test_cold_start_that_training_began_from_is_compared_even_if_it_is_not_long():

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qponder_lib import artifacts
-from qponder_lib.evaluation.answers import COMPARED, MEAN, MEAN_OF_K, Answers, pooled
+from qponder_lib.evaluation.answers import COMPARED, MEAN, MEAN_OF_K, Answers
 from qponder_lib.evaluation.comparing import (
     Comparison,
     DifferenceRow,
@@ -40,7 +40,6 @@ __all__ = [
     "difference_rows",
     "evaluate",
     "model_rows",
-    "pooled",
 ]
 
 
@@ -73,10 +72,10 @@ def evaluate(run: Run) -> EvaluationFiles:
     ]
     for decoding, models, sets in asked:
         whole = set(sets) == set(predict.sets)
-        by_model: dict[str, dict[str, Answers]] = {}
+        by_model: dict[str, dict[str, list[Answers]]] = {}
         for model in models:
             rows = {name: _predictions(run.paths, model, name, decoding) for name in sets}
-            by_model[model] = {name: Answers.of(found) for name, found in rows.items()}
+            by_model[model] = {name: [Answers.of(found)] for name, found in rows.items()}
             scores += model_rows(model, decoding, rows, settings, with_mean=whole)
         for first, second in compared_models(models, run.profile.grpo.start_from):
             compared = Comparison(first, second, decoding)

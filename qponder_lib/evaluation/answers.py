@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -53,17 +52,6 @@ class Answers:
         }
         means = {i: float(np.mean(scores)) if scores else None for i, scores in readable.items()}
         return Answers(self.mos, (means,))
-
-
-def pooled(runs: Sequence[Answers]) -> Answers:
-    """Put several runs of one model together: a metric is then the mean over runs and samples.
-
-    Raises:
-        ValueError: If the runs were not scored on the same images with the same MOS.
-    """
-    if any(run.mos != runs[0].mos for run in runs):
-        raise ValueError("the runs have different test images; they cannot be pooled")
-    return Answers(runs[0].mos, tuple(itertools.chain.from_iterable(r.samples for r in runs)))
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from qponder_lib import metrics
+import numpy as np
+
 from qponder_lib.config import EvaluateConfig
 from qponder_lib.evaluation.answers import (
     COMPARED,
@@ -18,7 +19,8 @@ from qponder_lib.evaluation.answers import (
     plan_of,
     resampled,
 )
-from qponder_lib.metrics import resampling
+from qponder_lib.metrics import Difference, PairedStatistic, paired_statistic, resampling
+from qponder_lib.metrics.agreement import FloatArray
 from qponder_lib.metrics.scores import RAW
 from qponder_lib.records import Decoding, Record
 
@@ -73,8 +75,8 @@ class Comparison:
 
 def difference_rows(
     compared: Comparison,
-    first: Mapping[str, Answers],
-    second: Mapping[str, Answers],
+    first: Mapping[str, Sequence[Answers]],
+    second: Mapping[str, Sequence[Answers]],
     settings: EvaluateConfig,
     *,
     with_mean: bool = True,
@@ -83,14 +85,16 @@ def difference_rows(
 
     Args:
         compared: Names for the rows.
-        first: Answers by set.
-        second: Answers of the other model by set; the same sets and images.
+        first: Answers by set: of one training run, or of several.
+        second: Answers of the other model; the same sets, images and number of runs.
         settings: Resamples, confidence, seed and least n.
         with_mean: Add the mean over the sets (if there are several).
 
     Returns:
-        First minus second, per protocol, metric and set. Correlations and errors are taken on
-        the images for which both models have a readable answer; `n` says how many.
+        First minus second, per protocol, metric and set; with several runs the mean of the runs'
+        differences, every resample drawing the same images for all. Correlations and errors are
+        taken on the images for which both models of a run have a readable answer; `n` counts
+        those that are compared in at least one run.
 
     Raises:
         ValueError: If the two were scored on different images.
@@ -100,17 +104,14 @@ def difference_rows(
         protocols[MEAN_OF_K] = Answers.mean_of_samples
     rows = []
     for protocol, view in protocols.items():
+        sides = [
+            {name: [view(run) for run in runs] for name, runs in side.items()}
+            for side in (first, second)
+        ]
         for metric in COMPARED:
             if protocol == MEAN_OF_K and metric == "parse_rate":
                 continue
-            results = _differences(
-                metric,
-                {name: view(answers) for name, answers in first.items()},
-                {name: view(answers) for name, answers in second.items()},
-                settings,
-                with_mean=with_mean,
-            )
-            for dataset, result in results.items():
+            for dataset, result in _differences(metric, *sides, settings, with_mean).items():
                 names = asdict(compared) | {"dataset": dataset, "protocol": protocol}
                 rows.append(DifferenceRow(**names, **asdict(result)))
     return rows
@@ -118,23 +119,16 @@ def difference_rows(
 
 def _differences(
     metric: str,
-    first: Mapping[str, Answers],
-    second: Mapping[str, Answers],
+    first: Mapping[str, Sequence[Answers]],
+    second: Mapping[str, Sequence[Answers]],
     settings: EvaluateConfig,
-    *,
     with_mean: bool,
-) -> dict[str, metrics.Difference]:
+) -> dict[str, Difference]:
     results, parts = {}, {}
     for position, name in enumerate(first):
-        a, b = first[name], second[name]
-        if a.mos != b.mos:
-            raise ValueError(f"{name}: the two models were scored on different images or MOS")
-        paired = metrics.paired_statistic(metric, a.samples, b.samples, a.mos, min_n=settings.min_n)
-        counts = {"n": len(paired.ids), "n_excluded": len(a.mos) - len(paired.ids)}
+        paired, counts = _paired(metric, first[name], second[name], settings.min_n)
         if paired.statistic is None:
-            results[name] = metrics.Difference(
-                metric, None, None, None, None, **counts, reason=paired.reason
-            )
+            results[name] = _no_difference(metric, counts, paired.reason)
             continue
         parts[name] = resampled(paired.statistic, len(paired.ids), settings, position)
         results[name] = _difference(metric, parts[name], settings, counts)
@@ -145,20 +139,51 @@ def _differences(
         }
         missing = {name: result.reason for name, result in results.items() if name not in parts}
         results[MEAN] = (
-            metrics.Difference(
-                metric, None, None, None, None, **counts, reason=named_reasons(missing)
-            )
+            _no_difference(metric, counts, named_reasons(missing))
             if missing
             else _difference(metric, mean_part(list(parts.values())), settings, counts)
         )
     return results
 
 
+def _paired(
+    metric: str, first: Sequence[Answers], second: Sequence[Answers], min_n: int
+) -> tuple[PairedStatistic, dict[str, int]]:
+    """Pair the models run by run, and average the runs' differences."""
+    mos = first[0].mos
+    if any(run.mos != mos for run in (*first, *second)):
+        raise ValueError("the models were scored on different images, or with different MOS")
+    paired = [
+        paired_statistic(metric, a.samples, b.samples, mos, min_n=min_n)
+        for a, b in zip(first, second, strict=True)
+    ]
+    ids = sorted({image_id for run in paired for image_id in run.ids})
+    counts = {"n": len(ids), "n_excluded": len(mos) - len(ids)}
+    reasons = [run.reason for run in paired if run.statistic is None]
+    if reasons:
+        return PairedStatistic(tuple(ids), None, reasons[0]), counts
+    place = {image_id: position for position, image_id in enumerate(ids)}
+    columns = [np.array([place[image_id] for image_id in run.ids], dtype=int) for run in paired]
+
+    def statistic(drawn: FloatArray) -> FloatArray:
+        values = [
+            run.statistic(drawn.take(kept, axis=1))
+            for run, kept in zip(paired, columns, strict=True)
+        ]
+        return np.mean(values, axis=0)
+
+    return PairedStatistic(tuple(ids), statistic), counts
+
+
+def _no_difference(metric: str, counts: Mapping[str, int], reason: str | None) -> Difference:
+    return Difference(metric, None, None, None, None, **counts, reason=reason)
+
+
 def _difference(
     metric: str, part: Part, settings: EvaluateConfig, counts: Mapping[str, int]
-) -> metrics.Difference:
+) -> Difference:
     interval = resampling.percentiles(part.draws, plan_of(settings))
     p_value = None if interval.reason else resampling.two_sided_p(part.draws)
-    return metrics.Difference(
+    return Difference(
         metric, part.value, interval.low, interval.high, p_value, **counts, reason=interval.reason
     )

@@ -58,7 +58,8 @@ def study_tables(folder: Path, study: config.Study | None = None) -> list[Path]:
 def _note(folder: Path, runs: Sequence[StudyRun]) -> str:
     missing = [f"{run.name} ({run.missing})" for run in runs if run.missing]
     there = len(runs) - len(missing)
-    text = f"Study {folder.name}: {there} of {len(runs)} runs, embedded sets at mini scale."
+    profile = runs[0].profile
+    text = f"Study {folder.name}: {there} of {len(runs)} runs of profile {profile.name}."
     return text + (f" Missing: {', '.join(missing)}." if missing else "")
 
 

@@ -157,31 +157,42 @@ def arm_differences(arms: Iterable[Arm]) -> pd.DataFrame:
 
 
 def _arm_rows(arm: Arm, decoding: Decoding) -> list[dict[str, object]]:
-    """Compare the two sides of an arm for every seed and, pooled, for all of them."""
-    sides: dict[int, tuple[dict[str, Answers], dict[str, Answers]]] = {}
-    for seed in arm.seeds:
-        first, second = (_answers(*side[seed], decoding) for side in (arm.first, arm.second))
-        common = [name for name in first if name in second]
-        if common:
-            sides[seed] = ({n: first[n] for n in common}, {n: second[n] for n in common})
+    """Compare the two sides of an arm for every seed and for all of them together."""
+    sides = {seed: _both_sides(arm, seed, decoding) for seed in arm.seeds}
+    sides = {seed: (first, second) for seed, (first, second) in sides.items() if first}
     if not sides:
         return []
     profile = arm.first[next(iter(sides))][0].profile
-    rows: list[dict[str, object]] = []
-    jobs = {str(seed): pair for seed, pair in sides.items()}
+    jobs = {str(seed): [seed] for seed in sides}
     if len(sides) > 1:
-        jobs["all"] = tuple(_pooled([pair[k] for pair in sides.values()]) for k in (0, 1))
-    for name, (first, second) in jobs.items():
-        compared = Comparison("a", "b", decoding)
-        whole = len(first) == len(profile.predict.sets)
-        found = evaluation.difference_rows(
-            compared, first, second, profile.evaluate, with_mean=whole
+        jobs["all"] = list(sides)
+    rows: list[dict[str, object]] = []
+    for name, seeds in jobs.items():
+        common = [s for s in sides[seeds[0]][0] if all(s in sides[seed][0] for seed in seeds)]
+        first, second = (
+            {dataset: [sides[seed][side][dataset] for seed in seeds] for dataset in common}
+            for side in (0, 1)
         )
-        runs = len(sides) if name == "all" else 1
+        found = evaluation.difference_rows(
+            Comparison("a", "b", decoding),
+            first,
+            second,
+            profile.evaluate,
+            with_mean=len(common) == len(profile.predict.sets),
+        )
         for row in found:
             values = row.model_dump(exclude={"model_a", "model_b"})
-            rows.append({"arm": arm.name, "seed": name, "n_runs": runs} | values)
+            rows.append({"arm": arm.name, "seed": name, "n_runs": len(seeds)} | values)
     return _with_spread(rows)
+
+
+def _both_sides(
+    arm: Arm, seed: int, decoding: Decoding
+) -> tuple[dict[str, Answers], dict[str, Answers]]:
+    """Read what both models of a seed answered, for the sets that both have."""
+    first, second = (_answers(*side[seed], decoding) for side in (arm.first, arm.second))
+    common = [name for name in first if name in second]
+    return {name: first[name] for name in common}, {name: second[name] for name in common}
 
 
 def _answers(run: StudyRun, model: str, decoding: Decoding) -> dict[str, Answers]:
@@ -191,11 +202,6 @@ def _answers(run: StudyRun, model: str, decoding: Decoding) -> dict[str, Answers
         if path.is_file():
             found[dataset] = Answers.of(artifacts.read_jsonl(path, PredictionRecord))
     return found
-
-
-def _pooled(runs: Sequence[Mapping[str, Answers]]) -> dict[str, Answers]:
-    common = [name for name in runs[0] if all(name in run for run in runs)]
-    return {name: evaluation.pooled([run[name] for run in runs]) for name in common}
 
 
 def _with_spread(rows: list[dict[str, object]]) -> list[dict[str, object]]:
