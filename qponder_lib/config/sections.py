@@ -78,8 +78,8 @@ class StudentConfig(Section):
     attn_implementation: Literal["sdpa", "eager", "flash_attention_2"] = Field(
         "sdpa", description=OURS
     )
-    min_pixels: int = Field(12544, ge=784, description=f"pixels of an image, at least; {OURS}")
-    max_pixels: int = Field(12544, ge=784, description=f"pixels of an image, at most; {OURS}")
+    min_pixels: int = Field(16384, ge=784, description=f"pixels of an image, at least; {OURS}")
+    max_pixels: int = Field(16384, ge=784, description=f"pixels of an image, at most; {OURS}")
     image_backend: Literal["pil", "torchvision"] = Field(
         "pil", description=f"image processor; the two give different pixels; {OURS}"
     )
@@ -144,6 +144,9 @@ class GrpoConfig(Section):
     images_per_step: int = Field(
         8, ge=1, description="images per optimiser step, all devices; section 4.1: batch size 1"
     )
+    images_per_device: int = Field(
+        16, ge=1, description=f"images at once on a device, the rest is accumulated; {OURS}"
+    )
     temperature: float = Field(1.0, gt=0.0, description=f"of the sampled answers; {OURS}")
     top_p: float = Field(1.0, gt=0.0, le=1.0, description=f"of the sampled answers; {OURS}")
     max_completion_length: int = Field(160, ge=1, description=f"tokens; {OURS}")
@@ -158,6 +161,12 @@ class GrpoConfig(Section):
 
     @model_validator(mode="after")
     def _saves_between_generations(self) -> Self:
+        at_once = min(self.images_per_device, self.images_per_step)
+        if self.images_per_step % at_once:
+            raise ValueError(
+                f"images_per_step {self.images_per_step} must be a multiple of images_per_device "
+                f"{self.images_per_device}"
+            )
         if self.save_steps % self.num_iterations:
             raise ValueError(
                 f"save_steps {self.save_steps} must be a multiple of num_iterations "

@@ -21,6 +21,7 @@ VISION_WIDTH = 192
 VISION_DEPTH = 4
 TEXT_WIDTH = 256
 TEXT_DEPTH = 3
+INITIAL_DEVIATION = 0.06
 
 
 def mini_config(vocab_size: int, special_ids: dict[str, int]) -> Qwen2_5_VLConfig:
@@ -45,6 +46,7 @@ def mini_config(vocab_size: int, special_ids: dict[str, int]) -> Qwen2_5_VLConfi
             "window_size": IMAGE_SIDE,
             "fullatt_block_indexes": list(range(VISION_DEPTH)),
             "out_hidden_size": TEXT_WIDTH,
+            "initializer_range": INITIAL_DEVIATION,
         },
         text_config={
             "vocab_size": vocab_size,
@@ -75,22 +77,43 @@ def mini_config(vocab_size: int, special_ids: dict[str, int]) -> Qwen2_5_VLConfi
 
 
 def build_mini(config: Qwen2_5_VLConfig, seed: int) -> Qwen2_5_VLForConditionalGeneration:
-    """A mini student with random weights, except that its patch filters are cosine transforms."""
+    """A mini student with random weights."""
     torch.manual_seed(seed)
     model = Qwen2_5_VLForConditionalGeneration._from_config(
         config, attn_implementation="sdpa", dtype=torch.float32
     )
-    with torch.no_grad():
-        model.model.visual.patch_embed.proj.weight.copy_(cosine_filters())
     return use_fast_vision(model)
+
+
+@torch.no_grad()
+def start_as_energy_detector(tower: torch.nn.Module, patches: torch.Tensor) -> None:
+    """Let a vision tower begin with the energies of a cosine transform of each patch.
+
+    Noise, blur and blocking show in how much of each frequency a patch holds, not in its sign. A
+    random tower takes tens of thousands of images to find products of its inputs; this one starts
+    with them: the patch filters are cosines, scaled to unit deviation over sample patches, and
+    the first feed-forward layer multiplies each filter's answer with itself.
+
+    Args:
+        tower: Vision tower of a mini student; changed in place.
+        patches: Sample patches, (count, 1536), as the image processor cuts them.
+    """
+    tower.patch_embed.proj.weight.copy_(cosine_filters())
+    deviation = tower.patch_embed(patches).std(dim=0)
+    tower.patch_embed.proj.weight.div_(deviation.view(-1, 1, 1, 1, 1))
+    gate, up = tower.blocks[0].mlp.gate_proj.weight, tower.blocks[0].mlp.up_proj.weight
+    same = torch.eye(VISION_WIDTH)
+    gate[:VISION_WIDTH] = same
+    gate[VISION_WIDTH : 2 * VISION_WIDTH] = -same
+    up[:VISION_WIDTH] = same
+    up[VISION_WIDTH : 2 * VISION_WIDTH] = same
 
 
 def cosine_filters() -> torch.Tensor:
     """Patch filters that start the vision tower as a cosine transform of each patch.
 
     160 filters see luma, over low and high frequencies of both axes; 16 each see blue and red
-    against luma, over low ones. Their gain rises with the frequency, as the power of natural
-    images falls with it.
+    against luma, over low ones.
 
     Returns:
         Shape (192, 3, 2, 16, 16), float32.
@@ -108,7 +131,6 @@ def cosine_filters() -> torch.Tensor:
     for colour, chosen in colours.items():
         for down, right in chosen:
             wave = np.outer(basis[down], basis[right])
-            gain = (1.0 + np.hypot(down, right)) / np.linalg.norm(wave) / PATCH_SIDE
-            plane = np.asarray(colour)[:, None, None] * wave * gain
+            plane = np.asarray(colour)[:, None, None] * wave / np.linalg.norm(wave)
             filters.append(np.repeat(plane[:, None] / TEMPORAL_PATCH, TEMPORAL_PATCH, axis=1))
     return torch.from_numpy(np.stack(filters).astype(np.float32))

@@ -56,7 +56,7 @@ class LanguageConfig:
     seed: int = 11
     workers: int = 2
     log_steps: int = 50
-    tokenizer_texts: int = 3000
+    tokenizer_texts: int = 1000
 
 
 def describe(

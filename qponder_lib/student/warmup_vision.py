@@ -31,12 +31,14 @@ from qponder_lib.student.architecture import (
     PATCH_SIDE,
     TEMPORAL_PATCH,
     TEXT_WIDTH,
+    start_as_energy_detector,
 )
 
 TYPES = distortions.TRAINED
 VARIANTS_PER_SCENE = 6
 N_STATISTICS = 6
 HELD_OUT = 600
+SAMPLE = 256
 
 WARMUP_MIXTURE = Mixture(
     "warm-up",
@@ -56,9 +58,9 @@ PIXEL_STD = np.array([0.26862954, 0.26130258, 0.27577711], dtype=np.float32)
 class WarmupConfig:
     """Settings of the vision warm-up; the defaults made the shipped weights."""
 
-    steps: int = 5000
+    steps: int = 3500
     batch_size: int = 64
-    learning_rate: float = 1.5e-3
+    learning_rate: float = 1e-3
     weight_decay: float = 0.02
     warmup_steps: int = 200
     decay_share: float = 0.3
@@ -159,7 +161,7 @@ def held_out_scores(
 ) -> dict[str, float]:
     """Type accuracy and mean level error on validation photographs with one damage each."""
     with torch.no_grad():
-        parts = [head(tower_tokens(tower, part))[0] for part in np.array_split(images, 8)]
+        parts = [head(tower_tokens(tower, part))[0] for part in np.split(images, 10)]
     share = torch.cat(parts).softmax(-1)
     expected = share @ torch.arange(distortions.N_LEVELS + 1, dtype=torch.float32)
     guess = expected.argmax(1)
@@ -181,6 +183,8 @@ def learning_rate_at(step: int, config: WarmupConfig) -> float:
 def train(tower: torch.nn.Module, config: WarmupConfig, out: Path) -> DamageHead:
     """Train the tower in place; writes ``history.csv`` and checkpoints into ``out``."""
     out.mkdir(parents=True, exist_ok=True)
+    sample = np.stack([image for image, _ in _take(FreshImages(config.seed + 2), SAMPLE)])
+    start_as_energy_detector(tower, patches(sample))
     torch.manual_seed(config.seed)
     head = DamageHead()
     for block in tower.blocks:
@@ -216,8 +220,8 @@ def train(tower: torch.nn.Module, config: WarmupConfig, out: Path) -> DamageHead
                     "step": step + 1,
                     "images": (step + 1) * config.batch_size,
                     "minutes": round((time.perf_counter() - began) / 60, 2),
-                    "loss_levels": round(float(loss_levels), 4),
-                    "loss_statistics": round(float(loss_statistics), 4),
+                    "loss_levels": round(loss_levels.item(), 4),
+                    "loss_statistics": round(loss_statistics.item(), 4),
                     **held_out_scores(tower, head, held_images, held_levels),
                 }
                 writer = writer or csv.DictWriter(file, list(row))

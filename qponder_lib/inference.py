@@ -1,0 +1,274 @@
+"""Answers of a model for many images: batched generation, and the predictions of a whole run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from tqdm.auto import tqdm
+
+from qponder_lib import baseline, pipeline
+from qponder_lib.artifacts import write_jsonl
+from qponder_lib.config import PredictConfig
+from qponder_lib.iqa_datasets.embedded import load_pil, load_pixels, load_records
+from qponder_lib.parsing import parse_answer
+from qponder_lib.pipeline import Run
+from qponder_lib.prompts import student_messages
+from qponder_lib.records import ImageRecord, PredictionRecord
+from qponder_lib.student.load import Student, load_student
+from qponder_lib.teacher.choose import open_teacher
+from qponder_lib.teacher.concurrency import run_in_thread
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How answers are decoded.
+
+    Attributes:
+        max_new_tokens: Length of an answer, tokens, at most.
+        temperature: 0 takes the likeliest token; above 0 tokens are drawn.
+    """
+
+    max_new_tokens: int
+    temperature: float = 0.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A generated text, its length in tokens, and whether it ended by itself ("stop")."""
+
+    text: str
+    n_tokens: int
+    finish_reason: str
+
+
+@torch.inference_mode()
+def generate(
+    student: Student,
+    images: Sequence[Image.Image],
+    prompt_id: str,
+    decoding: Decoding,
+    *,
+    batch_size: int = 64,
+    progress: str | None = None,
+) -> list[Answer]:
+    """Let a model answer one prompt for many images.
+
+    Args:
+        student: Model and processor.
+        images: Decoded RGB images.
+        prompt_id: One of ``prompts.STUDENT_PROMPT_IDS``.
+        decoding: Greedy or sampled; sampling uses torch's global generator.
+        batch_size: Images per batch.
+        progress: Label of a progress bar, or None for no bar.
+
+    Returns:
+        One answer per image, in their order.
+    """
+    tokenizer = student.processor.tokenizer
+    prompt = _prompt_text(student, prompt_id)
+    answers: list[Answer] = []
+    starts = range(0, len(images), batch_size)
+    for start in tqdm(starts, desc=progress, disable=progress is None, mininterval=5):
+        batch = list(images[start : start + batch_size])
+        inputs = student.processor(
+            text=[prompt] * len(batch), images=batch, padding=True, return_tensors="pt"
+        ).to(student.model.device)
+        tokens = student.model.generate(
+            **inputs,
+            max_new_tokens=decoding.max_new_tokens,
+            do_sample=decoding.temperature > 0,
+            temperature=decoding.temperature or None,
+            top_k=None,
+            top_p=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )[:, inputs["input_ids"].shape[1] :]
+        answers += [_answer(row, tokenizer) for row in tokens]
+    return answers
+
+
+def predict_all(run: Run, work: Path) -> list[Path]:
+    """Write the predictions of every model of the profile on every test set.
+
+    Files that an interrupted call finished are kept.
+
+    Args:
+        run: Profile and folder.
+        work: Scratch folder; holds one empty file per finished prediction file.
+
+    Returns:
+        The prediction files, greedy and sampled.
+    """
+    config = run.profile.predict
+    work.mkdir(parents=True, exist_ok=True)
+    written = []
+    for model in config.models:
+        predictor: _Predictor | None = None
+        for dataset in config.sets:
+            for sampled in (False, True) if _is_sampled(config, model, dataset) else (False,):
+                path = run.paths.predictions(model, dataset, sampled=sampled)
+                done = work / f"{model}.{dataset}.{'sampled' if sampled else 'greedy'}.done"
+                if not done.exists():
+                    predictor = predictor or _predictor(run, model)
+                    records = load_records(run.paths, dataset, "test")
+                    write_jsonl(path, predictor(records, sampled))
+                    done.touch()
+                    print(f"predicted {model} on {dataset}{' sampled' * sampled}", flush=True)
+                written.append(path)
+    return written
+
+
+def score_images(paths: Sequence[Path], folder: Path) -> list[PredictionRecord]:
+    """Score image files with a trained mini or full model folder.
+
+    Args:
+        paths: Image files; each is scaled to the pixel limits the model was trained with.
+        folder: A sealed model folder inside a run folder.
+
+    Returns:
+        One prediction per file, in their order; ``image_id`` is the file's path.
+    """
+    from qponder_lib.config import load_profile
+    from qponder_lib.paths import RunPaths
+
+    run_paths = RunPaths.at(folder.parents[1])
+    profile = load_profile(str(run_paths.profile) if run_paths.profile.is_file() else "mini")
+    student = load_student(profile.student, folder)
+    images = []
+    for path in paths:
+        with Image.open(path, formats=("PNG", "JPEG", "WEBP", "BMP")) as image:
+            images.append(image.convert("RGB"))
+    decoding = Decoding(profile.predict.max_new_tokens)
+    answers = generate(student, images, profile.student.prompt_id, decoding)
+    return [
+        _record(str(path), None, answer, 0) for path, answer in zip(paths, answers, strict=True)
+    ]
+
+
+_Predictor = Callable[[Sequence[ImageRecord], bool], list[PredictionRecord]]
+
+
+def _predictor(run: Run, model: str) -> _Predictor:
+    if model == "handcrafted":
+        return _handcrafted(run)
+    if model == "teacher":
+        return _teacher(run)
+    folder = pipeline.model_folder(model, run.profile, run.paths)
+    student = load_student(run.profile.student, folder)
+
+    def predict(records: Sequence[ImageRecord], sampled: bool) -> list[PredictionRecord]:
+        return _student_predictions(run, student, records, sampled)
+
+    return predict
+
+
+def _student_predictions(
+    run: Run, student: Student, records: Sequence[ImageRecord], sampled: bool
+) -> list[PredictionRecord]:
+    config = run.profile.predict
+    copies = config.n_samples if sampled else 1
+    temperature = config.sampling_temperature if sampled else 0.0
+    images = [load_pil(run.paths, record) for record in records]
+    torch.manual_seed(config.seed)
+    rows = []
+    for sample in range(copies):
+        answers = generate(
+            student,
+            images,
+            run.profile.student.prompt_id,
+            Decoding(config.max_new_tokens, temperature),
+            batch_size=config.batch_size,
+        )
+        rows += [
+            _record(record.image_id, record.mos, answer, sample)
+            for record, answer in zip(records, answers, strict=True)
+        ]
+    return rows
+
+
+def _handcrafted(run: Run) -> _Predictor:
+    """Natural-scene statistics and ridge regression, fitted on the labels the student learns from."""
+    train = load_records(run.paths, run.profile.data.train_set, "train")
+
+    def features(records: Sequence[ImageRecord]) -> np.ndarray:
+        return np.stack([baseline.features(load_pixels(run.paths, one)) for one in records])
+
+    fitted = baseline.fit(features(train), [one.mos for one in train])
+
+    def predict(records: Sequence[ImageRecord], sampled: bool) -> list[PredictionRecord]:
+        scores = fitted.predict(features(records))
+        return [
+            PredictionRecord(
+                image_id=record.image_id,
+                text=None,
+                score=float(score),
+                parse_status="ok",
+                mos=record.mos,
+                n_tokens=None,
+                sample=0,
+            )
+            for record, score in zip(records, scores, strict=True)
+        ]
+
+    return predict
+
+
+def _teacher(run: Run) -> _Predictor:
+    """The teacher as it answers without a hint, as everybody else."""
+    teacher = open_teacher(run.profile.distill)
+
+    def predict(records: Sequence[ImageRecord], sampled: bool) -> list[PredictionRecord]:
+        rows = []
+        for number, record in enumerate(tqdm(records, desc="teacher", mininterval=5)):
+            rng = np.random.default_rng([run.profile.distill.seed, number])
+            image = load_pil(run.paths, record)
+            if hasattr(teacher, "answer"):
+                said = teacher.answer(image, None, rng)
+            else:
+                said = run_in_thread(teacher.answer_async(image, None, rng))
+            answer = Answer(said.text or "", said.n_tokens or 0, said.finish_reason)
+            rows.append(_record(record.image_id, record.mos, answer, 0))
+        return rows
+
+    return predict
+
+
+def _is_sampled(config: PredictConfig, model: str, dataset: str) -> bool:
+    return model in config.sampled_models and dataset in config.sampled_sets
+
+
+def _prompt_text(student: Student, prompt_id: str) -> str:
+    messages = [
+        {**message, "content": [{"type": "image"}, {"type": "text", "text": message["content"]}]}
+        if message["role"] == "user"
+        else message
+        for message in student_messages(prompt_id)
+    ]
+    return student.processor.apply_chat_template(
+        messages, add_generation_prompt=True, tokenize=False
+    )
+
+
+def _answer(tokens: torch.Tensor, tokenizer: object) -> Answer:
+    kept = tokens[tokens != tokenizer.pad_token_id]
+    ended = bool((kept == tokenizer.eos_token_id).any())
+    text = tokenizer.decode(kept, skip_special_tokens=True)
+    return Answer(text, len(kept), "stop" if ended else "length")
+
+
+def _record(image_id: str, mos: float | None, answer: Answer, sample: int) -> PredictionRecord:
+    parsed = parse_answer(answer.text, finish_reason=answer.finish_reason)
+    return PredictionRecord(
+        image_id=image_id,
+        text=answer.text,
+        score=parsed.score,
+        parse_status=parsed.status,
+        mos=mos,
+        n_tokens=answer.n_tokens,
+        sample=sample,
+    )

@@ -1,0 +1,79 @@
+"""Loads the student: the mini base weights that ship with the kit, a trained folder, or a hub model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForImageTextToText, PreTrainedModel
+
+from qponder_lib.artifacts import file_sha256
+from qponder_lib.config import StudentConfig
+from qponder_lib.student.processor import ImageTextProcessor, load_processor
+from qponder_lib.student.vision_attention import use_fast_vision
+
+BUILTIN = "builtin:mini"
+MINI_WEIGHTS = Path(__file__).parent / "weights" / "mini"
+
+
+class DamagedWeights(RuntimeError):
+    """The shipped weights are not the file their checksum names."""
+
+
+@dataclass(frozen=True)
+class Student:
+    """A model with its processor, and the folder or hub name that both came from."""
+
+    model: PreTrainedModel
+    processor: ImageTextProcessor
+    source: str
+
+
+def load_student(config: StudentConfig, folder: Path | None = None) -> Student:
+    """Load a student for training or inference.
+
+    Args:
+        config: Which model, its precision, attention and pixel limits.
+        folder: A folder of trained weights; None for the base weights of ``config.model``.
+
+    Returns:
+        The student, on the CPU.
+
+    Raises:
+        DamagedWeights: If the shipped weights do not match their checksum.
+        OSError: If a hub model is neither cached nor reachable.
+    """
+    builtin = config.model == BUILTIN
+    if builtin and folder is None:
+        check_mini_weights()
+    base = MINI_WEIGHTS if builtin else config.model
+    source = str(folder or base)
+    model = AutoModelForImageTextToText.from_pretrained(
+        source,
+        dtype=getattr(torch, config.dtype),
+        attn_implementation=config.attn_implementation,
+    )
+    if builtin:
+        use_fast_vision(model)
+    vision = model.config.vision_config
+    processor = load_processor(
+        str(base),
+        min_pixels=config.min_pixels,
+        max_pixels=config.max_pixels,
+        patch_size=vision.patch_size,
+        merge_size=vision.spatial_merge_size,
+        temporal_patch_size=vision.temporal_patch_size,
+    )
+    return Student(model, processor, source)
+
+
+def check_mini_weights(folder: Path = MINI_WEIGHTS) -> None:
+    """Compare the shipped weights with their checksum. Raises DamagedWeights."""
+    expected = (folder / "SHA256").read_text(encoding="ascii").split()[0]
+    found = file_sha256(folder / "model.safetensors")
+    if found != expected:
+        raise DamagedWeights(
+            f"{folder / 'model.safetensors'} has SHA-256 {found[:12]}…, expected {expected[:12]}…; "
+            "restore it with git checkout"
+        )

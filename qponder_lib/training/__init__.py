@@ -1,0 +1,1 @@
+"""Training: thin calls into TRL's trainers, restartable at any moment."""

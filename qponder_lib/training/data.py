@@ -1,0 +1,44 @@
+"""From a run's files to the datasets that TRL's trainers take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from datasets import Dataset, Image
+
+from qponder_lib.artifacts import read_jsonl
+from qponder_lib.conversations import SftFormat, grpo_rows, sft_rows
+from qponder_lib.iqa_datasets.embedded import load_records
+from qponder_lib.pipeline import Run
+from qponder_lib.records import FilteredResponse, ImageRecord
+
+
+def sft_dataset(run: Run, variant: str) -> Dataset:
+    """Prompt/completion rows of one variant from the kept responses, the truth as the score.
+
+    Raises:
+        ValueError: If no response is left to train on.
+    """
+    train_set = run.profile.data.train_set
+    images = {one.image_id: one for one in load_records(run.paths, train_set, "train")}
+    kept = read_jsonl(run.paths.kept, FilteredResponse)
+    form = SftFormat(variant, run.profile.student.prompt_id)
+    made = sft_rows(kept, images, lambda record: _path(run, record), form)
+    if not made.rows:
+        raise ValueError(f"no row to train {variant!r} on; skipped: {dict(made.skipped)}")
+    return _with_pictures(made.rows)
+
+
+def grpo_dataset(run: Run, split: str = "train") -> Dataset:
+    """One prompt per labelled image of the training set."""
+    records = load_records(run.paths, run.profile.data.train_set, split)
+    rows = grpo_rows(records, lambda record: _path(run, record), run.profile.student.prompt_id)
+    return _with_pictures(rows)
+
+
+def _path(run: Run, record: ImageRecord) -> str:
+    return str(run.paths.data / record.image)
+
+
+def _with_pictures(rows: Sequence[object]) -> Dataset:
+    return Dataset.from_list([dict(row) for row in rows]).cast_column("image", Image(mode="RGB"))

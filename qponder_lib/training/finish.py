@@ -1,0 +1,64 @@
+"""What both trainers do before the first and after the last step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel, Trainer
+
+from qponder_lib.artifacts import write_csv
+
+
+def freeze_vision(model: PreTrainedModel) -> None:
+    """Keep the vision tower as it is."""
+    model.get_submodule("model.visual").requires_grad_(False)
+
+
+def save_model(trainer: Trainer, folder: Path) -> None:
+    """Write weights, configuration and tokenizer of a trained model."""
+    folder.mkdir(parents=True, exist_ok=True)
+    trainer.accelerator.unwrap_model(trainer.model).save_pretrained(folder)
+    trainer.processing_class.tokenizer.save_pretrained(folder)
+
+
+def write_history(
+    log_history: Sequence[Mapping[str, Any]],
+    columns: Sequence[str],
+    path: Path,
+    names: Mapping[str, str] | None = None,
+) -> None:
+    """Write one row per logged step.
+
+    Args:
+        log_history: What the trainer logged, in its state; complete over resumed runs.
+        columns: Columns of the file, "step" first; a column that was not logged stays empty.
+        path: The CSV to write.
+        names: Column -> the trainer's own name, where they differ.
+
+    Raises:
+        ValueError: If nothing was logged (no step ran) or a loss is not a number.
+    """
+    names = names or {}
+    rows = []
+    for entry in log_history:
+        if "loss" not in entry:
+            continue
+        row = {column: _number(entry.get(names.get(column, column))) for column in columns}
+        if not math.isfinite(float(entry["loss"])):
+            raise ValueError(f"the loss is {entry['loss']} at step {entry['step']}; lower the rate")
+        rows.append(row)
+    if not rows:
+        raise ValueError(
+            "training logged no step: there are fewer rows than one batch takes; lower the batch "
+            "size or add images"
+        )
+    write_csv(path, rows, columns)
+
+
+def _number(value: Any) -> float | int | None:
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    return int(value) if isinstance(value, int) else float(value)

@@ -1,0 +1,200 @@
+"""Reinforcement fine-tuning by TRL's ``GRPOTrainer`` with the paper's two rewards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from trl import GRPOConfig as TrlGrpoConfig
+from trl import GRPOTrainer
+
+from qponder_lib.artifacts import write_text_atomic
+from qponder_lib.config import GrpoConfig
+from qponder_lib.inference import Decoding, generate
+from qponder_lib.iqa_datasets.embedded import load_pil, load_records
+from qponder_lib.pipeline import Run
+from qponder_lib.student.load import load_student
+from qponder_lib.student.vision_attention import use_fast_vision
+from qponder_lib.training.alarms import alarms
+from qponder_lib.training.checkpoints import SealCheckpoints, last_checkpoint
+from qponder_lib.training.data import grpo_dataset
+from qponder_lib.training.finish import freeze_vision, save_model, write_history
+from qponder_lib.training.progress import StepProgress
+from qponder_lib.training.reward_functions import RewardFunctions, Rollout, score_rollouts
+from qponder_lib.training.validation import Validation
+
+LOGGED = {
+    "reward_accuracy": "rewards/accuracy/mean",
+    "reward_format": "rewards/format/mean",
+    "zero_variance_share": "frac_reward_zero_std",
+    "completion_length": "completions/mean_length",
+    "clipped_ratio": "completions/clipped_ratio",
+}
+VALIDATED = (
+    "validation_srcc",
+    "validation_plcc",
+    "validation_mae",
+    "validation_parse_rate",
+)
+HISTORY = (
+    "step",
+    "reward",
+    "reward_std",
+    "reward_accuracy",
+    "reward_format",
+    "parse_rate",
+    "zero_variance_share",
+    "distinct_scores",
+    "modal_share",
+    "completion_length",
+    "clipped_ratio",
+    "kl",
+    "entropy",
+    "loss",
+    "grad_norm",
+    "learning_rate",
+    "seconds",
+    *VALIDATED,
+)
+
+
+def train(run: Run, work: Path) -> Path:
+    """Train the cold-started student on the rewards of its own sampled answers.
+
+    Args:
+        run: Profile and folder; reads the SFT model it starts from and the training images.
+        work: Folder for checkpoints; a killed run continues from the last good one there.
+
+    Returns:
+        The model folder, ``grpo/<reward>/``, with ``history.csv``, ``completions.jsonl``.
+
+    Raises:
+        ValueError: If there are fewer images than one step takes, or the loss is not a number.
+
+    Source:
+        Q-Ponder (arXiv:2506.05384), section 3.3, Eqs. 2-7, and section 4.1.
+    """
+    config = run.profile.grpo
+    dataset = grpo_dataset(run)
+    if len(dataset) < config.images_per_step:
+        raise ValueError(
+            f"{len(dataset)} training images are fewer than grpo.images_per_step "
+            f"{config.images_per_step}: no step would run"
+        )
+    start = run.paths.sft(config.start_from)
+    checkpoint = last_checkpoint(work)
+    student = load_student(run.profile.student, checkpoint or start)
+    # TRL loads the reference model from this name: the start, not the checkpoint.
+    student.model.config._name_or_path = str(start)
+    if config.freeze_vision:
+        freeze_vision(student.model)
+    rewards = RewardFunctions(config, work / "completions.jsonl")
+    functions, weights = rewards.functions()
+    validation = Validation(run, student.processor)
+    trainer = GRPOTrainer(
+        model=student.model,
+        reward_funcs=functions,
+        args=trainer_arguments(config, weights, work),
+        train_dataset=dataset,
+        processing_class=student.processor,
+        callbacks=[validation, SealCheckpoints(), StepProgress(f"grpo {config.reward}")],
+    )
+    if trainer.ref_model is not None and run.profile.student.model.startswith("builtin:"):
+        use_fast_vision(trainer.ref_model)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    folder = run.paths.grpo(config.reward)
+    save_model(trainer, folder)
+    history = with_validation(trainer.state.log_history)
+    write_history(history, HISTORY, folder / "history.csv", LOGGED)
+    write_text_atomic(folder / "completions.jsonl", rewards.log_path.read_text(encoding="utf-8"))
+    for line in alarms(history, LOGGED):
+        print(f"ALARM: {line}", flush=True)
+    return folder
+
+
+def trainer_arguments(config: GrpoConfig, weights: list[float], work: Path) -> TrlGrpoConfig:
+    """The profile's settings under TRL's names.
+
+    Everything that decides the algorithm is written out: TRL's defaults differ from the paper in
+    loss type, KL weight and KL correction, and have moved between versions.
+    """
+    on_gpu = torch.cuda.is_available()
+    images = min(config.images_per_device, config.images_per_step)
+    return TrlGrpoConfig(
+        output_dir=str(work),
+        reward_weights=weights,
+        num_generations=config.num_generations,
+        beta=config.beta,
+        epsilon=config.epsilon,
+        num_iterations=config.num_iterations,
+        loss_type=config.loss_type,
+        scale_rewards=config.scale_rewards,
+        use_bias_correction_kl=config.use_bias_correction_kl,
+        multi_objective_aggregation="sum_then_normalize",
+        mask_truncated_completions=False,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type=config.lr_scheduler_type,
+        warmup_steps=config.warmup_steps,
+        max_steps=config.max_steps,
+        per_device_train_batch_size=images * config.num_generations,
+        gradient_accumulation_steps=config.images_per_step // images,
+        temperature=config.temperature,
+        top_p=config.top_p,
+        max_completion_length=config.max_completion_length,
+        save_steps=config.save_steps,
+        save_total_limit=2,
+        logging_steps=config.logging_steps,
+        seed=config.seed,
+        data_seed=config.seed,
+        bf16=on_gpu,
+        use_cpu=not on_gpu,
+        gradient_checkpointing=on_gpu,
+        logging_nan_inf_filter=False,
+        log_multimodal=False,
+        disable_tqdm=True,
+        report_to="none",
+    )
+
+
+def open_batch(run: Run, *, n_images: int = 3, seed: int = 0) -> list[Rollout]:
+    """Sample and reward one group of answers per image from the start model, without training.
+
+    Args:
+        run: Profile and folder.
+        n_images: Training images to look at.
+        seed: Seed of the choice of images and of the sampling.
+
+    Returns:
+        ``num_generations`` rollouts per image, image after image.
+    """
+    config = run.profile.grpo
+    student = load_student(run.profile.student, run.paths.sft(config.start_from))
+    records = load_records(run.paths, run.profile.data.train_set, "train")
+    torch.manual_seed(seed)
+    chosen = [records[index] for index in torch.randperm(len(records))[:n_images].tolist()]
+    repeated = [record for record in chosen for _ in range(config.num_generations)]
+    answers = generate(
+        student,
+        [load_pil(run.paths, record) for record in repeated],
+        run.profile.student.prompt_id,
+        Decoding(config.max_completion_length, config.temperature),
+    )
+    return score_rollouts(
+        [answer.text for answer in answers],
+        [float(record.mos) for record in repeated if record.mos is not None],
+        [record.image_id for record in repeated],
+        config,
+    )
+
+
+def with_validation(log_history: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
+    """Join the validation rows of a log to the training rows of the same step."""
+    validated = {
+        entry["step"]: {name: entry[name] for name in VALIDATED if name in entry}
+        for entry in log_history
+        if "validation_srcc" in entry
+    }
+    return [
+        {**entry, **validated.get(entry["step"], {})} for entry in log_history if "loss" in entry
+    ]

@@ -1,0 +1,84 @@
+"""The cold start: supervised fine-tuning on kept reasoning, by TRL's ``SFTTrainer``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from trl import SFTConfig as TrlSftConfig
+from trl import SFTTrainer
+
+from qponder_lib.config import SftConfig
+from qponder_lib.pipeline import Run
+from qponder_lib.student.load import load_student
+from qponder_lib.training.checkpoints import SealCheckpoints, last_checkpoint
+from qponder_lib.training.data import sft_dataset
+from qponder_lib.training.finish import freeze_vision, save_model, write_history
+from qponder_lib.training.progress import StepProgress
+
+HISTORY = ("step", "loss", "learning_rate", "grad_norm", "mean_token_accuracy", "epoch", "seconds")
+
+
+def train(run: Run, variant: str, work: Path) -> Path:
+    """Fine-tune the base student on one variant of the kept responses.
+
+    Args:
+        run: Profile and folder; reads ``distill/kept.jsonl`` and the training images.
+        variant: Row of Table 3: "none", "short" or "long".
+        work: Folder for checkpoints; a killed run continues from the last good one there.
+
+    Returns:
+        The model folder, ``sft/<variant>/``, with ``history.csv`` and a seal.
+
+    Raises:
+        ValueError: If there is nothing to train on, or the loss stops being a number.
+
+    Source:
+        Q-Ponder (arXiv:2506.05384), section 3.2 and section 4.1.
+    """
+    config = run.profile.sft
+    checkpoint = last_checkpoint(work)
+    student = load_student(run.profile.student, checkpoint)
+    if config.freeze_vision:
+        freeze_vision(student.model)
+    trainer = SFTTrainer(
+        model=student.model,
+        args=trainer_arguments(config, work),
+        train_dataset=sft_dataset(run, variant),
+        processing_class=student.processor,
+        callbacks=[SealCheckpoints(), StepProgress(f"sft {variant}")],
+    )
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    folder = run.paths.sft(variant)
+    save_model(trainer, folder)
+    write_history(trainer.state.log_history, HISTORY, folder / "history.csv")
+    return folder
+
+
+def trainer_arguments(config: SftConfig, work: Path) -> TrlSftConfig:
+    """The profile's settings under TRL's names; nothing stated is left to a default."""
+    on_gpu = torch.cuda.is_available()
+    return TrlSftConfig(
+        output_dir=str(work),
+        learning_rate=config.learning_rate,
+        max_steps=config.max_steps,
+        num_train_epochs=config.num_train_epochs,
+        per_device_train_batch_size=config.per_device_batch_size,
+        gradient_accumulation_steps=config.gradient_accumulation_steps,
+        warmup_steps=config.warmup_steps,
+        weight_decay=config.weight_decay,
+        lr_scheduler_type=config.lr_scheduler_type,
+        max_length=config.max_length,
+        save_steps=config.save_steps,
+        save_total_limit=2,
+        logging_steps=config.logging_steps,
+        seed=config.seed,
+        data_seed=config.seed,
+        bf16=on_gpu,
+        use_cpu=not on_gpu,
+        gradient_checkpointing=on_gpu,
+        packing=False,
+        logging_nan_inf_filter=False,
+        disable_tqdm=True,
+        report_to="none",
+    )
