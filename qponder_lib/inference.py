@@ -1,9 +1,8 @@
-"""Answers of a model for many images: batched generation, and the predictions of a whole run."""
+"""The predictions of a whole run, and scores of single images."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,79 +16,11 @@ from qponder_lib.config import PredictConfig
 from qponder_lib.iqa_datasets.embedded import load_pil, load_pixels, load_records
 from qponder_lib.parsing import parse_answer
 from qponder_lib.pipeline import Run
-from qponder_lib.prompts import student_messages
 from qponder_lib.records import ImageRecord, PredictionRecord
+from qponder_lib.student.generation import Answer, Decoding, generate
 from qponder_lib.student.load import Student, load_student
 from qponder_lib.teacher.choose import open_teacher
 from qponder_lib.teacher.concurrency import run_in_thread
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """How answers are decoded.
-
-    Attributes:
-        max_new_tokens: Length of an answer, tokens, at most.
-        temperature: 0 takes the likeliest token; above 0 tokens are drawn.
-    """
-
-    max_new_tokens: int
-    temperature: float = 0.0
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A generated text, its length in tokens, and whether it ended by itself ("stop")."""
-
-    text: str
-    n_tokens: int
-    finish_reason: str
-
-
-@torch.inference_mode()
-def generate(
-    student: Student,
-    images: Sequence[Image.Image],
-    prompt_id: str,
-    decoding: Decoding,
-    *,
-    batch_size: int = 64,
-    progress: str | None = None,
-) -> list[Answer]:
-    """Let a model answer one prompt for many images.
-
-    Args:
-        student: Model and processor.
-        images: Decoded RGB images.
-        prompt_id: One of ``prompts.STUDENT_PROMPT_IDS``.
-        decoding: Greedy or sampled; sampling uses torch's global generator.
-        batch_size: Images per batch.
-        progress: Label of a progress bar, or None for no bar.
-
-    Returns:
-        One answer per image, in their order.
-    """
-    tokenizer = student.processor.tokenizer
-    prompt = _prompt_text(student, prompt_id)
-    answers: list[Answer] = []
-    starts = range(0, len(images), batch_size)
-    for start in tqdm(starts, desc=progress, disable=progress is None, mininterval=5):
-        batch = list(images[start : start + batch_size])
-        inputs = student.processor(
-            text=[prompt] * len(batch), images=batch, padding=True, return_tensors="pt"
-        ).to(student.model.device)
-        tokens = student.model.generate(
-            **inputs,
-            max_new_tokens=decoding.max_new_tokens,
-            do_sample=decoding.temperature > 0,
-            temperature=decoding.temperature or None,
-            top_k=None,
-            top_p=None,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )[:, inputs["input_ids"].shape[1] :]
-        answers += [_answer(row, tokenizer) for row in tokens]
-    return answers
 
 
 def predict_all(run: Run, work: Path) -> list[Path]:
@@ -192,7 +123,7 @@ def _student_predictions(
 
 
 def _handcrafted(run: Run) -> _Predictor:
-    """Natural-scene statistics and ridge regression, fitted on the labels the student learns from."""
+    """Natural-scene statistics and ridge regression, fitted on the student's own labels."""
     train = load_records(run.paths, run.profile.data.train_set, "train")
 
     def features(records: Sequence[ImageRecord]) -> np.ndarray:
@@ -240,25 +171,6 @@ def _teacher(run: Run) -> _Predictor:
 
 def _is_sampled(config: PredictConfig, model: str, dataset: str) -> bool:
     return model in config.sampled_models and dataset in config.sampled_sets
-
-
-def _prompt_text(student: Student, prompt_id: str) -> str:
-    messages = [
-        {**message, "content": [{"type": "image"}, {"type": "text", "text": message["content"]}]}
-        if message["role"] == "user"
-        else message
-        for message in student_messages(prompt_id)
-    ]
-    return student.processor.apply_chat_template(
-        messages, add_generation_prompt=True, tokenize=False
-    )
-
-
-def _answer(tokens: torch.Tensor, tokenizer: object) -> Answer:
-    kept = tokens[tokens != tokenizer.pad_token_id]
-    ended = bool((kept == tokenizer.eos_token_id).any())
-    text = tokenizer.decode(kept, skip_special_tokens=True)
-    return Answer(text, len(kept), "stop" if ended else "length")
 
 
 def _record(image_id: str, mos: float | None, answer: Answer, sample: int) -> PredictionRecord:

@@ -10,6 +10,11 @@ from pathlib import Path
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
+MINI_WEIGHTS = Path(__file__).parent / "student" / "weights" / "mini"
+"""The base weights of the mini student, which ship with the kit."""
+MINI_CHECKSUM = MINI_WEIGHTS / "SHA256"
+
+
 def safe_name(name: str) -> str:
     """Return a run name if it can be used as a folder below `papermill_runs/`.
 

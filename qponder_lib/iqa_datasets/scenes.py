@@ -115,8 +115,9 @@ def photograph_scene(split: str, size: int, rng: Rng) -> tuple[Pixels, str]:
     source = load_photograph(name, *PHOTOGRAPHS[split][name])
     table = _summed_gradient(name, *PHOTOGRAPHS[split][name])
     best, best_detail = (0, 0, size), -1.0
+    reduction = min(_MAX_REDUCTION, min(source.shape[:2]) / size)
     for _ in range(_MAX_TRIES):
-        side = int(round(size * rng.uniform(1.0, min(_MAX_REDUCTION, min(source.shape[:2]) / size))))
+        side = round(size * rng.uniform(1.0, reduction))
         top = rng.integers(source.shape[0] - side + 1)
         left = rng.integers(source.shape[1] - side + 1)
         found = _detail(table, top, left, side)

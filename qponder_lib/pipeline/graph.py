@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from qponder_lib import artifacts
+from qponder_lib import artifacts, paths
 from qponder_lib.config import Profile
 from qponder_lib.paths import RunPaths
 
@@ -113,11 +113,17 @@ def with_dependants(names: Iterable[str], profile: Profile) -> list[str]:
 
 
 def stage_config(stage: Stage, profile: Profile) -> dict[str, Any]:
-    """Return the settings that decide what a stage leaves behind, by section."""
-    return {
+    """Return the settings that decide what a stage leaves behind, by section.
+
+    Where the shipped mini student is used, its checksum is one of them.
+    """
+    config = {
         name: getattr(profile, name).model_dump(mode="json", exclude=_NOT_IN_KEYS.get(name))
         for name in stage.sections
     }
+    if config.get("student", {}).get("model") == "builtin:mini":
+        config["student"]["weights_sha256"] = paths.MINI_CHECKSUM.read_text("ascii").split()[0]
+    return config
 
 
 def stage_key(stage: Stage, profile: Profile, input_keys: Mapping[str, str]) -> str:

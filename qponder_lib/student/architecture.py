@@ -29,7 +29,7 @@ def mini_config(vocab_size: int, special_ids: dict[str, int]) -> Qwen2_5_VLConfi
 
     Args:
         vocab_size: Number of tokens of the mini tokenizer.
-        special_ids: Ids of ``image``, ``video``, ``vision_start``, ``vision_end``, ``eos``, ``pad``.
+        special_ids: Ids of the control tokens, from ``tokenizer.special_ids``.
 
     Returns:
         A Qwen2.5-VL configuration of about 5 million weights.

@@ -1,4 +1,4 @@
-"""Loads the student: the mini base weights that ship with the kit, a trained folder, or a hub model."""
+"""Loads the student: the shipped mini base weights, a trained folder, or a hub model."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from pathlib import Path
 
 import torch
 from transformers import AutoModelForImageTextToText, PreTrainedModel
+from transformers.utils import logging as transformers_logging
 
 from qponder_lib.artifacts import file_sha256
 from qponder_lib.config import StudentConfig
+from qponder_lib.paths import MINI_WEIGHTS
 from qponder_lib.student.processor import ImageTextProcessor, load_processor
 from qponder_lib.student.vision_attention import use_fast_vision
 
 BUILTIN = "builtin:mini"
-MINI_WEIGHTS = Path(__file__).parent / "weights" / "mini"
 
 
 class DamagedWeights(RuntimeError):
@@ -49,6 +50,7 @@ def load_student(config: StudentConfig, folder: Path | None = None) -> Student:
         check_mini_weights()
     base = MINI_WEIGHTS if builtin else config.model
     source = str(folder or base)
+    transformers_logging.disable_progress_bar()
     model = AutoModelForImageTextToText.from_pretrained(
         source,
         dtype=getattr(torch, config.dtype),

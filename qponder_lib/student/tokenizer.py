@@ -17,6 +17,9 @@ VISION_START, VISION_END = "<|vision_start|>", "<|vision_end|>"
 IMAGE, VIDEO = "<|image_pad|>", "<|video_pad|>"
 CONTROL_TOKENS = [PAD, TURN_START, TURN_END, VISION_START, VISION_END, IMAGE, VIDEO]
 
+_PIECES = r"\d|</?\w+>\n?|\s?[^\s\w<]+|\s?[^\W\d]+|<|\s+"
+"""A digit, a tag, marks, a word, or white space."""
+
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
     "{% if message['content'] is string %}{{ message['content'] }}"
@@ -41,7 +44,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = 800) -> PreTrainedTo
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(r"\d|</?\w+>\n?|\s?[^\s\w<]+|\s?[^\W\d]+|<|\s+"), "isolated"),
+            pre_tokenizers.Split(Regex(_PIECES), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )

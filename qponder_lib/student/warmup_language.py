@@ -80,9 +80,8 @@ def describe(
         noun = DEFECT_NOUNS[TYPES[index]]
         word = STRENGTH_WORDS[levels[index] - 1]
         article = "a " if noun == "color cast" else ""
-        sentences.append(
-            rng.choice((f"There is {article}{word} {noun}.", f"The image shows {article}{word} {noun}."))
-        )
+        start = rng.choice(("There is", "The image shows"))
+        sentences.append(f"{start} {article}{word} {noun}.")
     if not levels.any():
         sentences.append("It looks clean and natural.")
     return " ".join(rng.permutation(sentences))

@@ -161,11 +161,8 @@ def summary(findings: Sequence[Finding], stated: float) -> list[str]:
 
 
 def _range_sentence(measures: Measures, rng: np.random.Generator) -> str:
-    lost = [
-        side
-        for side, share in (("shadows", measures.clipped_low), ("highlights", measures.clipped_high))
-        if share > _CLIPPED
-    ]
+    clipped = {"shadows": measures.clipped_low, "highlights": measures.clipped_high}
+    lost = [end for end, share in clipped.items() if share > _CLIPPED]
     if lost:
         return f"Detail is lost in the {' and '.join(lost)}."
     if measures.contrast < _NARROW_RANGE:

@@ -11,9 +11,9 @@ from trl import GRPOTrainer
 
 from qponder_lib.artifacts import write_text_atomic
 from qponder_lib.config import GrpoConfig
-from qponder_lib.inference import Decoding, generate
 from qponder_lib.iqa_datasets.embedded import load_pil, load_records
 from qponder_lib.pipeline import Run
+from qponder_lib.student.generation import Decoding, generate
 from qponder_lib.student.load import load_student
 from qponder_lib.student.vision_attention import use_fast_vision
 from qponder_lib.training.alarms import alarms

@@ -13,7 +13,12 @@ from qponder_lib.artifacts import write_text_atomic
 from qponder_lib.config import GrpoConfig
 from qponder_lib.parsing import ParsedAnswer, parse_answer
 from qponder_lib.records import Record
-from qponder_lib.rewards.qponder import accuracy_reward, format_reward, group_advantages, total_reward
+from qponder_lib.rewards.qponder import (
+    accuracy_reward,
+    format_reward,
+    group_advantages,
+    total_reward,
+)
 
 GROUPS_LOGGED = 1
 

@@ -8,10 +8,10 @@ import numpy as np
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from qponder_lib import metrics
-from qponder_lib.inference import Decoding, generate
 from qponder_lib.iqa_datasets.embedded import load_pil, load_records
 from qponder_lib.parsing import parse_answer
 from qponder_lib.pipeline import Run
+from qponder_lib.student.generation import Decoding, generate
 from qponder_lib.student.load import Student
 from qponder_lib.student.processor import ImageTextProcessor
 

@@ -1,0 +1,84 @@
+"""The embedded benchmark: deterministic, split by photograph, with a known ceiling."""
+
+import hashlib
+
+import pytest
+
+from qponder_lib.artifacts import read_csv
+from qponder_lib.config import DataConfig
+from qponder_lib.iqa_datasets import embedded, scenes
+from qponder_lib.iqa_datasets.mixtures import MIXTURES
+from qponder_lib.paths import RunPaths
+from qponder_lib.scales import severity_of
+
+SMALL = DataConfig(n_train=40, n_validation=20, n_test=30, n_raters=8)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    paths = RunPaths(tmp_path_factory.mktemp("benchmark"))
+    report = embedded.build(SMALL, paths, progress=False)
+    return paths, report
+
+
+def everything(paths):
+    yield from embedded.load_records(paths, "mini-koniq", "train")
+    yield from embedded.load_records(paths, "mini-koniq", "validation")
+    for mixture in MIXTURES:
+        yield from embedded.load_records(paths, mixture.name, "test")
+
+
+def test_every_set_has_the_images_it_should(built):
+    paths, report = built
+    assert report.n_images == 40 + 20 + 6 * 30
+    assert len(embedded.load_records(paths, "mini-csiq", "test")) == 30
+
+
+def test_rows_name_their_file_by_hash_and_agree_with_it(built):
+    paths, _ = built
+    for record in everything(paths):
+        content = (paths.data / record.image).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == record.sha256
+        assert record.severity == severity_of(record.mos)
+        assert record.mos_std > 0
+
+
+def test_splits_share_no_photograph_and_no_image(built):
+    paths, _ = built
+    references, hashes = {}, {}
+    for record in everything(paths):
+        references.setdefault(record.split, set()).add(record.reference)
+        hashes.setdefault(record.split, set()).add(record.sha256)
+    assert not references["train"] & references["test"]
+    assert not references["train"] & references["validation"]
+    assert not references["validation"] & references["test"]
+    assert not hashes["train"] & hashes["test"]
+    photographs = {one for one in references["test"] if "." in one}
+    assert photographs <= set(scenes.PHOTOGRAPHS["test"])
+
+
+def test_the_same_seed_gives_the_same_images_and_another_seed_others(built, tmp_path):
+    paths, _ = built
+    tiny = DataConfig(n_train=2, n_validation=1, n_test=1, n_raters=8)
+    same, other = RunPaths(tmp_path / "same"), RunPaths(tmp_path / "other")
+    embedded.build(tiny, same, progress=False)
+    embedded.build(tiny.model_copy(update={"seed": 1}), other, progress=False)
+    first = embedded.load_records(paths, "mini-koniq", "train")[:2]
+    again = embedded.load_records(same, "mini-koniq", "train")
+    assert [one.sha256 for one in first] == [one.sha256 for one in again]
+    assert [one.mos for one in first] == [one.mos for one in again]
+    others = embedded.load_records(other, "mini-koniq", "train")
+    assert {one.sha256 for one in again}.isdisjoint(one.sha256 for one in others)
+
+
+def test_the_ceiling_is_high_but_below_one(built):
+    paths, _ = built
+    rows = read_csv(paths.tables / "benchmark.csv")
+    ceilings = [float(row["ceiling_srcc"]) for row in rows]
+    assert all(0.9 < value < 1.0 for value in ceilings)
+
+
+def test_synthetic_sets_know_exactly_one_type_and_level(built):
+    paths, _ = built
+    for name in ("mini-kadid", "mini-csiq"):
+        assert all(len(one.distortions) == 1 for one in embedded.load_records(paths, name, "test"))
