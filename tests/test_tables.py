@@ -115,7 +115,7 @@ def test_table_1_shows_the_measured_numbers(run):
 
 
 def test_no_embedded_number_stands_under_a_public_name(run):
-    for name in ("table1", "decoding", "plcc_protocols", "differences"):
+    for name in ("table1", "decoding", "protocols", "differences"):
         header = next(x for x in text(run, name).splitlines() if x.startswith("|"))
         assert not set(REPORTED_SETS.values()) & {cell.strip() for cell in header.split("|")}
 
@@ -146,7 +146,7 @@ def test_decoding_table_counts_unread_answers_over_all_samples(run):
 
 
 def test_every_table_says_which_run_made_it(run):
-    for name in ("table1", "table3", "decoding", "plcc_protocols", "differences"):
+    for name in ("table1", "table3", "decoding", "protocols", "differences"):
         assert "Run here, profile synthetic" in text(run, name)
         assert text(run, name, "html").startswith("<section>")
 

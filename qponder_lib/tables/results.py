@@ -206,7 +206,7 @@ def protocols(run: Run) -> Table:
     )
     data = scores[["protocol", *COLUMNS]]
     blocks = (Block("", ("Model", *sets), tuple(rows)),)
-    return Table("plcc_protocols", "PLCC by protocol", note, data, blocks)
+    return Table("protocols", "PLCC by protocol", note, data, blocks)
 
 
 def differences(run: Run) -> Table:
