@@ -81,6 +81,13 @@ def plan_of(settings: EvaluateConfig) -> metrics.Resampling:
     return metrics.Resampling(settings.n_resamples, settings.confidence, settings.seed)
 
 
-def named_reasons(missing: Mapping[str, str | None]) -> str:
-    """Write which sets have no value, and why."""
+def named_reasons(missing: Mapping[str, str | None], n_sets: int) -> str:
+    """Write which sets have no value, and why.
+
+    Example:
+        >>> named_reasons({"a": "too_few"}, 2), named_reasons({"a": "too_few", "b": "too_few"}, 2)
+        ('a: too_few', 'every set: too_few')
+    """
+    if len(missing) == n_sets and len(set(missing.values())) == 1:
+        return f"every set: {next(iter(missing.values()))}"
     return "; ".join(f"{name}: {reason}" for name, reason in missing.items())

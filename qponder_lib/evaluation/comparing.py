@@ -139,7 +139,7 @@ def _differences(
         }
         missing = {name: result.reason for name, result in results.items() if name not in parts}
         results[MEAN] = (
-            _no_difference(metric, counts, named_reasons(missing))
+            _no_difference(metric, counts, named_reasons(missing, len(first)))
             if missing
             else _difference(metric, mean_part(list(parts.values())), settings, counts)
         )

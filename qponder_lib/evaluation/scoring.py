@@ -87,11 +87,13 @@ def _mean_row(
     nothing = {"value": None, "ci_low": None, "ci_high": None}
     missing = {row.dataset: row.reason for row in sets if row.value is None}
     if missing:
-        return sets[0].model_copy(update=common | nothing | {"reason": named_reasons(missing)})
+        return sets[0].model_copy(
+            update=common | nothing | {"reason": named_reasons(missing, len(sets))}
+        )
     value = float(np.mean([row.value for row in sets]))
     if answers is None or sets[0].metric not in COMPARED:
         odd = {row.dataset: row.reason for row in sets if row.reason not in (None, "no_interval")}
-        reason = "; ".join(filter(None, ["no_interval", named_reasons(odd)]))
+        reason = "; ".join(filter(None, ["no_interval", named_reasons(odd, len(sets))]))
         return sets[0].model_copy(update=common | nothing | {"value": value, "reason": reason})
     parts = []
     for position, found in enumerate(answers.values()):
