@@ -16,7 +16,6 @@ from qponder_lib.figures.style import (
     LIGHT,
     colour_of,
     marker_of,
-    say_missing,
     short_label,
 )
 from qponder_lib.paths import RunPaths
@@ -59,7 +58,7 @@ def srcc_dots(ax: Axes, data: pd.DataFrame) -> Axes:
             color=colour_of(model),
             markersize=5.5 if model == "qponder" else 4.5,
             elinewidth=1.1,
-            label=short_label(model),
+            label=short_label(model) + (" (no value)" if rows["value"].isna().all() else ""),
         )
     for position, dataset in enumerate(sets):
         ceiling = one(data, model="ceiling", dataset=dataset)
@@ -201,8 +200,6 @@ def decoding_dots(ax: Axes, data: pd.DataFrame, metric: str) -> Axes:
         metric: `srcc`, `mae` or `parse_rate`.
     """
     rows = select(data, metric=metric)
-    if rows["value"].notna().sum() == 0:
-        return say_missing(ax, "not measured")
     names = [(model, way) for model in in_order(list(rows["model"].unique())) for way in _WAYS]
     for position, (model, way) in enumerate(names):
         row = one(rows, model=model, decoding=way)
@@ -223,4 +220,7 @@ def decoding_dots(ax: Axes, data: pd.DataFrame, metric: str) -> Axes:
     ax.set_ylim(len(names) - 0.5, -0.5)
     ax.grid(False, axis="y")
     ax.set_xlabel(DECODING_LABELS[metric])
+    if rows["value"].notna().sum() == 0:
+        ax.set_xticks([])
+        ax.text(0.5, 0.5, "no value", transform=ax.transAxes, ha="center", color=GREY)
     return ax
