@@ -22,9 +22,6 @@ def sweep_curve(ax: Axes, data: pd.DataFrame, metric: str, *, gamma: float | Non
         data: `tables/filter_sweep.csv`.
         metric: `srcc` or `plcc`.
         gamma: The share in use, marked; None for no mark.
-
-    Source:
-        Q-Ponder (arXiv:2506.05384), Eq. 1 and section 3.2.
     """
     for selection, (label, colour, marker, line) in _LINES.items():
         rows = select(data, selection=selection).sort_values("gamma")

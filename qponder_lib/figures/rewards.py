@@ -85,9 +85,6 @@ def reward_curves(ax: Axes, data: pd.DataFrame) -> Axes:
     Args:
         ax: Where to draw.
         data: As from `reward_data`.
-
-    Source:
-        Q-Ponder (arXiv:2506.05384), Eq. 5.
     """
     for (alpha, rows), (colour, line) in zip(data.groupby("alpha"), _STYLES, strict=False):
         paper = " (the paper's)" if alpha == qponder.ALPHA else ""
