@@ -224,11 +224,11 @@ def test_scores_agree_with_the_metrics_on_the_files(run):
     assert (int(row["n"]), int(row["n_unparsed"])) == (len(read), len(told) - len(read))
 
 
-def test_evaluating_twice_gives_the_same_bytes(run, tmp_path):
-    files = evaluate(run)
-    before = [files.scores.read_bytes(), files.differences.read_bytes()]
-    again = evaluate(run)
-    assert [again.scores.read_bytes(), again.differences.read_bytes()] == before
+def test_evaluating_twice_gives_the_same_bytes(run):
+    files = [run.paths.scores, run.paths.differences]
+    before = [path.read_bytes() for path in files]
+    evaluate(run)
+    assert [path.read_bytes() for path in files] == before
 
 
 def test_missing_predictions_name_the_notebook(tmp_path):

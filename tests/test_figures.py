@@ -36,11 +36,14 @@ PICTURE = np.full((16, 16, 3), 120, dtype=np.uint8)
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    run = write_run(tmp_path_factory.mktemp("runs") / "here", **{"evaluate.n_resamples": 100})
+    few = {"predict.sets": ("mini-koniq", "mini-spaq", "mini-csiq"), "evaluate.n_resamples": 100}
+    run = write_run(tmp_path_factory.mktemp("runs") / "here", **few)
     evaluate(run)
     filter_answers(run)
     tables.filter_tables(run)
-    figures.write_figures(run)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(style.HOUSE_STYLE, "savefig.dpi", 40)  # a quarter of the time
+        figures.write_figures(run)
     return run
 
 
