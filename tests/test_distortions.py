@@ -1,5 +1,7 @@
 """Distortions: five levels that get worse, the same pixels from the same generator."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -26,7 +28,7 @@ def test_each_level_is_less_like_the_original_than_the_one_before(pictures, name
         )
         for level in range(1, 6)
     ]
-    assert all(worse < better for better, worse in zip(mean, mean[1:], strict=False))
+    assert all(worse < better for better, worse in itertools.pairwise(mean))
     assert mean[0] < 1.0
 
 

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import argparse
 import csv
+import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +28,22 @@ from torch.utils.data import DataLoader, IterableDataset
 from transformers import PreTrainedTokenizerFast, Qwen2_5_VLForConditionalGeneration
 
 from qponder_lib import prompts
+from qponder_lib.artifacts import (
+    file_sha256,
+    package_versions,
+    write_json,
+    write_text_atomic,
+)
 from qponder_lib.iqa_datasets.mixtures import IN_DOMAIN, damage, draw_damage, draw_scene
 from qponder_lib.student.architecture import IMAGE_SIDE, PATCH_SIDE, build_mini, mini_config
 from qponder_lib.student.tokenizer import TURN_END, special_ids, train_tokenizer
-from qponder_lib.student.warmup_vision import TYPES, FreshImages, patches, statistics
+from qponder_lib.student.warmup_vision import (
+    TYPES,
+    FreshImages,
+    WarmupConfig,
+    patches,
+    statistics,
+)
 from qponder_lib.teacher.expert import DEFECT_NOUNS, ExpertTeacher
 
 STRENGTH_WORDS = ("very weak", "weak", "medium", "strong", "very strong")
@@ -48,10 +61,10 @@ _IGNORED = -100
 class LanguageConfig:
     """Settings of the language warm-up; the defaults made the shipped weights."""
 
-    steps: int = 1500
+    steps: int = 700
     batch_size: int = 64
     learning_rate: float = 1.5e-3
-    vision_learning_rate: float = 4e-4
+    vision_learning_rate: float = 8e-4
     warmup_steps: int = 100
     seed: int = 11
     workers: int = 2
@@ -164,7 +177,10 @@ def train(
         ],
         betas=(0.9, 0.98),
         weight_decay=0.01,
+        fused=True,
     )
+    for block in model.model.visual.blocks:
+        block.compile()
     image_id = special_ids(tokenizer)["image"]
     pad_id = special_ids(tokenizer)["pad"]
     stream = DataLoader(
@@ -215,8 +231,27 @@ def main() -> None:
     model = build_mini(mini_config(len(tokenizer), special_ids(tokenizer)), config.seed)
     model.model.visual.load_state_dict(load_file(arguments.vision / "vision.safetensors"))
     train(model, tokenizer, config, arguments.out)
-    model.to(torch.float16).save_pretrained(arguments.out)
-    tokenizer.save_pretrained(arguments.out)
+    write_folder(model, tokenizer, arguments.vision, arguments.out)
+
+
+def write_folder(
+    model: Qwen2_5_VLForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerFast,
+    vision: Path,
+    out: Path,
+) -> None:
+    """Write half-precision weights, tokenizer, checksum, both logs and the recipe's settings."""
+    model.to(torch.float16).save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    shutil.copyfile(vision / "history.csv", out / "vision_history.csv")
+    recipe = {
+        "vision_history.csv": asdict(WarmupConfig()),
+        "language_history.csv": asdict(LanguageConfig()),
+        "versions": package_versions(),
+    }
+    write_json(out / "recipe.json", recipe)
+    checksum = file_sha256(out / "model.safetensors")
+    write_text_atomic(out / "SHA256", f"{checksum}  model.safetensors\n")
 
 
 if __name__ == "__main__":

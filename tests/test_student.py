@@ -1,0 +1,131 @@
+"""The mini student: real Qwen2.5-VL classes, the same inputs and outputs by the fast paths."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import Qwen2_5_VLForConditionalGeneration
+
+from qponder_lib import distortions, prompts
+from qponder_lib.config import StudentConfig
+from qponder_lib.paths import MINI_WEIGHTS
+from qponder_lib.student import warmup_language, warmup_vision
+from qponder_lib.student.architecture import build_mini, mini_config
+from qponder_lib.student.generation import Decoding, generate
+from qponder_lib.student.load import DamagedWeights, check_mini_weights, load_student
+from qponder_lib.student.tokenizer import special_ids
+
+SIDE = 128
+
+
+@pytest.fixture(scope="module")
+def student():
+    return load_student(StudentConfig())
+
+
+@pytest.fixture(scope="module")
+def images():
+    rng = np.random.default_rng(0)
+    return [
+        Image.fromarray(rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)) for _ in range(5)
+    ]
+
+
+def test_it_is_a_real_qwen_of_a_few_million_weights(student):
+    assert type(student.model) is Qwen2_5_VLForConditionalGeneration
+    count = sum(one.numel() for one in student.model.parameters())
+    assert 2e6 < count < 8e6
+
+
+def test_the_shipped_weights_match_the_recipe(student):
+    config = mini_config(len(student.processor.tokenizer), special_ids(student.processor.tokenizer))
+    built = build_mini(config, seed=0).state_dict()
+    loaded = student.model.state_dict()
+    assert {name: value.shape for name, value in built.items()} == {
+        name: value.shape for name, value in loaded.items()
+    }
+    assert (MINI_WEIGHTS / "model.safetensors").stat().st_size < 12e6
+
+
+def test_the_warm_up_logs_are_shipped_and_end_where_the_recipe_ends():
+    recipe = json.loads((MINI_WEIGHTS / "recipe.json").read_text())
+    for name, config in (
+        ("vision_history.csv", warmup_vision.WarmupConfig()),
+        ("language_history.csv", warmup_language.LanguageConfig()),
+    ):
+        last = (MINI_WEIGHTS / name).read_text().splitlines()[-1]
+        assert int(last.split(",")[0]) == config.steps == recipe[name]["steps"]
+
+
+def test_damaged_weights_are_refused(tmp_path):
+    copy = tmp_path / "mini"
+    shutil.copytree(MINI_WEIGHTS, copy)
+    content = bytearray((copy / "model.safetensors").read_bytes())
+    content[-1] ^= 1
+    (copy / "model.safetensors").write_bytes(bytes(content))
+    with pytest.raises(DamagedWeights, match="git checkout"):
+        check_mini_weights(copy)
+
+
+def test_the_processor_cuts_patches_as_the_warm_up_does(student, images):
+    prompt = "<|vision_start|><|image_pad|><|vision_end|>"
+    batch = student.processor(text=[prompt], images=[images[0]], return_tensors="pt")
+    ours = warmup_vision.patches(np.asarray(images[0])[None])
+    assert torch.allclose(batch["pixel_values"], ours, atol=1e-5)
+    assert batch["image_grid_thw"].tolist() == [[1, 8, 8]]
+
+
+@pytest.mark.parametrize("grids", [[[1, 8, 8]] * 3, [[1, 8, 8], [1, 4, 6]]])
+def test_the_fast_vision_tower_equals_the_stock_one(student, grids):
+    stock = Qwen2_5_VLForConditionalGeneration.from_pretrained(
+        MINI_WEIGHTS, dtype=torch.float32, attn_implementation="sdpa"
+    ).model.visual
+    fast = student.model.model.visual
+    torch.manual_seed(0)
+    patches = torch.randn(sum(t * h * w for t, h, w in grids), 1536)
+    grid = torch.tensor(grids)
+    expected = stock(patches, grid_thw=grid).pooler_output
+    found = fast(patches, grid_thw=grid).pooler_output
+    assert torch.allclose(found, expected, atol=2e-5)
+    gradients = [
+        torch.autograd.grad(out.square().sum(), tower.patch_embed.proj.weight)[0]
+        for tower, out in ((stock, expected), (fast, found))
+    ]
+    assert torch.allclose(*gradients, rtol=1e-3, atol=1e-4 * gradients[0].abs().max().item())
+
+
+def test_greedy_answers_do_not_depend_on_the_batch(student, images):
+    decoding = Decoding(max_new_tokens=24)
+    together = generate(student, images, "student_short", decoding)
+    alone = [generate(student, [one], "student_short", decoding)[0] for one in images]
+    assert [one.text for one in together] == [one.text for one in alone]
+
+
+def test_an_answer_that_does_not_end_is_called_cut(student, images):
+    (answer,) = generate(student, images[:1], "student_short", Decoding(max_new_tokens=1))
+    assert answer.finish_reason == "length"
+    assert answer.n_tokens == 1
+
+
+def test_the_tokenizer_reads_any_text_and_digits_one_by_one(student):
+    tokenizer = student.processor.tokenizer
+    for text in (prompts.STUDENT_SHORT, "naïve – 日本 🙂", "<think>a</think>\n<answer>73</answer>"):
+        assert tokenizer.decode(tokenizer(text).input_ids) == text
+    assert tokenizer.convert_ids_to_tokens(tokenizer("73").input_ids) == ["7", "3"]
+
+
+def test_descriptions_state_the_damage_and_never_a_score():
+    levels = np.zeros(len(distortions.TRAINED), dtype=np.int64)
+    levels[distortions.TRAINED.index("noise")] = 5
+    numbers = np.zeros(warmup_vision.N_STATISTICS, dtype=np.float32)
+    text = warmup_language.describe(levels, numbers, np.random.default_rng(0))
+    assert "very strong noise" in text
+    assert not any(character.isdigit() for character in text)
+
+
+def test_the_warm_up_sees_training_photographs_and_trained_types_only():
+    assert warmup_vision.FreshImages(0).split == "train"
+    assert set(warmup_vision.WARMUP_MIXTURE.types) <= set(distortions.TRAINED)
