@@ -98,8 +98,8 @@ class SftConfig(Section):
     variants: tuple[Variant, ...] = Field(
         ("none", "short", "long"), description="reasoning in the answers; section 4.3, Table 3"
     )
-    learning_rate: float = Field(8e-4, gt=0.0, description=f"peak; {OURS}")
-    max_steps: int = Field(300, description="optimiser steps, -1: epochs; section 4.1: within 300")
+    learning_rate: float = Field(1e-3, gt=0.0, description=f"peak; {OURS}")
+    max_steps: int = Field(200, description="optimiser steps, -1: epochs; section 4.1: within 300")
     num_train_epochs: float = Field(1.0, gt=0.0, description=f"used if max_steps is -1; {OURS}")
     per_device_batch_size: int = Field(32, ge=1, description=f"images per device; {OURS}")
     gradient_accumulation_steps: int = Field(1, ge=1, description=OURS)
@@ -121,7 +121,7 @@ class GrpoConfig(Section):
 
     reward: Literal["qponder"] = Field("qponder", description="reward functions; Eqs. 5-7")
     start_from: Variant = Field("long", description="SFT variant to start from; section 4.3")
-    alpha: float = Field(25.0, gt=0.0, description="MOS units, tolerance; Eq. 5, section 4.1: 10")
+    alpha: float = Field(30.0, gt=0.0, description="MOS units, tolerance; Eq. 5, section 4.1: 10")
     weight_accuracy: float = Field(2.0, ge=0.0, description="lambda_acc; Eq. 7, section 4.1")
     weight_format: float = Field(1.0, ge=0.0, description="lambda_fmt; Eq. 7, section 4.1")
     num_generations: int = Field(8, ge=2, description="answers per image, n; Eq. 2, section 4.1")
@@ -137,22 +137,22 @@ class GrpoConfig(Section):
     use_bias_correction_kl: bool = Field(
         False, description="weight the KL term by the ratio; Eq. 2 does not"
     )
-    learning_rate: float = Field(6e-5, gt=0.0, description="peak; section 4.1: 2e-5")
+    learning_rate: float = Field(2e-5, gt=0.0, description="peak; section 4.1: 2e-5")
     lr_scheduler_type: Scheduler = Field("cosine", description="section 4.1")
     warmup_steps: int = Field(10, ge=0, description=f"optimiser steps; {OURS}")
-    max_steps: int = Field(200, ge=1, description="optimiser steps; section 4.1: one epoch")
+    max_steps: int = Field(60, ge=1, description="optimiser steps; section 4.1: one epoch")
     images_per_step: int = Field(
         8, ge=1, description="images per optimiser step, all devices; section 4.1: batch size 1"
     )
     images_per_device: int = Field(
-        16, ge=1, description=f"images at once on a device, the rest is accumulated; {OURS}"
+        8, ge=1, description=f"images at once on a device, the rest is accumulated; {OURS}"
     )
     temperature: float = Field(1.0, gt=0.0, description=f"of the sampled answers; {OURS}")
     top_p: float = Field(1.0, gt=0.0, le=1.0, description=f"of the sampled answers; {OURS}")
     max_completion_length: int = Field(160, ge=1, description=f"tokens; {OURS}")
-    save_steps: int = Field(25, ge=1, description=f"optimiser steps between checkpoints; {OURS}")
+    save_steps: int = Field(20, ge=1, description=f"optimiser steps between checkpoints; {OURS}")
     logging_steps: int = Field(1, ge=1, description=f"optimiser steps between log rows; {OURS}")
-    validation_steps: int = Field(50, ge=1, description=f"steps between validations; {OURS}")
+    validation_steps: int = Field(20, ge=1, description=f"steps between validations; {OURS}")
     n_validation: int = Field(200, ge=0, description=f"validation images scored; {OURS}")
     shuffle_rewards: bool = Field(False, description="control: rewards permuted in the batch")
     freeze_vision: bool = Field(False, description=f"keep the vision tower as it is; {OURS}")

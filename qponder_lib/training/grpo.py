@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+from transformers import PrinterCallback
 from trl import GRPOConfig as TrlGrpoConfig
 from trl import GRPOTrainer
 
@@ -102,6 +103,7 @@ def train(run: Run, work: Path) -> Path:
     )
     if trainer.ref_model is not None and run.profile.student.model.startswith("builtin:"):
         use_fast_vision(trainer.ref_model)
+    trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     folder = run.paths.grpo(config.reward)
     save_model(trainer, folder)

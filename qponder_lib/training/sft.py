@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from transformers import PrinterCallback
 from trl import SFTConfig as TrlSftConfig
 from trl import SFTTrainer
 
@@ -48,6 +49,7 @@ def train(run: Run, variant: str, work: Path) -> Path:
         processing_class=student.processor,
         callbacks=[SealCheckpoints(), StepProgress(f"sft {variant}")],
     )
+    trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     folder = run.paths.sft(variant)
     save_model(trainer, folder)
