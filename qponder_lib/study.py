@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from qponder_lib import artifacts, pipeline, runner
+from qponder_lib import artifacts, paths, pipeline, runner
 from qponder_lib.config import Profile, Study, load_profile
 from qponder_lib.paths import RunPaths
 
@@ -43,7 +43,20 @@ def run_study(study: Study) -> int:
         code = runner.run(runner.Job(profile, folder, copies=False))
         if code != runner.EXIT_OK:
             return code
+        summarise(study)
     return runner.EXIT_OK
+
+
+def summarise(study: Study) -> list[Path]:
+    """Write the tables and figures over all runs that are done; missing ones are named there.
+
+    Returns:
+        The files written, below `papermill_runs/<study>/`.
+    """
+    from qponder_lib import figures, tables
+
+    folder = paths.runs_root() / study.name
+    return [*tables.study_tables(folder, study), *figures.study_figures(folder)]
 
 
 def share_stages(profile: Profile, folder: RunPaths, others: Iterable[RunPaths]) -> list[str]:
