@@ -192,3 +192,9 @@ def test_history_has_one_row_per_step_and_validation_where_it_ran(prepared):
     assert [bool(row["validation_parse_rate"]) for row in rows] == [False, True, False, True]
     lines = (prepared.paths.grpo("qponder") / "completions.jsonl").read_text().splitlines()
     assert len(lines) == 4 * prepared.profile.grpo.num_generations
+
+
+def test_a_trained_folder_is_sealed_and_can_be_found_for_scoring(prepared):
+    folder = prepared.paths.sft("long")
+    assert artifacts.verify_seal(folder) == []
+    assert "model.safetensors" in artifacts.read_seal(folder).outputs

@@ -85,7 +85,7 @@ def patches(images: NDArray[np.uint8]) -> torch.Tensor:
     """
     batch, side = images.shape[0], images.shape[1]
     grid = side // PATCH_SIDE // MERGE
-    cut = torch.from_numpy(images).view(batch, grid, MERGE, PATCH_SIDE, grid, MERGE, PATCH_SIDE, 3)
+    cut = torch.tensor(images).view(batch, grid, MERGE, PATCH_SIDE, grid, MERGE, PATCH_SIDE, 3)
     cut = cut.permute(0, 1, 4, 2, 5, 7, 3, 6).reshape(-1, 3, 1, PATCH_SIDE**2)
     mean, std = (torch.from_numpy(part)[:, None, None] for part in (PIXEL_MEAN, PIXEL_STD))
     values = cut.float().mul_(1.0 / (255.0 * std)).sub_(mean / std)

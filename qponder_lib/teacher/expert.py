@@ -55,7 +55,7 @@ DEFECTIVE = {
     "contrast": ("Contrast suffers from {severity} {noun}.", "There is {severity} {noun}."),
     "sharpness": ("Sharpness suffers from {severity} {noun}.", "There is {severity} {noun}."),
     "noise": ("The image shows {severity} {noun}.", "There is {severity} {noun}."),
-    "color": ("Colors show a {severity} {noun}.", "There is a {severity} {noun}."),
+    "color": ("Colors show {article} {severity} {noun}.", "There is {article} {severity} {noun}."),
     "artifacts": ("The image shows {severity} {noun}.", "There is {severity} {noun}."),
 }
 ATTRIBUTE_OF = {
@@ -122,7 +122,9 @@ def low_level(
             for finding in by_attribute[attribute]:
                 pattern = _pick(DEFECTIVE[attribute], rng)
                 noun = DEFECT_NOUNS[finding.name]
-                sentences.append(pattern.format(severity=finding.severity, noun=noun))
+                severity = finding.severity
+                article = "an" if severity == "extreme" else "a"
+                sentences.append(pattern.format(article=article, severity=severity, noun=noun))
         else:
             sentences.append(_pick(clean, rng))
     return sentences

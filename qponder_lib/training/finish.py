@@ -9,7 +9,8 @@ from typing import Any
 
 from transformers import PreTrainedModel, Trainer
 
-from qponder_lib.artifacts import write_csv
+from qponder_lib.artifacts import SEAL_NAME, seal_folder, write_csv
+from qponder_lib.pipeline import Run, stage_keys
 
 
 def freeze_vision(model: PreTrainedModel) -> None:
@@ -18,10 +19,27 @@ def freeze_vision(model: PreTrainedModel) -> None:
 
 
 def save_model(trainer: Trainer, folder: Path) -> None:
-    """Write weights, configuration and tokenizer of a trained model."""
+    """Write weights, configuration and tokenizer of a trained model, over an older one."""
+    (folder / SEAL_NAME).unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     trainer.accelerator.unwrap_model(trainer.model).save_pretrained(folder)
     trainer.processing_class.tokenizer.save_pretrained(folder)
+
+
+def seal_model(folder: Path, stage: str, run: Run, seconds: float) -> None:
+    """Seal a model folder whose files are complete.
+
+    Args:
+        folder: Model, tokenizer and history.
+        stage: Stage that trained it, such as "sft-long".
+        run: Profile and folder; its settings are noted in the seal.
+        seconds: Wall time of the training in this process.
+    """
+    profile = run.profile
+    section = profile.grpo if stage.startswith("grpo") else profile.sft
+    config = {"student": profile.student.model_dump(), "training": section.model_dump()}
+    key = stage_keys(profile).get(stage, "")
+    seal_folder(folder, stage=stage, key=key, config=config, inputs={}, seconds=seconds)
 
 
 def write_history(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,9 +19,10 @@ from qponder_lib.student.generation import Decoding, generate
 from qponder_lib.student.load import load_student
 from qponder_lib.student.vision_attention import use_fast_vision
 from qponder_lib.training.alarms import alarms
+from qponder_lib.training.arguments import shared_arguments
 from qponder_lib.training.checkpoints import SealCheckpoints, last_checkpoint
 from qponder_lib.training.data import grpo_dataset
-from qponder_lib.training.finish import freeze_vision, save_model, write_history
+from qponder_lib.training.finish import freeze_vision, save_model, seal_model, write_history
 from qponder_lib.training.progress import StepProgress
 from qponder_lib.training.reward_functions import RewardFunctions, Rollout, score_rollouts
 from qponder_lib.training.validation import Validation
@@ -76,6 +78,7 @@ def train(run: Run, work: Path) -> Path:
     Source:
         Q-Ponder (arXiv:2506.05384), section 3.3, Eqs. 2-7, and section 4.1.
     """
+    began = time.monotonic()
     config = run.profile.grpo
     dataset = grpo_dataset(run)
     if len(dataset) < config.images_per_step:
@@ -110,6 +113,7 @@ def train(run: Run, work: Path) -> Path:
     history = with_validation(trainer.state.log_history)
     write_history(history, HISTORY, folder / "history.csv", LOGGED)
     write_text_atomic(folder / "completions.jsonl", rewards.log_path.read_text(encoding="utf-8"))
+    seal_model(folder, f"grpo-{config.reward}", run, time.monotonic() - began)
     for line in alarms(history, LOGGED):
         print(f"ALARM: {line}", flush=True)
     return folder
@@ -121,10 +125,9 @@ def trainer_arguments(config: GrpoConfig, weights: list[float], work: Path) -> T
     Everything that decides the algorithm is written out: TRL's defaults differ from the paper in
     loss type, KL weight and KL correction, and have moved between versions.
     """
-    on_gpu = torch.cuda.is_available()
     images = min(config.images_per_device, config.images_per_step)
     return TrlGrpoConfig(
-        output_dir=str(work),
+        **shared_arguments(config, work),
         reward_weights=weights,
         num_generations=config.num_generations,
         beta=config.beta,
@@ -135,27 +138,12 @@ def trainer_arguments(config: GrpoConfig, weights: list[float], work: Path) -> T
         use_bias_correction_kl=config.use_bias_correction_kl,
         multi_objective_aggregation="sum_then_normalize",
         mask_truncated_completions=False,
-        learning_rate=config.learning_rate,
-        lr_scheduler_type=config.lr_scheduler_type,
-        warmup_steps=config.warmup_steps,
-        max_steps=config.max_steps,
         per_device_train_batch_size=images * config.num_generations,
         gradient_accumulation_steps=config.images_per_step // images,
         temperature=config.temperature,
         top_p=config.top_p,
         max_completion_length=config.max_completion_length,
-        save_steps=config.save_steps,
-        save_total_limit=2,
-        logging_steps=config.logging_steps,
-        seed=config.seed,
-        data_seed=config.seed,
-        bf16=on_gpu,
-        use_cpu=not on_gpu,
-        gradient_checkpointing=on_gpu,
-        logging_nan_inf_filter=False,
         log_multimodal=False,
-        disable_tqdm=True,
-        report_to="none",
     )
 
 

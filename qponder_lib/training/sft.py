@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
-import torch
 from transformers import PrinterCallback
 from trl import SFTConfig as TrlSftConfig
 from trl import SFTTrainer
@@ -12,9 +12,10 @@ from trl import SFTTrainer
 from qponder_lib.config import SftConfig
 from qponder_lib.pipeline import Run
 from qponder_lib.student.load import load_student
+from qponder_lib.training.arguments import shared_arguments
 from qponder_lib.training.checkpoints import SealCheckpoints, last_checkpoint
 from qponder_lib.training.data import sft_dataset
-from qponder_lib.training.finish import freeze_vision, save_model, write_history
+from qponder_lib.training.finish import freeze_vision, save_model, seal_model, write_history
 from qponder_lib.training.progress import StepProgress
 
 HISTORY = ("step", "loss", "learning_rate", "grad_norm", "mean_token_accuracy", "epoch", "seconds")
@@ -37,6 +38,7 @@ def train(run: Run, variant: str, work: Path) -> Path:
     Source:
         Q-Ponder (arXiv:2506.05384), section 3.2 and section 4.1.
     """
+    began = time.monotonic()
     config = run.profile.sft
     checkpoint = last_checkpoint(work)
     student = load_student(run.profile.student, checkpoint)
@@ -54,33 +56,18 @@ def train(run: Run, variant: str, work: Path) -> Path:
     folder = run.paths.sft(variant)
     save_model(trainer, folder)
     write_history(trainer.state.log_history, HISTORY, folder / "history.csv")
+    seal_model(folder, f"sft-{variant}", run, time.monotonic() - began)
     return folder
 
 
 def trainer_arguments(config: SftConfig, work: Path) -> TrlSftConfig:
     """The profile's settings under TRL's names; nothing stated is left to a default."""
-    on_gpu = torch.cuda.is_available()
     return TrlSftConfig(
-        output_dir=str(work),
-        learning_rate=config.learning_rate,
-        max_steps=config.max_steps,
+        **shared_arguments(config, work),
         num_train_epochs=config.num_train_epochs,
         per_device_train_batch_size=config.per_device_batch_size,
         gradient_accumulation_steps=config.gradient_accumulation_steps,
-        warmup_steps=config.warmup_steps,
         weight_decay=config.weight_decay,
-        lr_scheduler_type=config.lr_scheduler_type,
         max_length=config.max_length,
-        save_steps=config.save_steps,
-        save_total_limit=2,
-        logging_steps=config.logging_steps,
-        seed=config.seed,
-        data_seed=config.seed,
-        bf16=on_gpu,
-        use_cpu=not on_gpu,
-        gradient_checkpointing=on_gpu,
         packing=False,
-        logging_nan_inf_filter=False,
-        disable_tqdm=True,
-        report_to="none",
     )
