@@ -14,6 +14,8 @@ from qponder_lib import artifacts, execution, notebook_lint, paper_index, paths,
 from qponder_lib import study as studies
 from qponder_lib.config import Profile, Study, load_profile, load_profile_or_study
 from qponder_lib.paths import RunPaths
+from qponder_lib.progress import shown
+from qponder_lib.reference import keep_reference
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 _USAGE = 2
@@ -190,6 +192,21 @@ def last_sealed_model(runs: Path) -> Path:
                 return folder
             print(f"qponder: passed over {folder}: {problems[0]}", file=sys.stderr)
     raise FileNotFoundError(f"no trained model below {runs}; `qponder run mini` trains one")
+
+
+@app.command()
+def reference(
+    run: Annotated[str, typer.Argument(help="name of a finished run")],
+) -> None:
+    """Keep tables, figures, histories and executed notebooks of a run as the reference."""
+    folder = paths.runs_root() / "reference" / paths.safe_name(run)
+    try:
+        written = keep_reference(RunPaths.named(run), folder)
+    except FileNotFoundError as error:
+        print(f"qponder: {error}", file=sys.stderr)
+        raise typer.Exit(runner.EXIT_FAILED) from error
+    megabytes = sum(path.stat().st_size for path in written) / 1e6
+    print(f"{len(written)} files, {megabytes:.1f} MB, in {shown(folder)}")
 
 
 @app.command()

@@ -108,3 +108,9 @@ def test_a_hint_brings_the_scores_nearer_to_the_truth():
 def test_too_small_images_are_refused():
     with pytest.raises(ValueError, match="at least 32"):
         measure(np.zeros((16, 64, 3), np.uint8))
+
+
+def test_a_flat_image_has_finite_measures_and_gets_an_answer():
+    flat = np.full((64, 64, 3), 120, np.uint8)
+    assert all(np.isfinite(value) for value in vars(measure(flat)).values())
+    assert parse_answer(answer(flat)).status == "ok"

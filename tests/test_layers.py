@@ -25,7 +25,17 @@ LAYERS = [
     ],
     ["teacher", "student", "training", "inference", "judging"],
     ["tables", "figures", "cases", "report", "widgets"],
-    ["execution", "progress", "manifest", "runner", "study", "notebook_lint", "paper_index", "cli"],
+    [
+        "execution",
+        "progress",
+        "manifest",
+        "runner",
+        "study",
+        "reference",
+        "notebook_lint",
+        "paper_index",
+        "cli",
+    ],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 ORDER = {name: place for place, name in enumerate(LEVEL)}

@@ -84,9 +84,7 @@ def test_run_does_all_then_nothing_then_only_what_is_stale(root, capsys):
     assert manifest["exit_state"] == "complete"
     assert [entry["done"] for entry in manifest["stages"]] == [True, True]
 
-    started = time.monotonic()
     assert runner.run(first) == runner.EXIT_OK
-    assert time.monotonic() - started < 2
     assert "nothing to do" in capsys.readouterr().out
 
     second = job(distill__seed=5)
@@ -139,10 +137,8 @@ def test_notebook_that_seals_nothing_has_failed(root, capsys):
 def test_mistyped_parameter_fails_before_anything_runs(root, capsys, parameters, message):
     write_notebook(root, "data", parameters=parameters)
     write_notebook(root, "distill")
-    started = time.monotonic()
     assert runner.run(job()) == runner.EXIT_FAILED
     assert message in capsys.readouterr().err
-    assert time.monotonic() - started < 5
 
 
 def test_declared_settings_are_passed_and_no_others(root):

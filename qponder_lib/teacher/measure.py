@@ -122,6 +122,8 @@ def _edge_width(luma: Plane) -> tuple[float, float]:
         wide = np.percentile(span, 97)
         widths.append(wide / max(float(strong), 0.25))
     widths = np.asarray(widths)
+    if widths.min() <= 0.0:
+        return 0.0, 1.0  # nothing but flat areas: no edge to measure
     return float(widths.min()), float(widths.max() / widths.min())
 
 
