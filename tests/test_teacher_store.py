@@ -496,7 +496,9 @@ def test_an_interrupt_ends_the_run_at_once_and_keeps_what_was_answered(paths: Ru
 
     with StubServer(script) as server:
         config = CONFIG.model_copy(update={"base_url": server.base_url})
-        command = [sys.executable, "-c", WORKER, str(paths.root), config.model_dump_json()]
+        # A shell starts background jobs with SIGINT ignored, and children inherit that.
+        heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        command = [sys.executable, "-c", heed + WORKER, str(paths.root), config.model_dump_json()]
         worker = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=-1)
         _, errors = worker.communicate(timeout=30)
     assert b"KeyboardInterrupt" in errors
