@@ -168,7 +168,7 @@ def rendered(figure: Figure, suffix: str = "png", **options: Any) -> bytes:
     """Return a figure as the content of a file."""
     buffer = io.BytesIO()
     with house_style():
-        figure.savefig(buffer, format=suffix, **options)
+        figure.savefig(buffer, format=suffix, bbox_inches="tight", pad_inches=0.06, **options)
     return buffer.getvalue()
 
 
