@@ -198,3 +198,9 @@ def test_a_trained_folder_is_sealed_and_can_be_found_for_scoring(prepared):
     folder = prepared.paths.sft("long")
     assert artifacts.verify_seal(folder) == []
     assert "model.safetensors" in artifacts.read_seal(folder).outputs
+
+
+def test_adapters_are_refused_rather_than_all_weights_trained_in_their_place(tmp_path):
+    config = load_profile("smoke").sft.model_copy(update={"lora_rank": 8})
+    with pytest.raises(ValueError, match="lora_rank is 8"):
+        sft.trainer_arguments(config, tmp_path)
