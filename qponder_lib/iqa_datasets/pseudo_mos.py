@@ -32,7 +32,9 @@ def similarity(reference: Pixels, distorted: Pixels) -> float:
 
     The geometric mean over three scales of the mean gradient similarity, to the fourth power,
     times exponentials of the mean local shift in chroma and in luma. Exponents and tolerances are
-    ours: each distortion type spans about the same range of quality over its five levels.
+    ours: each distortion type spans about the same range of quality over its five levels. They
+    were chosen among some 13 forms partly because types and levels predict the result well
+    (decision D13).
 
     Args:
         reference: Undamaged pixels, H x W x 3, uint8.
