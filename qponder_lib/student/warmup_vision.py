@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from qponder_lib import distortions
 from qponder_lib.iqa_datasets.mixtures import Mixture, damage, draw_damage, draw_scene
+from qponder_lib.student import warmup_scenes
 from qponder_lib.student.architecture import (
     IMAGE_SIDE,
     MERGE,
@@ -43,7 +44,7 @@ SAMPLE = 256
 WARMUP_MIXTURE = Mixture(
     "warm-up",
     "none",
-    {"photograph": 0.5, "dead_leaves": 0.5},
+    warmup_scenes.SHARES,
     (0.10, 0.50, 0.30, 0.10),
     dict.fromkeys(TYPES, 1.0),
 )
@@ -56,22 +57,19 @@ PIXEL_STD = np.array([0.26862954, 0.26130258, 0.27577711], dtype=np.float32)
 
 @dataclass(frozen=True)
 class WarmupConfig:
-    """Settings of the vision warm-up; the defaults made the shipped weights.
+    """Settings of the vision warm-up; the defaults made the shipped weights."""
 
-    After its rise the rate stays; ``warmup_language`` goes on with the tower and takes its rate
-    down to zero.
-    """
-
-    steps: int = 1500
+    steps: int = 8000
     batch_size: int = 64
     learning_rate: float = 1e-3
+    last_rate_share: float = 0.1
     weight_decay: float = 0.02
     warmup_steps: int = 200
     statistics_weight: float = 0.2
     seed: int = 7
-    workers: int = 2
-    log_steps: int = 100
-    save_steps: int = 500
+    workers: int = 1
+    log_steps: int = 200
+    save_steps: int = 400
 
 
 def patches(images: NDArray[np.uint8]) -> torch.Tensor:
@@ -115,17 +113,27 @@ def statistics(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 class FreshImages(IterableDataset):
-    """Endless stream of (image, level per type), six ways of damage for each fresh scene."""
+    """Endless stream of (image, level per type), six ways of damage for each fresh scene.
 
-    def __init__(self, seed: int, mixture: Mixture = WARMUP_MIXTURE, split: str = "train") -> None:
-        self.seed, self.mixture, self.split = seed, mixture, split
+    Args:
+        seed: Another number gives other images.
+        mixture: Which damage; for held-out images which scenes too.
+        held_out: Take undistorted scenes of the validation split instead of warm-up scenes.
+    """
+
+    def __init__(
+        self, seed: int, mixture: Mixture = WARMUP_MIXTURE, held_out: bool = False
+    ) -> None:
+        self.seed, self.mixture, self.held_out = seed, mixture, held_out
 
     def __iter__(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
         worker = torch.utils.data.get_worker_info()
         rng = np.random.default_rng([self.seed, 0 if worker is None else worker.id])
         while True:
-            scene, _ = draw_scene(self.mixture, self.split, IMAGE_SIDE, rng)
-            scene = np.rot90(scene, rng.integers(4)).copy()
+            if self.held_out:
+                scene, _ = draw_scene(self.mixture, "validation", IMAGE_SIDE, rng)
+            else:
+                scene = warmup_scenes.warmup_scene(IMAGE_SIDE, rng)
             for _ in range(VARIANTS_PER_SCENE):
                 recipe = draw_damage(self.mixture, rng)
                 levels = np.zeros(len(TYPES), dtype=np.int64)
@@ -177,64 +185,114 @@ def held_out_scores(
 
 
 def learning_rate_at(step: int, config: WarmupConfig) -> float:
-    """Linear rise, then constant."""
-    return config.learning_rate * min(1.0, (step + 1) / config.warmup_steps)
+    """Linear rise, then half a cosine down to ``last_rate_share`` of the peak."""
+    rise = min(1.0, (step + 1) / config.warmup_steps)
+    fall = 0.5 * (1 + np.cos(np.pi * step / config.steps))
+    share = config.last_rate_share + (1 - config.last_rate_share) * fall
+    return config.learning_rate * rise * float(share)
 
 
 def train(tower: torch.nn.Module, config: WarmupConfig, out: Path) -> DamageHead:
-    """Train the tower in place; writes ``history.csv`` and checkpoints into ``out``."""
+    """Train the tower in place; writes ``history.csv`` and checkpoints into ``out``.
+
+    A run that was cut short goes on from its last checkpoint, with images that it has not seen.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    sample = np.stack([image for image, _ in _take(FreshImages(config.seed + 2), SAMPLE)])
-    start_as_energy_detector(tower, patches(sample))
     torch.manual_seed(config.seed)
     head = DamageHead()
-    for block in tower.blocks:
-        block.compile()
     weights = [*tower.parameters(), *head.parameters()]
     optimizer = torch.optim.AdamW(
         weights, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay
     )
-    held_out = list(_take(FreshImages(config.seed + 1, SINGLE_MIXTURE, "validation"), HELD_OUT))
+    first, rows = _resume(tower, head, optimizer, out)
+    if first == 0:
+        sample = np.stack([image for image, _ in _take(FreshImages(config.seed + 2), SAMPLE)])
+        start_as_energy_detector(tower, patches(sample))
+    for block in tower.blocks:
+        block.compile()
+    held_out = list(_take(FreshImages(config.seed + 1, SINGLE_MIXTURE, held_out=True), HELD_OUT))
     held_images = np.stack([image for image, _ in held_out])
     held_levels = torch.from_numpy(np.stack([levels for _, levels in held_out]))
     stream = DataLoader(
-        FreshImages(config.seed), config.batch_size, num_workers=config.workers, prefetch_factor=4
+        FreshImages(config.seed + 1000 * first),
+        config.batch_size,
+        num_workers=config.workers,
+        prefetch_factor=8,
     )
-    began = time.perf_counter()
-    with (out / "history.csv").open("w", newline="") as file:
-        writer = None
-        for step, (images, levels) in enumerate(stream):
-            if step == config.steps:
-                break
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate_at(step, config)
-            pixels = images.numpy()
-            logits, guessed = head(tower_tokens(tower, pixels))
-            loss_levels = cross_entropy(logits.flatten(0, 1), levels.flatten())
-            loss_statistics = mse_loss(guessed, torch.from_numpy(statistics(pixels)))
-            optimizer.zero_grad()
-            (loss_levels + config.statistics_weight * loss_statistics).backward()
-            torch.nn.utils.clip_grad_norm_(weights, 1.0)
-            optimizer.step()
-            if (step + 1) % config.log_steps == 0:
-                row = {
-                    "step": step + 1,
-                    "images": (step + 1) * config.batch_size,
-                    "minutes": round((time.perf_counter() - began) / 60, 2),
-                    "loss_levels": round(loss_levels.item(), 4),
-                    "loss_statistics": round(loss_statistics.item(), 4),
-                    **held_out_scores(tower, head, held_images, held_levels),
-                }
-                writer = writer or csv.DictWriter(file, list(row))
-                if step + 1 == config.log_steps:
-                    writer.writeheader()
-                writer.writerow(row)
-                file.flush()
-                print(" ".join(f"{name} {value}" for name, value in row.items()), flush=True)
-            if (step + 1) % config.save_steps == 0 or step + 1 == config.steps:
-                save_file(tower.state_dict(), out / "vision.safetensors")
-                save_file(head.state_dict(), out / "head.safetensors")
+    began, earlier = time.perf_counter(), rows[-1]["minutes"] if rows else 0.0
+    for step, (images, levels) in enumerate(stream, start=first + 1):
+        if step > config.steps:
+            break
+        losses = _step(tower, head, optimizer, (images.numpy(), levels), step - 1, config)
+        if step % config.log_steps == 0:
+            row = {
+                "step": step,
+                "images": step * config.batch_size,
+                "minutes": round(earlier + (time.perf_counter() - began) / 60, 2),
+                **losses,
+                **held_out_scores(tower, head, held_images, held_levels),
+            }
+            rows.append(row)
+            print(" ".join(f"{name} {value}" for name, value in row.items()), flush=True)
+        if step % config.save_steps == 0 or step == config.steps:
+            _save(tower, head, optimizer, rows, out)
     return head
+
+
+def _step(
+    tower: torch.nn.Module,
+    head: DamageHead,
+    optimizer: torch.optim.Optimizer,
+    batch: tuple[NDArray[np.uint8], torch.Tensor],
+    step: int,
+    config: WarmupConfig,
+) -> dict[str, float]:
+    """One optimiser step; returns the two losses."""
+    pixels, levels = batch
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate_at(step, config)
+    logits, guessed = head(tower_tokens(tower, pixels))
+    loss_levels = cross_entropy(logits.flatten(0, 1), levels.flatten())
+    loss_statistics = mse_loss(guessed, torch.from_numpy(statistics(pixels)))
+    optimizer.zero_grad()
+    (loss_levels + config.statistics_weight * loss_statistics).backward()
+    torch.nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], 1.0)
+    optimizer.step()
+    return {
+        "loss_levels": round(loss_levels.item(), 4),
+        "loss_statistics": round(loss_statistics.item(), 4),
+    }
+
+
+def _save(
+    tower: torch.nn.Module,
+    head: DamageHead,
+    optimizer: torch.optim.Optimizer,
+    rows: list[dict[str, float]],
+    out: Path,
+) -> None:
+    with (out / "history.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]) if rows else ["step"])
+        writer.writeheader()
+        writer.writerows(rows)
+    save_file(tower.state_dict(), out / "vision.safetensors")
+    state = {"head": head.state_dict(), "optimizer": optimizer.state_dict(), "rows": rows}
+    torch.save({"tower": tower.state_dict(), **state}, out / "state.partial")
+    (out / "state.partial").replace(out / "state.pt")
+
+
+def _resume(
+    tower: torch.nn.Module, head: DamageHead, optimizer: torch.optim.Optimizer, out: Path
+) -> tuple[int, list[dict[str, float]]]:
+    """Load the last checkpoint, if any; returns the steps done and the history so far."""
+    if not (out / "state.pt").is_file():
+        return 0, []
+    state = torch.load(out / "state.pt", weights_only=True)
+    tower.load_state_dict(state["tower"])
+    head.load_state_dict(state["head"])
+    optimizer.load_state_dict(state["optimizer"])
+    done = int(next(iter(state["optimizer"]["state"].values()))["step"])
+    return done, state["rows"]
 
 
 def _take(stream: FreshImages, count: int) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:

@@ -1,27 +1,23 @@
-"""The command `qponder`."""
+"""`qponder run`, `status` and `reference`."""
 
 from __future__ import annotations
 
-import json
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import yaml
 
-from qponder_lib import artifacts, execution, notebook_lint, paper_index, paths, pipeline, runner
+from qponder_lib import artifacts, execution, paths, pipeline, runner
 from qponder_lib import study as studies
-from qponder_lib.config import Profile, Study, load_profile, load_profile_or_study
+from qponder_lib.config import Study, load_profile_or_study
 from qponder_lib.paths import RunPaths
 from qponder_lib.progress import shown
 from qponder_lib.reference import keep_reference
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 _USAGE = 2
 
 
-@app.command()
 def run(
     profile: Annotated[str, typer.Argument(help="smoke, mini, study, full, or a YAML file")],
     name: Annotated[str | None, typer.Option("--run", help="folder in papermill_runs/")] = None,
@@ -76,7 +72,6 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
     return values
 
 
-@app.command()
 def status(
     name: Annotated[str, typer.Argument(metavar="RUN", help="folder in papermill_runs/")],
 ) -> None:
@@ -149,52 +144,6 @@ def _interval(row: dict[str, str | None]) -> str:
     return f"{value} [{float(row['ci_low']):.2f}, {float(row['ci_high']):.2f}]"
 
 
-@app.command()
-def score(
-    images: Annotated[list[Path], typer.Argument(help="image files", exists=True, dir_okay=False)],
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON, one object a line")] = False,
-    model: Annotated[Path | None, typer.Option(help="model folder; default: last sealed")] = None,
-) -> None:
-    """Print score and reasoning for images, with the last sealed model."""
-    try:
-        folder = model or last_sealed_model(paths.runs_root())
-    except FileNotFoundError as error:
-        print(f"qponder: {error}", file=sys.stderr)
-        raise typer.Exit(runner.EXIT_FAILED) from error
-    from qponder_lib import inference  # torch, which no other command needs
-
-    for image, row in zip(images, inference.score_images(images, folder), strict=True):
-        if as_json:
-            print(json.dumps({"image": str(image), **row.model_dump(mode="json")}))
-        else:
-            shown = f"{row.score:.1f}" if row.score is not None else f"no score, {row.parse_status}"
-            print(f"{image}: {shown}\n{row.text}\n")
-
-
-def last_sealed_model(runs: Path) -> Path:
-    """Return the model that was sealed last and is as it was sealed.
-
-    Args:
-        runs: The folder of all runs; study runs, which hold controls, lie deeper and are not
-            looked at.
-
-    Raises:
-        FileNotFoundError: If there is none.
-    """
-    for kind in ("grpo", "sft"):
-        folders = [seal.parent for seal in runs.glob(f"*/{kind}/*/{artifacts.SEAL_NAME}")]
-        sealed = [
-            (seal.created, folder) for folder in folders if (seal := artifacts.read_seal(folder))
-        ]
-        for _, folder in sorted(sealed, reverse=True):
-            problems = artifacts.verify_seal(folder)
-            if not problems:
-                return folder
-            print(f"qponder: passed over {folder}: {problems[0]}", file=sys.stderr)
-    raise FileNotFoundError(f"no trained model below {runs}; `qponder run mini` trains one")
-
-
-@app.command()
 def reference(
     run: Annotated[str, typer.Argument(help="name of a finished run")],
 ) -> None:
@@ -207,26 +156,3 @@ def reference(
         raise typer.Exit(runner.EXIT_FAILED) from error
     megabytes = sum(path.stat().st_size for path in written) / 1e6
     print(f"{len(written)} files, {megabytes:.1f} MB, in {shown(folder)}")
-
-
-@app.command()
-def lint() -> None:
-    """Check the notebooks' rules and the paper index."""
-    problems = check_repository(paths.repository_root(), load_profile("mini"))
-    for problem in problems:
-        print(problem)
-    print(f"{len(problems)} problems")
-    raise typer.Exit(1 if problems else 0)
-
-
-def check_repository(root: Path, defaults: Profile) -> list[str]:
-    """Return every broken rule of the notebooks and every disagreement of the index."""
-    problems = [str(p) for p in notebook_lint.lint_notebooks(root / "notebooks", defaults)]
-    index = root / "notebooks" / "PAPER_INDEX.md"
-    if not index.exists():
-        return [*problems, "notebooks/PAPER_INDEX.md is missing"]
-    return problems + paper_index.check_index(index.read_text(encoding="utf-8"), root)
-
-
-if __name__ == "__main__":
-    app()

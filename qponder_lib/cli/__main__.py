@@ -1,0 +1,5 @@
+"""`python -m qponder_lib.cli`."""
+
+from qponder_lib.cli import app
+
+app()
