@@ -1,5 +1,19 @@
 """Holds papers and label files against themselves, and a run against what the papers claim."""
 
 from qponder_lib.audit.claims import Claim, PrintedAnswer, Verdict, load_claims
+from qponder_lib.audit.findings import Finding
+from qponder_lib.audit.printed import PrintedCell, PrintedTable, paper_tables, read_table
+from qponder_lib.audit.verdicts import verdicts
 
-__all__ = ["Claim", "PrintedAnswer", "Verdict", "load_claims"]
+__all__ = [
+    "Claim",
+    "Finding",
+    "PrintedAnswer",
+    "PrintedCell",
+    "PrintedTable",
+    "Verdict",
+    "load_claims",
+    "paper_tables",
+    "read_table",
+    "verdicts",
+]

@@ -1,0 +1,29 @@
+"""The form of a finding: what was checked, where, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Outcome = Literal["consistent", "disagrees", "notable", "undecidable"]
+Check = Literal["average", "mark", "repeat", "range", "whole_scores", "same_model"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was checked in a table.
+
+    Attributes:
+        check: What kind of check.
+        table: Name of the table.
+        where: Row and column.
+        outcome: consistent; disagrees: no rounding explains it; notable: possible, but worth a
+            look; undecidable: the file does not hold what the check needs.
+        sentence: What was found, for readers.
+    """
+
+    check: Check
+    table: str
+    where: str
+    outcome: Outcome
+    sentence: str
