@@ -6,7 +6,7 @@ The index has one table per paper below a heading with the paper's name, such as
     |---|---|---|---|---|---|
     | Eq. 5 | `rewards.qponder.accuracy_reward` | 05_rewards.ipynb | | `test_x.py::test_y` | works |
 
-- item: `Eq. N`, `Table N` or `Fig. N`, one row each, all of them.
+- item: `Eq. N`, `Table N`, `Fig. N` or another name in `ITEMS`, one row each, all of them.
 - function: dotted names below `qponder_lib`, each in backticks; several are allowed. A name may
   be a function, class, constant or module. Empty only if the status says "not attempted".
 - notebook: file names in `notebooks/`; output: paths in a run folder, not checked.
@@ -36,7 +36,18 @@ ITEMS = {
         *(f"Eq. {number}" for number in range(1, 8)),
         *(f"Table {number}" for number in range(1, 7)),
         *(f"Fig. {number}" for number in range(2, 6)),
-    ]
+    ],
+    # Its numbered equations are not known: the terms of its figure and of the released code.
+    "PreResQ-R1": [
+        "Std Penalty",
+        "Response Ranking Balance",
+        "Pairwise Score-and-Ranking",
+        "Triplet Ranking",
+        "response-to-truth rank",
+        "image total",
+        "video total",
+        "format reward",
+    ],
 }
 STATUSES = ("works", "works at mini scale only", "not attempted")
 _KINDS = {"eq": "Eq.", "tab": "Table", "fig": "Fig."}
@@ -190,7 +201,7 @@ def _row_problems(row: IndexRow, sources: dict[str, str], root: Path) -> Iterato
     for name in row.functions:
         if name not in sources:
             yield f"{where}: there is no qponder_lib.{name}"
-        elif row.item not in items_named(sources[name]):
+        elif not _names(sources[name], row.item):
             yield f"{where}: the docstring of {name} has no `Source:` that names {row.item}"
     for name in row.notebooks:
         if not (root / "notebooks" / name).is_file():
@@ -198,6 +209,10 @@ def _row_problems(row: IndexRow, sources: dict[str, str], root: Path) -> Iterato
     for name in row.tests:
         if not _test_exists(name, root / "tests"):
             yield f"{where}: there is no tests/{name}"
+
+
+def _names(source: str, item: str) -> bool:
+    return item in (items_named(source) if items_named(item) else source)
 
 
 def _test_exists(name: str, folder: Path) -> bool:
@@ -216,7 +231,7 @@ def _unlisted(rows: list[IndexRow], sources: dict[str, str]) -> Iterator[str]:
         for name, source in sources.items():
             if paper not in source:
                 continue
-            for item in sorted(items_named(source) & set(items)):
+            for item in (item for item in items if _names(source, item)):
                 if name not in listed.get((paper, item), ()):
                     yield f"{paper} {item}: {name} states it as its source but is not in its row"
 

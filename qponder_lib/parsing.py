@@ -31,6 +31,7 @@ ParseStatus = Literal[
     "not_a_number",  # words, fractions, percent signs, ranges, exponents, nan, inf, 1_0
     "not_ascii",  # digits, signs or invisible characters outside ASCII
     "out_of_range",  # a number that is not on the scale
+    "wrong_count",  # plain numbers, but not as many as the several asked for
 ]
 PARSE_STATUSES: tuple[str, ...] = get_args(ParseStatus)
 
@@ -42,6 +43,8 @@ _TAG = re.compile(r"</?(?:think|answer)>")
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?", re.ASCII)
 _NUMBER_MAX_CHARS = 64  # float() of a million digits is slow, and no score needs them
 _ASCII_SPACE = " \t\r\n\f\v"
+_SPACES = re.compile(f"[{_ASCII_SPACE}]+")
+_UNSIGNED = re.compile(r"[0-9]+\.?[0-9]*", re.ASCII)
 _VERDICT_TAG = re.compile(r"</?(?:Completeness|Accuracy|Reasonableness)>")
 
 
@@ -58,6 +61,20 @@ class ParsedAnswer:
     score: float | None
     status: ParseStatus
     think: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedScores:
+    """What one completion says that was asked for several scores; None unless "ok"."""
+
+    scores: tuple[float, ...] | None
+    status: ParseStatus
+    think: str | None = None
+
+    @property
+    def mean(self) -> float | None:
+        """Return the mean of the scores, or None if there are none."""
+        return None if self.scores is None else sum(self.scores) / len(self.scores)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,19 +123,85 @@ def parse_answer(
         >>> parse_answer("<think>I would say <answer>62</answer></think>").status
         'no_answer'
     """
+    parsed = parse_scores(text, 1, finish_reason=finish_reason, low=low, high=high)
+    return ParsedAnswer(parsed.scores[0] if parsed.scores else None, parsed.status, parsed.think)
+
+
+def parse_scores(
+    text: str | None,
+    n_scores: int,
+    *,
+    finish_reason: str = "stop",
+    low: float,
+    high: float,
+) -> ParsedScores:
+    r"""Read the several scores that a completion states, all of them or none.
+
+    Args:
+        text: The completion alone, never prompt and completion together.
+        n_scores: How many numbers the answer is to hold, white space between them.
+        finish_reason: Why generation ended; "length" means at the token limit.
+        low: Lowest valid score.
+        high: Highest valid score.
+
+    Returns:
+        The scores in their order with status "ok", or none and the reason. Nothing is filled in:
+        an answer with four of five numbers says nothing.
+
+    Example:
+        >>> parse_scores("<answer>3.5\n4</answer>", 2, low=1, high=5).scores
+        (3.5, 4.0)
+        >>> parse_scores("<answer>3.5</answer>", 2, low=1, high=5).status
+        'wrong_count'
+    """
     if text is None or not text.strip():
-        return ParsedAnswer(None, "truncated" if finish_reason == "length" else "empty")
+        return ParsedScores(None, "truncated" if finish_reason == "length" else "empty")
     blocks = _read_blocks(text)
     cut_off = finish_reason == "length" and not text.rstrip().endswith("</answer>")
     if blocks.open_tag or cut_off:
-        return ParsedAnswer(None, "truncated", blocks.think)
+        return ParsedScores(None, "truncated", blocks.think)
     if not blocks.answers:
-        return ParsedAnswer(None, "no_answer", blocks.think)
-    readings = {_read_number(answer, low, high) for answer in blocks.answers}
+        return ParsedScores(None, "no_answer", blocks.think)
+    readings = {_read_numbers(answer, n_scores, low, high) for answer in blocks.answers}
     if len(readings) > 1:
-        return ParsedAnswer(None, "ambiguous", blocks.think)
-    score, status = readings.pop()
-    return ParsedAnswer(score, status, blocks.think)
+        return ParsedScores(None, "ambiguous", blocks.think)
+    scores, status = readings.pop()
+    return ParsedScores(scores, status, blocks.think)
+
+
+def has_numbers_format(text: str | None, n_numbers: int, *, last_line_ends: bool = False) -> bool:
+    r"""Say whether a completion is ``<think>`` and then ``<answer>`` with one number per line.
+
+    Whether a number lies on the scale is not looked at, nor what the reasoning holds.
+
+    Args:
+        text: The completion alone.
+        n_numbers: Unsigned decimal numbers in the answer.
+        last_line_ends: Require a line end after the last number too.
+
+    Returns:
+        True if the whole text has that form.
+
+    Source:
+        PreResQ-R1, format reward of the released code: a full match of a regular expression, read
+        in one pass here.
+
+    Example:
+        >>> has_numbers_format("<think>Soft.</think>\n<answer>3.10\n4</answer>", 2)
+        True
+        >>> has_numbers_format("<think>Soft.</think>\n<answer>3.10 4</answer>", 2)
+        False
+    """
+    if text is None or not text.startswith("<think>") or not text.endswith("</answer>"):
+        return False
+    reasoning, opened, rest = text[len("<think>") :].rpartition("<answer>")
+    if not opened or not reasoning.rstrip().endswith("</think>"):
+        return False
+    lines = rest.removesuffix("</answer>").split("\n")
+    if last_line_ends and lines[-1].strip():
+        return False
+    numbers = [line.strip() for line in lines if line.strip()]
+    return len(numbers) == n_numbers and all(_UNSIGNED.fullmatch(one) for one in numbers)
 
 
 def is_format_compliant(text: str | None) -> bool:
@@ -245,16 +328,23 @@ def _read_blocks(text: str) -> _Blocks:
     return _Blocks(tuple(answers), think, opened is not None)
 
 
-def _read_number(content: str, low: float, high: float) -> tuple[float | None, ParseStatus]:
+def _read_numbers(
+    content: str, n_scores: int, low: float, high: float
+) -> tuple[tuple[float, ...] | None, ParseStatus]:
     stripped = content.strip(_ASCII_SPACE)
     if not stripped.isascii():
         return None, "not_ascii"
-    if len(stripped) > _NUMBER_MAX_CHARS or not _NUMBER.fullmatch(stripped):
+    if len(stripped) > _NUMBER_MAX_CHARS * n_scores:
         return None, "not_a_number"
-    value = float(stripped) + 0.0  # "-0" becomes 0.0
-    if not low <= value <= high:
+    words = _SPACES.split(stripped)
+    if not all(_NUMBER.fullmatch(word) for word in words):
+        return None, "not_a_number"
+    if len(words) != n_scores:
+        return None, "wrong_count" if n_scores > 1 else "not_a_number"
+    values = tuple(float(word) + 0.0 for word in words)  # "-0" becomes 0.0
+    if not all(low <= value <= high for value in values):
         return None, "out_of_range"
-    return value, "ok"
+    return values, "ok"
 
 
 def _verdict_fields(text: str) -> list[tuple[str, str]]:
