@@ -3,15 +3,19 @@
 from qponder_lib.audit.claims import Claim, PrintedAnswer, Verdict, load_claims
 from qponder_lib.audit.findings import Finding
 from qponder_lib.audit.printed import PrintedCell, PrintedTable, paper_tables, read_table
+from qponder_lib.audit.tables import PaperAudit, audit_paper, audit_table
 from qponder_lib.audit.verdicts import verdicts
 
 __all__ = [
     "Claim",
     "Finding",
+    "PaperAudit",
     "PrintedAnswer",
     "PrintedCell",
     "PrintedTable",
     "Verdict",
+    "audit_paper",
+    "audit_table",
     "load_claims",
     "paper_tables",
     "read_table",

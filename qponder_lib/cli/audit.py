@@ -1,0 +1,111 @@
+"""`qponder audit paper`, `qponder audit table` and `qponder audit labels`."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from qponder_lib import artifacts
+from qponder_lib import audit as audits
+from qponder_lib.audit import Finding, PaperAudit
+
+_USAGE = 2
+
+audit = typer.Typer(
+    no_args_is_help=True, help="Check a paper's tables, any table of that form, or a label file."
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
+
+
+@audit.command()
+def paper(as_json: AsJson = False) -> None:
+    """Recompute Q-Ponder's tables and hold the claims of its text against them."""
+    found = audits.audit_paper()
+    if as_json:
+        print(artifacts.to_json(_paper_json(found), indent=2))
+    else:
+        print("\n".join(_paper_lines(found)))
+
+
+@audit.command()
+def table(
+    file: Annotated[Path, typer.Argument(help="CSV: table, method, dataset, metric, value, mark")],
+    counts: Annotated[
+        list[str] | None, typer.Option("--count", help="SET=IMAGES judged by whole scores")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check averages, marks, repeats and ranges of printed tables; exit 1 if any disagrees."""
+    try:
+        images = dict(_count(text) for text in counts or ())
+        tables = audits.read_table(file)
+    except (ValueError, OSError) as error:
+        raise _usage(error) from error
+    findings = [f for one in tables for f in audits.audit_table(one, images)]
+    if as_json:
+        print(artifacts.to_json([dataclasses.asdict(f) for f in findings], indent=2))
+    else:
+        print("\n".join(_finding_lines(findings)))
+    raise typer.Exit(1 if any(f.outcome == "disagrees" for f in findings) else 0)
+
+
+def _usage(error: Exception) -> typer.Exit:
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    name = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+    print(f"qponder: {name}{text}", file=sys.stderr)
+    return typer.Exit(_USAGE)
+
+
+def _count(text: str) -> tuple[str, int]:
+    name, _, number = text.partition("=")
+    if not (name and number.isdigit() and int(number)):
+        raise ValueError(f"--count {text!r}: expected SET=IMAGES such as CIDIQ=690")
+    return name, int(number)
+
+
+def _paper_json(found: PaperAudit) -> dict[str, Any]:
+    return {
+        "findings": [dataclasses.asdict(finding) for finding in found.findings],
+        "claims": [
+            {
+                "id": claim.id,
+                "paper": claim.paper,
+                "place": claim.place,
+                "quote": claim.quote,
+                "check": claim.printed_check,
+                **dataclasses.asdict(answer),
+            }
+            for claim, answer in found.claims
+        ],
+    }
+
+
+def _paper_lines(found: PaperAudit) -> Iterable[str]:
+    yield "Q-Ponder (arXiv:2506.05384), tables as transcribed in qponder_lib/reported/"
+    yield ""
+    yield from _finding_lines(found.findings)
+    yield ""
+    yield "Claims that the tables and the text say something about:"
+    for claim, answer in found.claims:
+        yield ""
+        yield f"{answer.outcome.replace('_', ' ')}: {claim.place} ({claim.id})"
+        yield f'  "{claim.quote}"'
+        yield f"  {answer.sentence}"
+
+
+def _finding_lines(findings: Sequence[Finding]) -> Iterable[str]:
+    """Count what is consistent and print the rest, what disagrees first."""
+    quiet = Counter((f.table, f.check) for f in findings if f.outcome == "consistent")
+    for (name, check), n in quiet.items():
+        yield f"consistent: {name}, {check.replace('_', ' ')} ({n})"
+    for outcome in ("disagrees", "notable", "undecidable"):
+        for f in findings:
+            if f.outcome == outcome:
+                yield f"{outcome}: {f.table}, {f.check.replace('_', ' ')}, {f.where}: {f.sentence}"
