@@ -1,0 +1,197 @@
+"""TRL's GRPO trainer with image and prompt run once per group."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import torch
+from peft import PeftModel
+from transformers import PreTrainedModel
+from trl import GRPOTrainer
+from trl.extras.profiling import profiling_context
+from trl.models import unwrap_model_for_generation
+
+from qponder_lib.training.shared_prefix.attention import use_shared_prefix
+from qponder_lib.training.shared_prefix.groups import Prompt, find_groups, split_images
+from qponder_lib.training.shared_prefix.packing import Batch, chunks, pack, unpad
+from qponder_lib.training.shared_prefix.rollout import left_padded, sample, until_end
+from qponder_lib.training.shared_prefix.support import why_stock
+
+logger = logging.getLogger(__name__)
+IMAGES = {"pixel_values", "image_grid_thw", "num_images"}
+KNOWN = IMAGES | {"mm_token_type_ids"}
+
+
+class SharedPrefixTrainer(GRPOTrainer):
+    """A ``GRPOTrainer`` that runs vision tower and prompt once per group, where that is exact.
+
+    Loss, gradients and sampled answers are those of TRL up to rounding. Where they would not be,
+    or where no two rows share a prompt, TRL's own way is taken; the log says why, once for each
+    reason.
+
+    Source:
+        Ours; D35 in PAPER_INDEX.md.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._said: set[str] = set()
+        self.stock_reason = why_stock(
+            self.model,
+            base_model(self.model),
+            {"an auxiliary loss": self.aux_loss_enabled, "tool use": bool(self.tools)},
+        )
+        if self.stock_reason:
+            self._say(self.stock_reason)
+            return
+        use_shared_prefix(base_model(self.model))
+        if self.ref_model is not None:
+            use_shared_prefix(base_model(self.accelerator.unwrap_model(self.ref_model)))
+
+    def _say(self, reason: str) -> None:
+        if reason not in self._said:
+            self._said.add(reason)
+            logger.warning("no shared prefix, TRL's own way instead: %s", reason)
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: torch.nn.Module,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        logits_to_keep: int,
+        batch_size: int | None = None,
+        compute_entropy: bool = False,
+        compute_aux_loss: bool = False,
+        **fields: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """Log-probabilities of the answers' tokens, as TRL defines them."""
+        batches = self._batches(input_ids, attention_mask, logits_to_keep, batch_size, fields)
+        if batches is None:
+            return super()._get_per_token_logps_and_entropies(
+                model,
+                input_ids,
+                attention_mask,
+                logits_to_keep,
+                batch_size,
+                compute_entropy,
+                compute_aux_loss,
+                **fields,
+            )
+        results = [self._run(model, batch, logits_to_keep, compute_entropy) for batch in batches]
+        entropies = torch.cat([entropy for _, entropy in results]) if compute_entropy else None
+        return torch.cat([logps for logps, _ in results]), entropies, None
+
+    def _batches(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        n_answer: int,
+        batch_size: int | None,
+        fields: dict[str, Any],
+    ) -> list[Batch] | None:
+        """The rows in chunks of at most ``batch_size``, or None where TRL's way must be taken."""
+        strange = {name for name, value in fields.items() if value is not None} - KNOWN
+        if self.stock_reason or strange:
+            self._say(self.stock_reason or f"unknown inputs {sorted(strange)}")
+            return None
+        whole = unpad(input_ids, attention_mask, n_answer, fields)
+        if whole is None:
+            self._say("padding within a row, or a prompt of one token")
+            return None
+        batches = [whole.part(rows) for rows in chunks(len(input_ids), batch_size)]
+        if not any(batch.groups.shared for batch in batches):
+            self._say("no two rows of a batch share their prompt")
+            return None
+        return batches
+
+    def _generate_single_turn(
+        self,
+        prompt_ids: list[list[int]],
+        images: list[Any] | None,
+        multimodal_fields: dict[str, Any],
+        num_generations: int,
+        has_tool_images: bool = False,
+    ) -> tuple[list[list[int]], list[Any] | None]:
+        """Sampled answers, one per row of ``prompt_ids``."""
+        inputs = self._prompts_once(prompt_ids, images, multimodal_fields, num_generations)
+        if inputs is None:
+            return super()._generate_single_turn(
+                prompt_ids, images, multimodal_fields, num_generations, has_tool_images
+            )
+        with (
+            profiling_context(self, "transformers.generate"),
+            unwrap_model_for_generation(
+                self.model_wrapped,
+                self.accelerator,
+                gather_deepspeed3_params=self.args.ds3_gather_for_generation,
+                generation_kwargs=self.generation_kwargs,
+                gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
+            ) as model,
+            torch.no_grad(),
+            self._dist.summon_full_params(self.model_wrapped, recurse=False),
+        ):
+            tokens = sample(base_model(model), inputs, num_generations, self.generation_config)
+        return until_end(tokens, self.eos_token_ids), None
+
+    def _prompts_once(
+        self,
+        prompt_ids: list[list[int]],
+        images: list[Any] | None,
+        fields: dict[str, Any],
+        n: int,
+    ) -> dict[str, torch.Tensor] | None:
+        """One left-padded row per group, or None where TRL's way must be taken."""
+        elsewhere = self.use_vllm or self.use_transformers_continuous_batching
+        if self.stock_reason or elsewhere or n == 1 or set(fields) - KNOWN:
+            return None
+        counts = None if images is None else [len(one or []) for one in images]
+        pictures = (
+            None if fields.get(name) is None else torch.as_tensor(np.asarray(fields[name]))
+            for name in ("pixel_values", "image_grid_thw")
+        )
+        cut = split_images(*pictures, counts, len(prompt_ids))
+        prompts = [
+            Prompt(torch.tensor(ids), *image) for ids, image in zip(prompt_ids, cut, strict=True)
+        ]
+        groups = find_groups(prompts)
+        whole = tuple(row // n for row in range(len(prompts)))
+        if min(map(len, prompt_ids)) < 2 or groups.of_row != whole:
+            self._say("the rows to sample for are not whole groups, one after another")
+            return None
+        once = [prompts[row] for row in groups.first]
+        image_id = base_model(self.model).config.image_token_id
+        return self._prepare_input(left_padded(once, self._tokenizer.pad_token_id, image_id))
+
+    def _run(
+        self, model: torch.nn.Module, batch: Batch, n_answer: int, compute_entropy: bool
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        base = base_model(self.accelerator.unwrap_model(model))
+        packed = pack(batch, n_answer, query_groups(base), lambda prompt: places(base, prompt))
+        with self.accelerator.autocast():
+            outputs = model(**packed.inputs, fused_lm_head=True)
+        entropy = packed.table(outputs.entropy) if compute_entropy else None
+        return packed.table(outputs.log_probs), entropy
+
+
+def base_model(model: torch.nn.Module) -> PreTrainedModel:
+    """The transformers model below adapters."""
+    return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
+def query_groups(base: PreTrainedModel) -> int:
+    """Query heads per key head of the language model."""
+    text = base.config.get_text_config()
+    return text.num_attention_heads // text.num_key_value_heads
+
+
+def places(base: PreTrainedModel, prompt: Prompt) -> torch.Tensor:
+    """Rotary positions of a prompt, shape (3, tokens), as the model itself gives them."""
+    if prompt.grids is None:
+        return torch.arange(len(prompt.ids), device=prompt.ids.device).expand(3, -1)
+    kinds = (prompt.ids == base.config.image_token_id).int()
+    found, _ = base.model.get_rope_index(
+        prompt.ids[None], mm_token_type_ids=kinds[None], image_grid_thw=prompt.grids
+    )
+    return found[:, 0]
