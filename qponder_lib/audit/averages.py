@@ -32,7 +32,7 @@ class AverageCheck:
         outcome: Outcome = "disagrees" if self.outside else "consistent"
         verdict = (
             f"{abs(float(self.cell.value) - self.mean):.4f} apart; rounding explains "
-            f"{self.tolerance:.4f} at most"
+            f"{self.tolerance:.4f} at most; other weights might, and none are stated"
             if self.outside
             else f"within {self.tolerance:.4f}, what rounding explains"
         )

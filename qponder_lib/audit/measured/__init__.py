@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from qponder_lib.audit.measured import descriptions, scores, training
+from qponder_lib.audit.measured import descriptions, rollouts, scores, training
 from qponder_lib.audit.measured.files import NotMeasured, RunFiles
 from qponder_lib.audit.measured.outcomes import Measured
 
@@ -14,11 +14,13 @@ CHECKS: Mapping[str, Callable[[RunFiles], Measured]] = {
     check.__name__: check
     for check in (
         scores.mean_score,
+        scores.gain_out_of_domain,
         scores.score_error_after_rl,
         scores.rl_improves_scores,
         scores.longer_chains_improve,
         scores.format_after_rl,
         scores.filter_raises_scores,
+        rollouts.groups_without_feedback,
         training.sft_settles,
         training.reward_rises_early,
         training.calm_after_step_800,

@@ -15,7 +15,15 @@ from qponder_lib import artifacts
 from qponder_lib.artifacts import ArtifactError
 from qponder_lib.paths import RunPaths
 
-PAPER_SETS = frozenset({"koniq", "spaq", "livew", "kadid", "csiq", "agiqa"})
+PAPER_SETS = {
+    "koniq": "KonIQ",
+    "spaq": "SPAQ",
+    "livew": "LiveW",
+    "kadid": "KADID",
+    "csiq": "CSIQ",
+    "agiqa": "AGIQA",
+}
+"""The public sets by the name a run gives them, and the columns of Table 1 that they are."""
 PAPER_MODEL = "Qwen2.5-VL-7B"
 MEAN = "mean"
 
@@ -178,7 +186,7 @@ class RunFiles:
         data, student = self.profile.get("data") or {}, self.profile.get("student") or {}
         sets = frozenset((self.profile.get("predict") or {}).get("sets") or ())
         told = []
-        if data.get("source") != "prepared" or not sets >= PAPER_SETS:
+        if data.get("source") != "prepared" or not sets >= set(PAPER_SETS):
             told.append("other image sets")
         if PAPER_MODEL not in str(student.get("model", "")):
             told.append(f"model {student.get('model', 'not known')}")

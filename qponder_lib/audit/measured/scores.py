@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qponder_lib.audit.measured.files import MEAN, NotMeasured, Number, RunFiles
+from qponder_lib.audit.measured.files import MEAN, PAPER_SETS, NotMeasured, Number, RunFiles
 from qponder_lib.audit.measured.outcomes import Measured, lies_in, together
 from qponder_lib.audit.printed import Interval, paper_tables
 from qponder_lib.audit.statements.comparing import steps
@@ -25,6 +25,38 @@ def mean_score(run: RunFiles) -> Measured:
         gap.above_zero,
         run.paths.scores,
         together(fits),
+    )
+
+
+def gain_out_of_domain(run: RunFiles) -> Measured:
+    """SRCC on each set that was not trained on, minus the handcrafted baseline's."""
+    trained = str((run.profile.get("data") or {}).get("train_set", ""))
+    rows = run.rows(run.paths.differences)
+    sets = list(
+        dict.fromkeys(
+            row["dataset"] or ""
+            for row in rows
+            if row.get("model_a") == OURS and row.get("model_b") == "handcrafted"
+        )
+    )
+    others = [name for name in sets if name not in (trained, MEAN)]
+    if not trained or not others:
+        raise NotMeasured("no set that was not trained on is compared with the baseline")
+    gaps = {name: run.difference(OURS, "handcrafted", "srcc", name) for name in others}
+    words = ", ".join(f"{name} {gap}" for name, gap in gaps.items())
+    table = paper_tables()["table1"]
+    fits = [
+        lies_in(
+            table.at("Q-Ponder", PAPER_SETS[name], "srcc").interval, run.score(OURS, "srcc", name)
+        )
+        for name in others
+        if name in PAPER_SETS
+    ]
+    return Measured(
+        f"SRCC minus the handcrafted baseline's, the only compared model that is run: {words}",
+        together([gap.above_zero for gap in gaps.values()]),
+        run.paths.differences,
+        together(fits) if fits else None,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qponder_lib.audit.claims import PrintedAnswer
+from qponder_lib.audit.repeats import check_repeats
 from qponder_lib.audit.statements.comparing import (
     NO_TEST,
     Tables,
@@ -21,16 +22,30 @@ def best_descriptions(tables: Tables) -> PrintedAnswer:
     table = tables["table2"]
     found = [step for m in table.methods if m != OURS for step in steps(table, OURS, m)]
     answer = answer_of(found, "Q-Ponder is above another row of Table 2")
-    others = [
-        m for m in (COLD_START, TEACHER) for s in steps(tables["table4"], OURS, m) if s.gain < 0
+    higher = [
+        step
+        for other in (COLD_START, TEACHER)
+        for step in steps(tables["table4"], OURS, other)
+        if step.gain < 0
     ]
-    if others:
-        also = (
-            f"in Table 4, {COLD_START} or {TEACHER} print a higher value in {len(others)} places, "
-            "all of completeness"
-        )
-        return PrintedAnswer(answer.outcome, f"{answer.sentence}; {also}")
-    return answer
+    if not higher:
+        return answer
+    aspects = ", ".join(dict.fromkeys(step.metric for step in higher))
+    also = (
+        f"in Table 4, which is not compared there, {COLD_START} or {TEACHER} print a higher value "
+        f"in {len(higher)} places ({aspects})"
+    )
+    return PrintedAnswer(answer.outcome, f"{answer.sentence}; {also}")
+
+
+def _copied(tables: Tables) -> str:
+    """Say which of the teacher's cells are printed twice, since comparisons rest on them."""
+    repeated = [
+        f.where
+        for f in check_repeats(tables["table4"])
+        if f.outcome == "notable" and f.where.startswith(TEACHER)
+    ]
+    return f"; printed alike, so one may be a copy: {'; '.join(repeated)}" if repeated else ""
 
 
 def descriptions_beat_models_and_teacher(tables: Tables) -> PrintedAnswer:
@@ -43,7 +58,8 @@ def descriptions_beat_models_and_teacher(tables: Tables) -> PrintedAnswer:
         f"above the models of Table 2 in {sum(s.gain > 0 for s in models)} of {len(models)} "
         f"places; above its teacher in {sum(s.gain > 0 for s in teacher)} of {len(teacher)} "
         f"places of accuracy and reasonableness ({span(teacher)}), and in completeness in "
-        f"{sum(s.gain > 0 for s in complete)} of {len(complete)} ({span(complete)}); {NO_TEST}"
+        f"{sum(s.gain > 0 for s in complete)} of {len(complete)} ({span(complete)})"
+        f"{_copied(tables)}; {NO_TEST}"
     )
     return PrintedAnswer(outcome_of(models + teacher), sentence)
 
@@ -82,8 +98,8 @@ def accuracy_up_completeness_down(tables: Tables) -> PrintedAnswer:
         words.append(f"against {other} {span(higher)} and, in completeness, {span(lower)}")
     fits = all(s.gain > 0 for s in up) and all(s.gain < 0 for s in down)
     sentence = (
-        f"accuracy and reasonableness: {'; '.join(words)}; whether such a drop is slight is a "
-        "matter of taste"
+        f"accuracy and reasonableness: {'; '.join(words)}; what counts as slight is not stated"
+        f"{_copied(tables)}"
     )
     return PrintedAnswer("holds" if fits else "holds_in_part", sentence)
 
