@@ -15,7 +15,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from qponder_lib.training.shared_prefix.rollout import PromptLayer
+from qponder_lib.training.shared_prefix.memory import PromptLayer
 
 NAME = "shared_prefix_sdpa"
 QUERY_BLOCK = 256
@@ -144,7 +144,7 @@ def shared_prefix_attention(
         1 x tokens x query heads x width, and None for the weights.
     """
     if isinstance(key, PromptLayer):
-        return key.attend(query, attention_mask, scaling or query.shape[-1] ** -0.5), None
+        return key.attend(query, scaling or query.shape[-1] ** -0.5), None
     if not isinstance(attention_mask, Layout):
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, **options

@@ -1,96 +1,98 @@
-"""Sampling of several answers per prompt, whose prompt is run and kept in memory once."""
+"""Sampling of several answers per prompt, whose image and prompt are run once."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.nn.functional import pad
 from transformers import DynamicCache, GenerationConfig, PreTrainedModel
-from transformers.cache_utils import DynamicLayer
 
 from qponder_lib.training.shared_prefix.groups import Prompt
+from qponder_lib.training.shared_prefix.memory import PromptLayer
 
-GROWTH = 64
+WORTH_FORGETTING = 1 / 8
+"""Share of the answers held in memory that must have ended before memory is copied without them."""
 
 
-class PromptLayer(DynamicLayer):
-    """Keys and values of one layer: prompts once per group, answers once per row.
+@dataclass
+class Decoding:
+    """The loop that draws answers, in the form in which ``generate`` takes one.
 
-    To transformers it looks like a cache of rows that each begin with their prompt. ``update``
-    returns the layer itself where a tensor of keys is expected; the attention function that is
-    registered for shared prefixes knows it.
+    It draws what transformers' own loop would draw from the same random state, but runs the model
+    only on the last token of answers that have not ended.
+
+    Attributes:
+        cache: Memory of the prompts without their last tokens.
+        place: Rotary position of the last token of each row's prompt.
     """
 
-    def __init__(self, keys: torch.Tensor, values: torch.Tensor, n: int) -> None:
-        super().__init__()
-        self.lazy_initialization(keys, values)
-        self.prompt_keys = keys
-        self.prompt_values = values
-        self.n = n
-        self.used = 0
-        shape = (len(keys) * n, keys.shape[1], GROWTH, keys.shape[3])
-        self.keys, self.values = keys.new_zeros(shape), values.new_zeros(shape)
+    cache: DynamicCache
+    place: torch.Tensor
 
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
-    ) -> tuple[PromptLayer, None]:
-        """Append one step of the answers."""
-        end = self.used + key_states.shape[2]
-        if end > self.keys.shape[2]:
-            room = (0, 0, 0, max(GROWTH, self.used))
-            self.keys = pad(self.keys, room)
-            self.values = pad(self.values, room)
-        self.keys[:, :, self.used : end] = key_states
-        self.values[:, :, self.used : end] = value_states
-        self.used = end
-        return self, None
-
-    def get_seq_length(self) -> int:
-        """Tokens of a prompt and of an answer so far."""
-        return self.prompt_keys.shape[2] + self.used
-
-    def attend(
-        self, query: torch.Tensor, mask: torch.Tensor | None, scaling: float
+    def __call__(
+        self,
+        model: PreTrainedModel,
+        input_ids: torch.Tensor,
+        logits_processor: Any,
+        stopping_criteria: Any,
+        generation_config: GenerationConfig,
+        synced_gpus: bool = False,
+        **_: Any,
     ) -> torch.Tensor:
-        """One new token of each row against its prompt and its answer so far.
+        """Draw tokens until every row has ended. Returns the rows with their prompts."""
+        rows = torch.arange(len(input_ids), device=input_ids.device)
+        going = torch.ones_like(rows, dtype=torch.bool)
+        ended = False
+        while model._has_unfinished_sequences(ended, synced_gpus, device=rows.device):
+            logits = self._step(model, input_ids[rows, -1:], rows)
+            if ended:
+                continue
+            every = logits.new_zeros(len(input_ids), logits.shape[1], dtype=torch.float32)
+            scores = logits_processor(input_ids, every.index_copy_(0, rows, logits.float()))
+            drawn = _draw(scores, generation_config.do_sample)
+            drawn = drawn.where(going, generation_config._pad_token_tensor)
+            input_ids = torch.cat([input_ids, drawn[:, None]], dim=1)
+            going = going & ~stopping_criteria(input_ids, None)
+            rows, ended = self._forget(rows, going)
+        return input_ids
 
-        The queries of a group are stacked, so that a prompt's keys are read once for all of them.
+    def _step(
+        self, model: PreTrainedModel, tokens: torch.Tensor, rows: torch.Tensor
+    ) -> torch.Tensor:
+        outputs = model(
+            input_ids=tokens,
+            attention_mask={"full_attention": None},
+            position_ids=self.place[rows][None, :, None].expand(3, -1, -1),
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        self.place += 1
+        return outputs.logits[:, -1]
 
-        Args:
-            query: Rows x query heads x 1 x width.
-            mask: True where a row may look, rows x 1 x 1 x tokens; None if everywhere.
-            scaling: Factor on the logits.
+    def _forget(self, rows: torch.Tensor, going: torch.Tensor) -> tuple[torch.Tensor, bool]:
+        held = going[rows]
+        left = int(held.sum())
+        if left and len(rows) - left >= WORTH_FORGETTING * len(rows):
+            rows = rows[held]
+            for layer in self.cache.layers:
+                layer.keep(held, rows)
+        return rows, left == 0
 
-        Returns:
-            Rows x 1 x query heads x width.
-        """
-        groups, heads, n_prompt, width = self.prompt_keys.shape
-        rows, n = len(query), self.n
-        repeat = query.shape[1] // heads
-        own = (query * scaling).view(rows, heads, repeat, width)
-        stacked = own.view(groups, n, heads, repeat, width).transpose(1, 2)
-        stacked = stacked.reshape(groups, heads, n * repeat, width)
-        there = stacked @ self.prompt_keys.transpose(2, 3)
-        if mask is not None:
-            there = there.masked_fill(~mask[::n, :, :, :n_prompt], float("-inf"))
-        there = there.view(groups, heads, n, repeat, n_prompt).transpose(1, 2)
-        here = own @ self.keys[:, :, : self.used].transpose(2, 3)
-        logits = torch.cat([there.reshape(rows, heads, repeat, n_prompt), here], dim=3)
-        weights = logits.float().softmax(-1).to(query.dtype)
-        shared = weights[..., :n_prompt].reshape(groups, n, heads, repeat, n_prompt)
-        shared = shared.transpose(1, 2).reshape(groups, heads, n * repeat, n_prompt)
-        out = (shared @ self.prompt_values).view(groups, heads, n, repeat, width).transpose(1, 2)
-        out = out.reshape(rows, heads, repeat, width)
-        out = out + weights[..., n_prompt:] @ self.values[:, :, : self.used]
-        return out.view(rows, 1, heads * repeat, width)
+
+def _draw(scores: torch.Tensor, do_sample: bool) -> torch.Tensor:
+    if not do_sample:
+        return scores.argmax(-1)
+    return torch.multinomial(scores.softmax(-1), num_samples=1)[:, 0]
 
 
 @torch.no_grad()
 def sample(
     base: PreTrainedModel, inputs: dict[str, torch.Tensor], n: int, settings: GenerationConfig
 ) -> torch.Tensor:
-    """Draw ``n`` answers to each prompt by transformers' own ``generate``.
+    """Draw ``n`` answers to each prompt, as transformers' ``generate`` would.
 
     Args:
         base: A Qwen2.5-VL that understands shared prefixes.
@@ -102,27 +104,45 @@ def sample(
         Tokens of the answers, (prompts x n, longest answer), group after group.
     """
     ids, mask = inputs["input_ids"], inputs["attention_mask"]
+    places = rotary_places(base, inputs)
     cache = DynamicCache(config=base.config)
-    tokens = {"input_ids", "attention_mask", "mm_token_type_ids"}
-    head = {name: value[:, :-1] if name in tokens else value for name, value in inputs.items()}
-    if "image_grid_thw" not in inputs:
-        place = (head["attention_mask"].cumsum(1) - 1).clamp(min=0)
-        head["position_ids"] = place.expand(3, -1, -1)
-        base.model.rope_deltas = ids.new_zeros(len(ids), 1)
-    base(**head, past_key_values=cache, use_cache=True, logits_to_keep=1)
-    base.model.rope_deltas = base.model.rope_deltas.repeat_interleave(n, 0)
-    cache.layers = [PromptLayer(layer.keys, layer.values, n) for layer in cache.layers]
-    rows = ids.repeat_interleave(n, 0)
-    found = base.generate(
-        input_ids=rows,
-        attention_mask=mask.repeat_interleave(n, 0),
+    images = {name: inputs[name] for name in ("pixel_values", "image_grid_thw") if name in inputs}
+    base(
+        input_ids=ids[:, :-1],
+        attention_mask=mask[:, :-1],
+        position_ids=places[:, :, :-1],
         past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+        **images,
+    )
+    seen = None if mask.all() else mask[:, :-1].bool()
+    cache.layers = [PromptLayer(layer.keys, layer.values, seen, n) for layer in cache.layers]
+    found = base.generate(
+        input_ids=ids.repeat_interleave(n, 0),
+        attention_mask=mask.repeat_interleave(n, 0),
         generation_config=settings,
+        custom_generate=Decoding(cache, places[0, :, -1].repeat_interleave(n, 0)),
     )
     return found[:, ids.shape[1] :]
 
 
-def left_padded(prompts: list[Prompt], pad_id: int, image_id: int) -> dict[str, torch.Tensor]:
+def rotary_places(base: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Rotary positions of left-padded prompts, (3, prompts, tokens), as the model gives them."""
+    mask = inputs["attention_mask"]
+    if "image_grid_thw" not in inputs:
+        return (mask.cumsum(1) - 1).clamp(min=0).expand(3, -1, -1)
+    kinds = ((inputs["input_ids"] == base.config.image_token_id) & mask.bool()).int()
+    places, _ = base.model.get_rope_index(
+        inputs["input_ids"],
+        mm_token_type_ids=kinds,
+        image_grid_thw=inputs["image_grid_thw"],
+        attention_mask=mask,
+    )
+    return places
+
+
+def left_padded(prompts: list[Prompt], pad_id: int) -> dict[str, torch.Tensor]:
     """Prompts of unequal lengths as one table, with the images of all."""
     width = max(len(prompt.ids) for prompt in prompts)
     ids = torch.stack([pad(one.ids, (width - len(one.ids), 0), value=pad_id) for one in prompts])
@@ -132,7 +152,6 @@ def left_padded(prompts: list[Prompt], pad_id: int, image_id: int) -> dict[str, 
     inputs = {"input_ids": ids, "attention_mask": mask}
     pictured = [prompt for prompt in prompts if prompt.pixels is not None]
     if pictured:
-        inputs["mm_token_type_ids"] = ((ids == image_id) & mask.bool()).int()
         inputs["pixel_values"] = torch.cat([prompt.pixels for prompt in pictured])
         inputs["image_grid_thw"] = torch.cat([prompt.grids for prompt in pictured])
     return inputs

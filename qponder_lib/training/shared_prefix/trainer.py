@@ -16,7 +16,12 @@ from trl.models import unwrap_model_for_generation
 from qponder_lib.training.shared_prefix.attention import use_shared_prefix
 from qponder_lib.training.shared_prefix.groups import Prompt, find_groups, split_images
 from qponder_lib.training.shared_prefix.packing import Batch, chunks, pack, unpad
-from qponder_lib.training.shared_prefix.rollout import left_padded, sample, until_end
+from qponder_lib.training.shared_prefix.rollout import (
+    left_padded,
+    rotary_places,
+    sample,
+    until_end,
+)
 from qponder_lib.training.shared_prefix.support import why_stock
 
 logger = logging.getLogger(__name__)
@@ -161,8 +166,7 @@ class SharedPrefixTrainer(GRPOTrainer):
             self._say("the rows to sample for are not whole groups, one after another")
             return None
         once = [prompts[row] for row in groups.first]
-        image_id = base_model(self.model).config.image_token_id
-        return self._prepare_input(left_padded(once, self._tokenizer.pad_token_id, image_id))
+        return self._prepare_input(left_padded(once, self._tokenizer.pad_token_id))
 
     def _run(
         self, model: torch.nn.Module, batch: Batch, n_answer: int, compute_entropy: bool
@@ -188,10 +192,7 @@ def query_groups(base: PreTrainedModel) -> int:
 
 def places(base: PreTrainedModel, prompt: Prompt) -> torch.Tensor:
     """Rotary positions of a prompt, shape (3, tokens), as the model itself gives them."""
-    if prompt.grids is None:
-        return torch.arange(len(prompt.ids), device=prompt.ids.device).expand(3, -1)
-    kinds = (prompt.ids == base.config.image_token_id).int()
-    found, _ = base.model.get_rope_index(
-        prompt.ids[None], mm_token_type_ids=kinds[None], image_grid_thw=prompt.grids
-    )
-    return found[:, 0]
+    inputs = {"input_ids": prompt.ids[None], "attention_mask": torch.ones_like(prompt.ids)[None]}
+    if prompt.grids is not None:
+        inputs["image_grid_thw"] = prompt.grids
+    return rotary_places(base, inputs)[:, 0]
