@@ -14,9 +14,14 @@ from dataclasses import dataclass
 from typing import Literal, TypedDict
 
 from qponder_lib.parsing import is_format_compliant, parse_answer
-from qponder_lib.prompts import Message, neutralise_control_tokens, student_messages
+from qponder_lib.prompts import (
+    Message,
+    answer_form,
+    neutralise_control_tokens,
+    student_messages,
+)
 from qponder_lib.records import ImageRecord, ResponseRecord
-from qponder_lib.scales import MOS_MAX, MOS_MIN
+from qponder_lib.scales import MOS_MAX, MOS_MIN, linear_rescale
 
 Variant = Literal["none", "short", "long"]
 SHORT_SHARE = 1 / 3
@@ -160,7 +165,7 @@ def replace_score(text: str, mos: float, sft_format: SftFormat) -> str:
         >>> replace_score("<think>Soft.</think><answer>40</answer>", 62.4, SftFormat())
         '<think>Soft.</think>\n<answer>62</answer>'
     """
-    answer = format_score(mos, sft_format.answer_decimals)
+    answer = _answer(mos, sft_format)
     if sft_format.variant == "none":
         return completion_text(None, answer)
     think = parse_answer(text).think
@@ -172,6 +177,15 @@ def replace_score(text: str, mos: float, sft_format: SftFormat) -> str:
     if sft_format.variant == "short":
         return completion_text(shorten(think), answer)
     raise ValueError(f"expected variant none, short or long, got {sft_format.variant!r}")
+
+
+def _answer(mos: float, sft_format: SftFormat) -> str:
+    """Every aspect states the label, since no aspect has a label of its own (decision D48)."""
+    form = answer_form(sft_format.prompt_id)
+    if (form.low, form.high) == (MOS_MIN, MOS_MAX):
+        return format_score(mos, sft_format.answer_decimals)
+    label = linear_rescale(mos, (MOS_MIN, MOS_MAX), (form.low, form.high))
+    return "".join(f"{label:.{form.decimals}f}\n" for _ in range(form.n_scores))
 
 
 def shorten(think: str, share: float = SHORT_SHARE) -> str:

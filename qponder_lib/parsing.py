@@ -20,7 +20,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from qponder_lib.scales import MOS_MAX, MOS_MIN
+from qponder_lib.prompts import AnswerForm
+from qponder_lib.scales import MOS_MAX, MOS_MIN, linear_rescale
 
 ParseStatus = Literal[
     "ok",  # one score on the scale
@@ -167,6 +168,43 @@ def parse_scores(
         return ParsedScores(None, "ambiguous", blocks.think)
     scores, status = readings.pop()
     return ParsedScores(scores, status, blocks.think)
+
+
+def read_answer(text: str | None, form: AnswerForm, *, finish_reason: str = "stop") -> ParsedAnswer:
+    r"""Read the one score, 0 to 100, of an answer in the form that its prompt asked for.
+
+    Args:
+        text: The completion alone.
+        form: From `prompts.answer_form`.
+        finish_reason: Why generation ended; "length" means at the token limit.
+
+    Returns:
+        The mean of the stated scores on the 0 to 100 scale, or no score and the reason.
+
+    Example:
+        >>> from qponder_lib.prompts import answer_form
+        >>> read_answer("<answer>3\n4\n3\n4\n3.50</answer>", answer_form("preresq_image")).score
+        62.5
+    """
+    parsed = parse_scores(
+        text, form.n_scores, finish_reason=finish_reason, low=form.low, high=form.high
+    )
+    if parsed.scores is None:
+        return ParsedAnswer(None, parsed.status, parsed.think)
+    return ParsedAnswer(to_mos(parsed.scores, form), "ok", parsed.think)
+
+
+def to_mos(scores: tuple[float, ...], form: AnswerForm) -> float:
+    """Return the mean of stated scores on the 0 to 100 scale.
+
+    Example:
+        >>> to_mos((1.0, 5.0), AnswerForm(2, 1.0, 5.0, 2))
+        50.0
+    """
+    mean = min(max(sum(scores) / len(scores), form.low), form.high)  # rounding may pass an end
+    if (form.low, form.high) == (MOS_MIN, MOS_MAX):
+        return mean
+    return linear_rescale(mean, (form.low, form.high))
 
 
 def has_numbers_format(text: str | None, n_numbers: int, *, last_line_ends: bool = False) -> bool:

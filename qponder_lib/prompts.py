@@ -13,6 +13,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from qponder_lib.scales import ASPECT_SCALE, MOS_MAX, MOS_MIN
+
 Message = dict[str, str]
 
 # --- Table 5: prompt structure for reasoning distillation (Appendix A) ---
@@ -111,14 +113,57 @@ STUDENT_SHORT = (
     "Assess the quality of this image. Think step by step, then give a score from 0 to 100."
 )
 
+# --- PreResQ-R1: the released prompts are described, not printed; these words are ours (D48) ---
+
+PRERESQ_ASPECTS = ("saturation", "granularity", "sharpness", "foreground", "background")
+PRERESQ_SINGLE = (
+    "Describe the quality of this image and rate it in five parts, in this order: saturation, "
+    "granularity, sharpness, foreground, background."
+)
+PRERESQ_POOL = (
+    PRERESQ_SINGLE,
+    "How good is this picture? Look in turn at its saturation, granularity, sharpness, foreground "
+    "and background, and rate each.",
+    "Judge the visual quality of the image part by part: saturation, granularity, sharpness, "
+    "foreground, background. Give every part a score.",
+    "Assess this photograph for saturation, granularity, sharpness, foreground and background, in "
+    "that order, with a rating for each.",
+    "Explain what you see of the image's saturation, granularity, sharpness, foreground and "
+    "background, and score all five.",
+)
+PRERESQ_IMAGE_FORM = (
+    "Each score is a number from 1 to 5 with two decimals. Write your reasoning in "
+    "<think>...</think>, then the five scores, one per line, in <answer>...</answer>."
+)
+PRERESQ_VIDEO = (
+    "The first picture shows frames of the whole video: describe the scene and how it changes "
+    "over time. The other pictures are single frames: describe their saturation, granularity, "
+    "sharpness, foreground and background. Then rate the video twice: its global quality over "
+    "time, and the local quality of its frames."
+)
+PRERESQ_VIDEO_FORM = (
+    "Each score is a number from 1 to 5 with two decimals. Write your reasoning in "
+    "<think>...</think>, then the two scores, each ending its line, in <answer>...</answer>."
+)
+
 TEACHER_PROMPT_ID = "teacher_expert"
 TEACHER_HINT_PROMPT_ID = "teacher_expert_hint"
 JUDGE_PROMPT_ID = "judge_reasoning"
-STUDENT_PROMPT_IDS = ("student_short", "student_expert")
+STUDENT_PROMPT_IDS = ("student_short", "student_expert", "preresq_image", "preresq_video")
 
 _JUDGE_MARKUP = re.compile(
     r"<(?=/?(?:think|answer|tag|completeness|accuracy|reasonableness)>)", re.ASCII | re.IGNORECASE
 )
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerForm:
+    """What a prompt asks for: how many scores, on which scale, written with how many decimals."""
+
+    n_scores: int
+    low: float
+    high: float
+    decimals: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,8 +258,9 @@ def student_messages(prompt_id: str) -> list[Message]:
     """Write the prompt that the student is trained and evaluated with.
 
     Args:
-        prompt_id: ``"student_short"`` (one sentence, for the mini student) or
-            ``"student_expert"`` (Table 5 without a hint).
+        prompt_id: ``"student_short"`` (one sentence, for the mini student),
+            ``"student_expert"`` (Table 5 without a hint), ``"preresq_image"`` (five aspects) or
+            ``"preresq_video"`` (a global and a local score).
 
     Returns:
         The messages; contents are plain strings, the image is added by the trainer.
@@ -234,6 +280,49 @@ def student_messages(prompt_id: str) -> list[Message]:
         return [{"role": "user", "content": STUDENT_SHORT}]
     if prompt_id == "student_expert":
         return teacher_messages()
+    if prompt_id == "preresq_image":
+        return preresq_messages(0)
+    if prompt_id == "preresq_video":
+        text = f"{PRERESQ_VIDEO}\n{PRERESQ_VIDEO_FORM}"
+        return [{"role": "user", "content": text}]
+    raise ValueError(f"unknown student prompt {prompt_id!r}; expected one of {STUDENT_PROMPT_IDS}")
+
+
+def preresq_messages(variant: int) -> list[Message]:
+    """Write one of the five prompts for the aspects of an image.
+
+    Args:
+        variant: Place in `PRERESQ_POOL`; 0 is the one that stage 2 and scoring use.
+
+    Returns:
+        One user message.
+
+    Source:
+        PreResQ-R1, released code: five paraphrases in stage 1, one prompt in stage 2. The
+        wording is ours (decision D48).
+
+    Example:
+        >>> preresq_messages(0) == student_messages("preresq_image")
+        True
+    """
+    return [{"role": "user", "content": f"{PRERESQ_POOL[variant]}\n{PRERESQ_IMAGE_FORM}"}]
+
+
+def answer_form(prompt_id: str) -> AnswerForm:
+    """Return the form of the answers that a student prompt asks for.
+
+    Raises:
+        ValueError: If the id is not one of `STUDENT_PROMPT_IDS`.
+
+    Example:
+        >>> answer_form("preresq_image")
+        AnswerForm(n_scores=5, low=1.0, high=5.0, decimals=2)
+    """
+    if prompt_id in ("student_short", "student_expert"):
+        return AnswerForm(1, MOS_MIN, MOS_MAX, 0)
+    if prompt_id in ("preresq_image", "preresq_video"):
+        n_scores = len(PRERESQ_ASPECTS) if prompt_id == "preresq_image" else 2
+        return AnswerForm(n_scores, *ASPECT_SCALE, 2)
     raise ValueError(f"unknown student prompt {prompt_id!r}; expected one of {STUDENT_PROMPT_IDS}")
 
 

@@ -15,6 +15,8 @@ from qponder_lib.records import Severity
 
 MOS_MIN = 0.0
 MOS_MAX = 100.0
+ASPECT_SCALE = (1.0, 5.0)
+"""PreResQ-R1's scale of aspects, scores and labels."""
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 """Names of the five equal parts of the MOS range, lowest MOS first."""
 

@@ -1,0 +1,112 @@
+"""One generation batch through any of the rewards, in the form in which training takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qponder_lib.rewards import neighbours, preresq
+from qponder_lib.rewards.qponder import ALPHA, UNPARSED_REWARD, accuracy_reward
+from qponder_lib.scales import ASPECT_SCALE, linear_rescale
+
+FloatArray = NDArray[np.float64]
+RewardName = Literal["qponder", "preresq", "threshold", "fidelity", "gaussian"]
+PRERESQ_TERMS = ("std_penalty", "balance", "pairwise", "triplet", "truth_rank")
+"""Terms of PreResQ-R1's reward, by which its history is logged."""
+
+
+@dataclass(frozen=True, slots=True)
+class RewardSettings:
+    """Which reward, and its constants.
+
+    Attributes:
+        name: "qponder" is the exponential reward.
+        alpha: Tolerance of "qponder", MOS units of the 0 to 100 scale.
+        threshold: Error on the 1 to 5 scale from which "threshold" earns nothing.
+        gaussian_width: Deviation of the bell of "gaussian" on the 1 to 5 scale.
+        penalise_spread: Deduct PreResQ-R1's std penalty, where answers state several scores.
+    """
+
+    name: RewardName = "qponder"
+    alpha: float = ALPHA
+    threshold: float = neighbours.THRESHOLD
+    gaussian_width: float = neighbours.GAUSSIAN_WIDTH
+    penalise_spread: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRewards:
+    """Rewards of shape (B, K), and the mean over read answers of each term they are made of."""
+
+    total: FloatArray
+    terms: Mapping[str, float] = field(default_factory=dict)
+
+
+def reward_batch(scores: ArrayLike, mos: ArrayLike, settings: RewardSettings) -> BatchRewards:
+    """Reward the answers to all images of a generation batch.
+
+    Args:
+        scores: Stated scores on the 0 to 100 scale, shape (B, K, D); D is 1 where an answer
+            states one score, and its aspects elsewhere. NaN throughout an unread answer.
+        mos: Mean opinion scores, 0 to 100, shape (B,).
+        settings: The reward and its constants.
+
+    Returns:
+        The rewards; "preresq" also gives its terms.
+
+    Raises:
+        ValueError: If shapes do not fit, a MOS is missing, or the reward is unknown.
+
+    Example:
+        >>> reward_batch([[[60.0], [70.0]]], [60.0], RewardSettings()).total.round(4)
+        array([[1.    , 0.3679]])
+    """
+    stated = np.asarray(scores, dtype=np.float64)
+    truth = np.asarray(mos, dtype=np.float64)
+    if settings.name == "qponder":
+        return BatchRewards(_exponential(stated.mean(axis=-1), truth, settings.alpha))
+    low = ASPECT_SCALE[0]
+    per_point = linear_rescale(low + 1.0, ASPECT_SCALE)
+    # Rounding undoes what the way to 0 to 100 and back did to the last digits.
+    aspects, labels = (low + stated / per_point).round(9), (low + truth / per_point).round(9)
+    means = aspects.mean(axis=-1)
+    if settings.name == "threshold":
+        return BatchRewards(
+            neighbours.threshold_rewards(means, labels, threshold=settings.threshold)
+        )
+    if settings.name == "gaussian":
+        return BatchRewards(
+            neighbours.gaussian_rewards(means, labels, width=settings.gaussian_width)
+        )
+    if settings.name == "fidelity":
+        return BatchRewards(neighbours.fidelity_rewards(means, labels))
+    if settings.name == "preresq":
+        return _preresq(aspects, labels, settings.penalise_spread)
+    raise ValueError(f"unknown reward {settings.name!r}")
+
+
+def _preresq(aspects: FloatArray, labels: FloatArray, penalise_spread: bool) -> BatchRewards:
+    """One score has no spread between aspects, so nothing is deducted for it."""
+    penalised = penalise_spread and aspects.shape[-1] > 1
+    rewards = preresq.image_rewards(aspects, labels, penalise_spread=penalised)
+    read = ~np.isnan(aspects[..., 0])
+    if not read.any():
+        return BatchRewards(rewards.total)
+    terms = {name: float(getattr(rewards, name)[read].mean()) for name in PRERESQ_TERMS}
+    return BatchRewards(rewards.total, terms)
+
+
+def _exponential(scores: FloatArray, mos: FloatArray, alpha: float) -> FloatArray:
+    return np.array(
+        [
+            [
+                UNPARSED_REWARD if np.isnan(score) else accuracy_reward(score, truth, alpha=alpha)
+                for score in row
+            ]
+            for row, truth in zip(scores.tolist(), mos.tolist(), strict=True)
+        ]
+    )
