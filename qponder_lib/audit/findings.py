@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 Outcome = Literal["consistent", "disagrees", "notable", "undecidable"]
-Check = Literal["average", "mark", "repeat", "range", "whole_scores", "same_model"]
 
 
 @dataclass(frozen=True)
@@ -14,7 +13,7 @@ class Finding:
     """One thing that was checked in a table.
 
     Attributes:
-        check: What kind of check.
+        check: What kind of check, such as average or scale.
         table: Name of the table.
         where: Row and column.
         outcome: consistent; disagrees: no rounding explains it; notable: possible, but worth a
@@ -22,7 +21,7 @@ class Finding:
         sentence: What was found, for readers.
     """
 
-    check: Check
+    check: str
     table: str
     where: str
     outcome: Outcome

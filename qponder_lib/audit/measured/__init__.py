@@ -33,6 +33,7 @@ CHECKS: Mapping[str, Callable[[RunFiles], Measured]] = {
         descriptions.judged_both_stages,
         descriptions.judged_trade,
         descriptions.more_than_one_judge,
+        descriptions.accuracy_follows_score,
     )
 }
 """The functions that `reported/claims.csv` names."""
