@@ -13,6 +13,7 @@ from trl import GRPOTrainer
 from trl.extras.profiling import profiling_context
 from trl.models import unwrap_model_for_generation
 
+from qponder_lib.training.shared_prefix.accumulation import INDIFFERENT, ROW, regroup
 from qponder_lib.training.shared_prefix.attention import use_shared_prefix
 from qponder_lib.training.shared_prefix.groups import Prompt, find_groups, split_images
 from qponder_lib.training.shared_prefix.packing import Batch, chunks, pack, unpad
@@ -59,6 +60,24 @@ class SharedPrefixTrainer(GRPOTrainer):
         if reason not in self._said:
             self._said.add(reason)
             logger.warning("no shared prefix, TRL's own way instead: %s", reason)
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        output = super()._generate_and_score_completions(inputs)
+        rows = torch.arange(len(output["completion_ids"]), device=output["completion_ids"].device)
+        return {**output, ROW: rows}
+
+    def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
+        """TRL's batch of this step, with whole groups wherever the loss allows it."""
+        before = self._buffered_inputs
+        inputs = super()._prepare_inputs(generation_batch)
+        together = self.args.gradient_accumulation_steps
+        untouched = self._buffered_inputs is before or self.stock_reason
+        if untouched or together == 1 or self.loss_type not in INDIFFERENT:
+            return inputs
+        parts = self._buffered_inputs
+        windows = [parts[at : at + together] for at in range(0, len(parts), together)]
+        self._buffered_inputs = [part for window in windows for part in regroup(window)]
+        return self._buffered_inputs[self._step % self.args.steps_per_generation]
 
     def _get_per_token_logps_and_entropies(
         self,

@@ -1,0 +1,423 @@
+"""A shared prefix changes how often image and prompt are run, and no result."""
+
+import json
+import logging
+from dataclasses import dataclass
+
+import pytest
+import torch
+from datasets import Dataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from peft import LoraConfig
+from PIL import Image
+from torch.nn.functional import scaled_dot_product_attention
+from trl import GRPOConfig, GRPOTrainer
+from trl.trainer.utils import (
+    shuffle_sequence_dict,
+    split_pixel_values_by_grid,
+    split_tensor_dict,
+    unsplit_pixel_values_by_grid,
+)
+
+from qponder_lib.config import load_profile
+from qponder_lib.student.load import load_student
+from qponder_lib.training.shared_prefix import SharedPrefixTrainer
+from qponder_lib.training.shared_prefix.accumulation import ROW, regroup
+from qponder_lib.training.shared_prefix.attention import Layout, shared_prefix_attention
+from qponder_lib.training.shared_prefix.groups import Prompt, find_groups
+from qponder_lib.training.shared_prefix.rollout import until_end
+
+ADAPTERS = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"
+BOTH = (GRPOTrainer, SharedPrefixTrainer)
+GRIDS = ((8, 8), (4, 6), (6, 10))
+WORDS = 20, 400  # ids of ordinary tokens of the mini tokenizer
+
+
+@dataclass(frozen=True)
+class Case:
+    """Groups of answers: their sizes, longest answer, words after each image, images of each."""
+
+    sizes: tuple[int, ...]
+    n_answer: int
+    words: tuple[int, ...]
+    images: tuple[int, ...]
+
+
+CASES = {
+    "groups of several sizes, prompts and answers of several lengths": Case(
+        (3, 2, 4), 40, (30, 41, 25), (1, 1, 1)
+    ),
+    "one image": Case((2,), 20, (9,), (1,)),
+    "answers of more than one block, some rows with two images, some with none": Case(
+        (2, 3, 2), 300, (12, 12, 20), (2, 1, 0)
+    ),
+    "a row that shares with none": Case((1, 3), 17, (15, 15), (1, 1)),
+}
+
+
+def trainer(kind, folder, *, adapters=False, checkpointing=False, n=4, rows=8, **settings):
+    torch.manual_seed(0)
+    student = load_student(load_profile("smoke").student)
+    student.processor.image_processor.size = {"shortest_edge": 1024, "longest_edge": 65536}
+    lora = LoraConfig(r=4, target_modules=ADAPTERS, init_lora_weights=False) if adapters else None
+    made = kind(
+        model=student.model,
+        reward_funcs=[lambda completions, **_: [float(len(str(one))) for one in completions]],
+        args=GRPOConfig(
+            output_dir=str(folder),
+            per_device_train_batch_size=rows,
+            num_generations=n,
+            use_cpu=True,
+            bf16=False,
+            report_to="none",
+            gradient_checkpointing=checkpointing,
+            **{"beta": 0.04, "loss_type": "grpo", "max_completion_length": 40, **settings},
+        ),
+        train_dataset=Dataset.from_list([{"prompt": [{"role": "user", "content": "x"}]}] * 8),
+        processing_class=student.processor,
+        peft_config=lora,
+    )
+    if checkpointing:
+        options = {"use_reentrant": False}
+        made.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
+    return made
+
+
+def batch(config, case, seed=0):
+    """A batch as TRL's trainer makes it: shuffled rows, prompts padded left, answers right."""
+    chance = torch.Generator().manual_seed(seed)
+    prompts = [prompt(config, case, group, chance) for group in range(len(case.sizes))]
+    owner = [group for group, size in enumerate(case.sizes) for _ in range(size)]
+    owner = [owner[place] for place in torch.randperm(len(owner), generator=chance)]
+    width = max(len(ids) for ids, _, _ in prompts)
+    rows = len(owner)
+    prompt_ids = torch.full((rows, width), config.text_config.pad_token_id)
+    prompt_mask = torch.zeros(rows, width, dtype=torch.long)
+    for row, group in enumerate(owner):
+        ids = prompts[group][0]
+        prompt_ids[row, width - len(ids) :] = ids
+        prompt_mask[row, width - len(ids) :] = 1
+    lengths = torch.randint(1, case.n_answer + 1, (rows,), generator=chance)
+    lengths[0] = case.n_answer
+    answer_mask = (torch.arange(case.n_answer) < lengths[:, None]).long()
+    answers = torch.randint(*WORDS, (rows, case.n_answer), generator=chance)
+    answers = answers.where(answer_mask == 1, config.text_config.pad_token_id)
+    kinds = (torch.cat([prompt_ids, answers], 1) == config.image_token_id).int()
+    return {
+        "prompt_ids": prompt_ids,
+        "prompt_mask": prompt_mask,
+        "completion_ids": answers,
+        "completion_mask": answer_mask,
+        "advantages": torch.randn(rows, generator=chance),
+        "num_items_in_batch": answer_mask.sum(),
+        "pixel_values": torch.cat([prompts[group][1] for group in owner]),
+        "image_grid_thw": torch.cat([prompts[group][2] for group in owner]),
+        "num_images": [case.images[group] for group in owner],
+        "mm_token_type_ids": kinds,
+    }
+
+
+def prompt(config, case, group, chance):
+    grids = [GRIDS[(group + image) % len(GRIDS)] for image in range(case.images[group])]
+    pieces = [torch.randint(*WORDS, (3,), generator=chance)]
+    for high, wide in grids:
+        middle = [config.image_token_id] * (high * wide // 4)
+        pieces.append(
+            torch.tensor([config.vision_start_token_id, *middle, config.vision_end_token_id])
+        )
+    pieces.append(torch.randint(*WORDS, (case.words[group],), generator=chance))
+    pixels = torch.randn(sum(high * wide for high, wide in grids), 1536, generator=chance)
+    table = torch.tensor([[1, *grid] for grid in grids], dtype=torch.long).view(-1, 3)
+    return torch.cat(pieces), pixels, table
+
+
+def with_past(made, inputs):
+    """Add log-probabilities of an earlier policy and of a reference, both near the present one."""
+    chance = torch.Generator().manual_seed(1)
+    now = logps(made, inputs)[0]
+    old, ref = (now + 0.1 * torch.randn(now.shape, generator=chance) for _ in range(2))
+    return {**inputs, "old_per_token_logps": old, "ref_per_token_logps": ref}
+
+
+def loss_and_gradients(made, inputs):
+    made.model.train()
+    made.model.zero_grad()
+    made.current_gradient_accumulation_steps = 1
+    loss = made._compute_loss(made.model, inputs)
+    loss.backward()
+    named = made.model.named_parameters()
+    return loss.detach(), {name: one.grad for name, one in named if one.grad is not None}
+
+
+def distance(one, two):
+    return ((one - two).norm() / two.norm()).item()
+
+
+@pytest.fixture(
+    scope="module",
+    params=[(False, False), (True, False), (False, True), (True, True)],
+    ids=["all weights", "LoRA", "checkpointing", "LoRA and checkpointing"],
+)
+def pair(request, tmp_path_factory):
+    adapters, checkpointing = request.param
+    folder = tmp_path_factory.mktemp("pair")
+    return [trainer(kind, folder, adapters=adapters, checkpointing=checkpointing) for kind in BOTH]
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("plain")
+    return [trainer(kind, folder) for kind in BOTH]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_loss_and_every_gradient_are_those_of_trl(pair, name):
+    stock, shared = pair
+    inputs = with_past(stock, batch(stock.model.config, CASES[name]))
+    before = set(shared._said)
+    (loss, gradients), (other_loss, others) = (loss_and_gradients(one, inputs) for one in pair)
+    assert shared._said == before, "the shared way was not taken"
+    assert distance(other_loss, loss) < 1e-5
+    assert others.keys() == gradients.keys()
+    assert max(distance(others[one], gradients[one]) for one in gradients) < 1e-5
+
+
+def test_in_float64_only_the_rounding_of_trls_head_is_left(tmp_path):
+    pair = [trainer(kind, tmp_path, beta=0.04) for kind in BOTH]
+    inputs = with_past(pair[0], batch(pair[0].model.config, next(iter(CASES.values()))))
+    for made in pair:
+        made.model.double()
+    inputs["pixel_values"] = inputs["pixel_values"].double()
+    (loss, gradients), (other_loss, others) = (loss_and_gradients(one, inputs) for one in pair)
+    assert distance(other_loss, loss) < 1e-6
+    assert max(distance(others[one], gradients[one]) for one in gradients) < 1e-6
+
+
+def test_checkpointing_is_on_where_it_is_tested(pair, request):
+    layers = [
+        layer.gradient_checkpointing
+        for layer in pair[1].model.modules()
+        if type(layer).__name__ == "Qwen2_5_VLDecoderLayer"
+    ]
+    assert set(layers) == {"checkpointing" in request.node.callspec.id}
+
+
+def logps(made, inputs, batch_size=None):
+    with torch.no_grad():
+        return made._get_per_token_logps_and_entropies(
+            made.model,
+            torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], 1),
+            torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], 1),
+            inputs["completion_ids"].shape[1],
+            batch_size,
+            compute_entropy=True,
+            **{name: inputs[name] for name in ("pixel_values", "image_grid_thw", "num_images")},
+            mm_token_type_ids=inputs["mm_token_type_ids"],
+        )[:2]
+
+
+@pytest.mark.parametrize("batch_size", [None, 4])
+def test_log_probabilities_and_entropies_are_those_of_trl_also_in_chunks(plain, batch_size):
+    inputs = batch(plain[0].model.config, next(iter(CASES.values())))
+    found = [logps(made, inputs, batch_size) for made in plain]
+    for stock, shared in zip(*found, strict=True):
+        assert torch.allclose(stock, shared, atol=2e-5)
+        assert (shared[inputs["completion_mask"] == 0] == 0).all()
+
+
+def test_an_answer_never_sees_another(plain):
+    inputs = batch(plain[1].model.config, Case((4,), 12, (10,), (1,)))
+    first = logps(plain[1], inputs)[0]
+    changed = {**inputs, "completion_ids": inputs["completion_ids"].clone()}
+    changed["completion_ids"][0, 0] += 1
+    second = logps(plain[1], changed)[0]
+    assert torch.equal(first[1:], second[1:])
+    assert not torch.equal(first[0], second[0])
+
+
+def test_an_answer_masked_as_a_whole_counts_nothing(plain):
+    inputs = batch(plain[0].model.config, Case((4,), 12, (10,), (1,)))
+    inputs["completion_mask"][1] = 0
+    stock, shared = (logps(made, inputs)[0] for made in plain)
+    assert (shared[1] == 0).all()
+    assert torch.allclose(stock, shared, atol=2e-5)
+
+
+def test_the_vision_tower_sees_each_image_once(plain):
+    inputs = batch(plain[0].model.config, Case((4, 4), 5, (6, 6), (1, 1)))
+    seen = []
+    hooks = [
+        made.model.model.visual.register_forward_pre_hook(
+            lambda module, args: seen.append(len(args[0]))
+        )
+        for made in plain
+    ]
+    for made in plain:
+        logps(made, inputs)
+    for hook in hooks:
+        hook.remove()
+    one_of_each = 8 * 8 + 4 * 6
+    assert seen == [4 * one_of_each, one_of_each]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.integers(1, 7), min_size=1, max_size=3),
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 9)), min_size=1, max_size=6),
+    st.sampled_from([1, 2]),
+    st.integers(1, 5),
+)
+def test_a_layout_attends_like_a_dense_mask(prompts, answers, repeat, block):
+    owners = [owner % len(prompts) for owner, _ in answers]
+    lengths = [length for _, length in answers]
+    lengths[0] = max(lengths[0], 1)
+    sequence = [(group, -1) for group, length in enumerate(prompts) for _ in range(length)]
+    sequence += [(owners[row], row) for row, length in enumerate(lengths) for _ in range(length)]
+    mask = torch.tensor(
+        [
+            [
+                at <= now and its[0] == mine[0] and its[1] in (-1, mine[1])
+                for at, its in enumerate(sequence)
+            ]
+            for now, mine in enumerate(sequence)
+        ]
+    )
+    torch.manual_seed(0)
+    key, value = (torch.randn(1, 2, len(sequence), 4, dtype=torch.float64) for _ in range(2))
+    query = torch.randn(1, 2 * repeat, len(sequence), 4, dtype=torch.float64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("qponder_lib.training.shared_prefix.attention.QUERY_BLOCK", block)
+        layout = Layout.build(prompts, lengths, owners, repeat, torch.device("cpu"))
+    found, _ = shared_prefix_attention(None, query, key, value, layout)
+    expected = scaled_dot_product_attention(
+        query,
+        key.repeat_interleave(repeat, 1),
+        value.repeat_interleave(repeat, 1),
+        attn_mask=mask,
+    )
+    assert torch.allclose(found.transpose(1, 2), expected)
+
+
+def test_rows_share_only_what_is_equal_value_for_value():
+    words, others = torch.tensor([1, 2, 3]), torch.tensor([1, 2, 4])
+    grid = torch.tensor([[1, 2, 2]])
+    picture = torch.arange(8.0).view(4, 2)
+    # The same numbers in another order: equal in sum, another picture.
+    turned = picture.flip(0)
+    rows = [
+        Prompt(words, grid, picture),
+        Prompt(words, grid, turned),
+        Prompt(others, grid, picture),
+        Prompt(words.clone(), grid.clone(), picture.clone()),
+        Prompt(words),
+        Prompt(words, torch.tensor([[1, 1, 4]]), picture),
+    ]
+    groups = find_groups(rows)
+    assert groups.of_row == (0, 1, 2, 0, 3, 4)
+    assert groups.first == (0, 1, 2, 4, 5)
+    assert groups.part(slice(2, 4)).of_row == (0, 1)
+    assert not groups.part(slice(1, 4)).shared
+
+
+def sampling_rows(sides, words, n):
+    rows = []
+    for (wide, high), count in zip(sides, words, strict=True):
+        picture = Image.linear_gradient("L").resize((wide, high)).convert("RGB")
+        content = "Rate the quality." + " sharp" * count
+        row = {"prompt": [{"role": "user", "content": content}], "image": picture}
+        rows += [dict(row) for _ in range(n)]
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("sides", "words"),
+    [(((128, 128), (64, 64)), (0, 0)), (((128, 128), (192, 96)), (0, 5))],
+    ids=["one prompt", "prompts of two lengths"],
+)
+def test_the_same_random_state_gives_the_same_answers_as_trl(plain, sides, words):
+    found = []
+    for made in plain:
+        torch.manual_seed(3)
+        made.model.train()
+        output = made._generate_and_score_completions(sampling_rows(sides, words, 4))
+        found.append({**output, "next": torch.rand(3)})
+    stock, shared = found
+    assert shared["completion_mask"].sum(1).unique().numel() > 2, "answers of one length only"
+    assert torch.equal(stock["completion_ids"], shared["completion_ids"])
+    assert torch.equal(stock["next"], shared["next"])
+    assert torch.allclose(stock["ref_per_token_logps"], shared["ref_per_token_logps"], atol=2e-5)
+
+
+def test_prompts_without_images_share_as_well(plain):
+    rows = [
+        {"prompt": [{"role": "user", "content": text}]}
+        for text in ("sharp", "sharp and clean")
+        for _ in range(4)
+    ]
+    found = []
+    for made in plain:
+        torch.manual_seed(1)
+        made.model.train()
+        found.append(made._generate_and_score_completions(rows)["completion_ids"])
+    assert torch.equal(*found)
+
+
+def test_an_answer_ends_with_its_first_end_token():
+    rows = torch.tensor([[5, 9, 0, 9], [9, 0, 0, 0], [5, 6, 7, 8]])
+    assert until_end(rows, [9]) == [[5, 9], [9], [5, 6, 7, 8]]
+
+
+def test_rows_that_share_nothing_go_trls_way_and_the_log_says_so(tmp_path, caplog):
+    made = trainer(SharedPrefixTrainer, tmp_path, beta=0.0)
+    inputs = batch(made.model.config, Case((1,), 6, (5,), (1,)))
+    with caplog.at_level(logging.WARNING):
+        logps(made, inputs)
+        logps(made, inputs)
+    said = [line for line in caplog.messages if "no two rows of a batch share" in line]
+    assert len(said) == 1
+
+
+def test_dropout_goes_trls_way_and_the_log_says_so(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        made = trainer(SharedPrefixTrainer, tmp_path, beta=0.0)
+        assert not caplog.messages
+        made.model.config.text_config.attention_dropout = 0.1
+        again = SharedPrefixTrainer(
+            model=made.model,
+            reward_funcs=made.reward_funcs,
+            args=made.args,
+            train_dataset=made.train_dataset,
+            processing_class=made.processing_class,
+        )
+    assert "dropout" in again.stock_reason
+    assert any("dropout" in line for line in caplog.messages)
+
+
+def test_groups_stay_whole_where_gradients_are_accumulated(plain):
+    config = plain[1].model.config
+    inputs = with_past(plain[0], batch(config, Case((4, 4), 9, (5, 7), (1, 1))))
+    prompts = inputs["prompt_ids"].tolist()
+    order = torch.tensor(sorted(range(8), key=lambda row: prompts[row])).argsort()
+    whole = unsplit_pixel_values_by_grid(
+        shuffle_sequence_dict(split_pixel_values_by_grid({**inputs, ROW: order}))
+    )
+    parts = [
+        unsplit_pixel_values_by_grid(part)
+        for part in split_tensor_dict(split_pixel_values_by_grid(whole), 2)
+    ]
+    mended = regroup(parts)
+    assert [len(part["prompt_ids"].unique(dim=0)) for part in mended] == [1, 1]
+    assert [part[ROW].tolist() for part in mended] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    for made in plain:
+        torn, kept = (
+            [loss_and_gradients(made, part)[0] for part in some] for some in (parts, mended)
+        )
+        assert sum(torn).item() == pytest.approx(sum(kept).item(), rel=1e-5)
+
+
+def test_a_saved_model_does_not_know_that_it_shared(plain, tmp_path):
+    plain[1].model.save_pretrained(tmp_path)
+    text = (tmp_path / "config.json").read_text()
+    assert "shared_prefix" not in text
+    assert json.loads(text)["model_type"] == "qwen2_5_vl"
