@@ -24,6 +24,7 @@ from tqdm.auto import tqdm
 from qponder_lib.artifacts import read_jsonl, write_bytes_atomic, write_csv, write_jsonl
 from qponder_lib.config import DataConfig
 from qponder_lib.iqa_datasets import mixtures
+from qponder_lib.iqa_datasets.images import decode_rgb
 from qponder_lib.iqa_datasets.mixtures import IN_DOMAIN, MIXTURES, Mixture
 from qponder_lib.iqa_datasets.pseudo_mos import RaterPanel, true_quality
 from qponder_lib.paths import RunPaths
@@ -111,9 +112,8 @@ def load_records(paths: RunPaths, dataset: str, split: str) -> list[ImageRecord]
 
 
 def load_pil(paths: RunPaths, record: ImageRecord) -> Image.Image:
-    """Decode an image of a run as RGB."""
-    with Image.open(paths.data / record.image, formats=("PNG", "JPEG", "WEBP", "BMP")) as image:
-        return image.convert("RGB")
+    """Decode an image of a run as upright RGB; prepared sets lie behind a link."""
+    return decode_rgb((paths.data / record.image).read_bytes())
 
 
 def load_pixels(paths: RunPaths, record: ImageRecord) -> Pixels:

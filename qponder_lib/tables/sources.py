@@ -102,6 +102,7 @@ def read_ceilings(paths: RunPaths) -> pd.DataFrame:
         return pd.DataFrame(columns=list(columns.values()))
     found = pd.read_csv(path)
     found = found[found["split"] == "test"].rename(columns=columns)[list(columns.values())]
+    found = found.dropna(subset=["srcc", "plcc"], how="all")  # prepared sets: not known
     if found[["srcc", "plcc"]].notna().all(axis=None) and len(found) > 1:
         mean = {"dataset": "mean", "n": found["n"].sum()}
         mean |= {name: found[name].mean() for name in ("srcc", "plcc")}

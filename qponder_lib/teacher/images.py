@@ -5,12 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import warnings
 from pathlib import Path
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+from qponder_lib.iqa_datasets.images import ImageProblem, decode_rgb
 
 
 class InvalidImage(ValueError):
@@ -38,31 +37,9 @@ def load_image(path: Path, sha256: str) -> Image.Image:
     if hashlib.sha256(content).hexdigest() != sha256:
         raise InvalidImage(f"{path}: the file has changed since its row was written")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(content), formats=IMAGE_FORMATS) as image:
-                return _plain_rgb(ImageOps.exif_transpose(image))
-    except (
-        UnidentifiedImageError,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-        OSError,
-        SyntaxError,  # what PIL raises for a broken PNG
-        ValueError,
-    ) as error:
+        return decode_rgb(content)
+    except ImageProblem as error:
         raise InvalidImage(f"{path}: {error}") from error
-
-
-def _plain_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith(("I", "F")):
-        # convert("RGB") would clip 16-bit values to white instead of scaling them.
-        raise ValueError(f"expected 8 bits per channel, got mode {image.mode}")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    plain = image.convert("RGB")
-    plain.info = {}
-    return plain
 
 
 def png_data_url(image: Image.Image) -> str:
