@@ -1,7 +1,8 @@
 """Agreement of scores with human opinion: values, intervals, differences, and both protocols.
 
 `agreement` holds the statistics, `resampling` the intervals, `estimates` both together, `logistic`
-the fitted PLCC, `scores` the rows of `eval/scores.csv`.
+the fitted PLCC, `correlated` the textbook test of a difference, `scores` the rows of
+`eval/scores.csv`.
 """
 
 from qponder_lib.metrics.agreement import (
@@ -13,6 +14,7 @@ from qponder_lib.metrics.agreement import (
     rmse,
     srcc,
 )
+from qponder_lib.metrics.correlated import Overlapping, steiger_z, zou_interval
 from qponder_lib.metrics.estimates import (
     Difference,
     Estimate,
@@ -23,7 +25,7 @@ from qponder_lib.metrics.estimates import (
     paired_difference,
     paired_statistic,
 )
-from qponder_lib.metrics.logistic import LogisticFit, fit_logistic, plcc_logistic
+from qponder_lib.metrics.logistic import LogisticFit, fit_logistic, mapped_scores, plcc_logistic
 from qponder_lib.metrics.resampling import Interval, Resampling, bootstrap_interval
 from qponder_lib.metrics.scores import EVALUATED, Evaluated, samples_by_id, score_rows
 
@@ -36,6 +38,7 @@ __all__ = [
     "Evaluated",
     "Interval",
     "LogisticFit",
+    "Overlapping",
     "PairedStatistic",
     "Resampling",
     "agreement",
@@ -44,6 +47,7 @@ __all__ = [
     "fit_logistic",
     "krcc",
     "mae",
+    "mapped_scores",
     "mean_over_samples",
     "paired_difference",
     "paired_statistic",
@@ -53,4 +57,6 @@ __all__ = [
     "samples_by_id",
     "score_rows",
     "srcc",
+    "steiger_z",
+    "zou_interval",
 ]

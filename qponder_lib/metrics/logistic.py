@@ -103,20 +103,9 @@ def plcc_logistic(
         The estimate. If the fit does not converge or makes every score the same, the value is the
         raw PLCC and the reason says so.
     """
-    readable = [i for i, score in enumerate(scores) if score is not None]
-    kept = [scores[i] for i in readable]
-    mapped: list[float | None] = list(scores)
-    failed = False
-    try:
-        fit = fit_logistic(kept, [mos[i] for i in readable], n_parameters, min_n=min_n)
-    except DegenerateInputError:
-        failed = True  # the raw estimate below names the reason
-    else:
-        values = fit.map(np.array(kept, dtype=np.float64))
-        failed = not fit.converged or not np.isfinite(values).all() or np.ptp(values) == 0.0
-        if not failed:
-            for position, value in zip(readable, values, strict=True):
-                mapped[position] = float(value)
+    mapped = mapped_scores(scores, mos, n_parameters, min_n=min_n)
+    failed = mapped is None
+    mapped = list(scores) if mapped is None else mapped
     result = estimate("plcc", mapped, mos, resampling=resampling, clusters=clusters, min_n=min_n)
     if failed and result.value is not None:
         return Estimate(
@@ -128,6 +117,34 @@ def plcc_logistic(
             LOGISTIC_FIT_FAILED,
         )
     return result
+
+
+def mapped_scores(
+    scores: Sequence[float | None],
+    mos: Sequence[float],
+    n_parameters: int = 4,
+    *,
+    min_n: int = MIN_N,
+) -> list[float | None] | None:
+    """Map scores to the MOS scale by a curve fitted to those that are readable.
+
+    Returns:
+        One score per image, None where it was None; or None if there is no such curve: degenerate
+        data, a fit that does not converge or one that makes every score the same.
+    """
+    readable = [i for i, score in enumerate(scores) if score is not None]
+    kept = [scores[i] for i in readable]
+    try:
+        fit = fit_logistic(kept, [mos[i] for i in readable], n_parameters, min_n=min_n)
+    except DegenerateInputError:
+        return None  # the raw estimate names the reason
+    values = fit.map(np.array(kept, dtype=np.float64))
+    if not fit.converged or not np.isfinite(values).all() or np.ptp(values) == 0.0:
+        return None
+    mapped: list[float | None] = list(scores)
+    for position, value in zip(readable, values, strict=True):
+        mapped[position] = float(value)
+    return mapped
 
 
 def _logistic4(x: FloatArray, b1: float, b2: float, b3: float, b4: float) -> FloatArray:

@@ -14,7 +14,7 @@ import numpy as np
 
 from qponder_lib.metrics.agreement import FloatArray, Statistic
 
-_CHUNK_ELEMENTS = 1 << 18  # 2 MiB of counts at a time stay in the processor's cache
+_CHUNK_ELEMENTS = 1 << 15  # 256 KiB of counts, and what is made of them, stay in the cache
 
 
 @dataclass(frozen=True, slots=True)
