@@ -338,6 +338,21 @@ def test_loss_that_still_falls_has_not_settled(run):
     assert verdict(run, "cold-start-steps").holds is True
 
 
+def test_both_branches_of_preresq_must_rise(run):
+    terms = ("balance", "truth_rank", "pairwise", "triplet")
+    rising = {f"term_{name}": [0.1 * i for i in range(20)] for name in terms}
+    columns = rising | {"distinct_scores": [6.0 - 0.1 * i for i in range(20)]}
+    validated = {"validation_srcc": [0.4, 0.5] * 10, "validation_mae": [20.0, 15.0] * 10}
+    write_history(run, run.grpo("preresq"), **columns, **validated)
+    assert verdict(run, "preresq-dual-branch").holds is True
+    assert verdict(run, "preresq-reasoning").holds is True
+    assert verdict(run, "preresq-unifies").holds is True
+    falling = {"term_triplet": [-0.1 * i for i in range(20)]}
+    write_history(run, run.grpo("preresq"), **(columns | falling), **validated)
+    assert verdict(run, "preresq-dual-branch").holds is False
+    assert "preference branch, triplet" in verdict(run, "preresq-dual-branch").sentence
+
+
 def test_groups_without_feedback_are_counted_on_the_same_rollouts(run):
     rows = [
         {"step": step, "image_id": "i", "mos": 50.0, "score": score, "reward_accuracy": reward}

@@ -11,9 +11,11 @@ from pydantic import BaseModel, ConfigDict
 from qponder_lib import artifacts
 from qponder_lib.audit.measured.files import NotMeasured, Number, RunFiles
 from qponder_lib.audit.measured.outcomes import Z_95, Measured
+from qponder_lib.rewards import neighbours
+from qponder_lib.scales import ASPECT_SCALE, MOS_MAX, MOS_MIN
 
-THRESHOLD = 8.75
-"""MOS points; 0.35 on a scale of 1 to 5, the threshold reward of a contemporary of Q-Ponder."""
+THRESHOLD = neighbours.THRESHOLD * (MOS_MAX - MOS_MIN) / (ASPECT_SCALE[1] - ASPECT_SCALE[0])
+"""MOS points; the threshold reward of a contemporary of Q-Ponder, from its scale of 1 to 5."""
 
 
 class Rollout(BaseModel):
@@ -44,9 +46,9 @@ def groups_without_feedback(run: RunFiles) -> Measured:
     gap = paired_mean([float(s) - float(d) for s, d in zip(sparse, dense, strict=True)])
     return Measured(
         f"on the same {len(whole)} groups of sampled answers, {100 * fmean(sparse):.1f} % would "
-        f"get no feedback from a threshold at {THRESHOLD} MOS points and {100 * fmean(dense):.1f} "
-        f"% get none from Eq. 5, a difference in share of {gap}; whether training would stick "
-        "there is not measured",
+        f"get no feedback from a threshold at {THRESHOLD:g} MOS points and "
+        f"{100 * fmean(dense):.1f} % get none from Eq. 5, a difference in share of {gap}; whether "
+        "training would stick there is not measured",
         gap.above_zero,
         path,
     )

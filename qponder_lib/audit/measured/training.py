@@ -9,6 +9,8 @@ from qponder_lib.audit.measured.outcomes import Measured, change, fifths, togeth
 
 CALM_FROM = 800
 """Step that appendix C names."""
+BRANCHES = {"response": ("balance", "truth_rank"), "preference": ("pairwise", "triplet")}
+"""Terms of PreResQ-R1's reward, by the branch they belong to."""
 SETTLED = 0.05
 """A loss has settled if its last third takes off at most this share of the whole fall."""
 
@@ -98,22 +100,19 @@ def preresq_improves(run: RunFiles) -> Measured:
 
 
 def preresq_branches_rise(run: RunFiles) -> Measured:
-    """Each branch's reward in the first and last fifth of the steps."""
-    path = run.paths.grpo("preresq") / "history.csv"
-    rows = run.rows(path)
-    skipped = ("reward_std", "reward_format", "reward_accuracy", "reward_penalty")
-    names = [n for n in (rows[0] if rows else {}) if n.startswith("reward_") and n not in skipped]
-    if len(names) < 2:
-        raise NotMeasured(f"{run.relative(path)} does not log the two branches apart")
-    gaps = {}
-    for name in names:
-        first, *_, last = _parts(run, "preresq", name)
-        gaps[name] = change(last, first)
-    words = ", ".join(f"{name.removeprefix('reward_')} by {gap}" for name, gap in gaps.items())
+    """The terms of both branches in the first and last fifth of the steps."""
+    words, directions = [], []
+    for branch, terms in BRANCHES.items():
+        for term in terms:
+            first, *_, last = _parts(run, "preresq", f"term_{term}")
+            gap = change(last, first)
+            directions.append(gap.above_zero)
+            words.append(f"{branch} branch, {term.replace('_', ' ')}, by {gap}")
     return Measured(
-        f"from the first to the last fifth of the steps the rewards changed: {words}",
-        together([gap.above_zero for gap in gaps.values()]),
-        path,
+        "from the first to the last fifth of the steps the terms of the reward changed: "
+        + "; ".join(words),
+        together(directions),
+        run.paths.grpo("preresq") / "history.csv",
     )
 
 
