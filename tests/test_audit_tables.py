@@ -311,7 +311,14 @@ def test_file_that_is_no_such_table_is_refused_with_its_line(tmp_path, text, mes
 
 
 def test_what_does_not_add_up_in_the_paper():
-    found = [f for f in audit.audit_paper().findings if f.outcome == "disagrees"]
+    every = [f for f in audit.audit_paper().findings if f.outcome == "disagrees"]
+    assert [f.where for f in every if f.check == "text"] == [
+        "Eq. 3",
+        "Eq. 5",
+        "Section 3.1 and Table 6",
+    ]
+    found = [f for f in every if f.check == "average"]
+    assert len(every) == 6
     assert [(f.table, f.where) for f in found] == [
         ("table2", "DepictQA, AVG., mean"),
         ("table2", "Q-Ponder, AVG., mean"),

@@ -19,6 +19,7 @@ from qponder_lib.audit.possible import (
 from qponder_lib.audit.printed import PrintedTable, paper_tables
 from qponder_lib.audit.repeats import check_repeats
 from qponder_lib.audit.statements import printed_answer
+from qponder_lib.audit.statements.text import text_findings
 
 SAME_MODEL = (
     ("table1", "Q-Ponder", "table3", "long + RL"),
@@ -89,7 +90,8 @@ def audit_paper() -> PaperAudit:
     """Hold Q-Ponder's tables, and what both papers claim, against the printed values.
 
     Example:
-        >>> [f.where for f in audit_paper().findings if f.outcome == "disagrees"]
+        >>> found = audit_paper().findings
+        >>> [f.where for f in found if (f.check, f.outcome) == ("average", "disagrees")]
         ['DepictQA, AVG., mean', 'Q-Ponder, AVG., mean', 'Q-Ponder, AVG., mean']
     """
     tables = paper_tables()
@@ -101,5 +103,6 @@ def audit_paper() -> PaperAudit:
     ]
     for one, row, other, other_row in SAME_MODEL:
         findings += same_model(tables[one], row, tables[other], other_row)
+    findings += text_findings()
     answers = ((claim, printed_answer(claim, tables)) for claim in load_claims())
     return PaperAudit(findings, [(claim, found) for claim, found in answers if found is not None])

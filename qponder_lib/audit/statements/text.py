@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import re
+
 from qponder_lib.audit.claims import PrintedAnswer
+from qponder_lib.audit.findings import Finding
 from qponder_lib.audit.statements.comparing import Tables
+from qponder_lib.prompts import JUDGE_TASKS
+from qponder_lib.rewards.qponder import accuracy_reward, group_advantages
 
 TRAINING_IMAGES, SHARE, SUBSET = 5600, 0.8, 7000
 """Section 4.1: 80 %, about 5,600 images; section 4.2: the 7k KonIQ subset."""
 N_GPUS, CALM_FROM = 8, 800
 """Section 4.1: 8 GPUs, a batch size of 1, one epoch; appendix C: step 800."""
+
+
+JUDGED_BY_TEXT = ("0", "5")
+"""Section 3.1: a quality score from 0 to 5."""
 
 
 def training_images_of_the_text(_: Tables) -> PrintedAnswer:
@@ -41,3 +50,35 @@ def ambiguous_margins(_: Tables) -> PrintedAnswer:
         "printed ambiguously: the two margins may be SRCC and PLCC on images, or images and "
         "video; no table of the paper was available to decide it",
     )
+
+
+def text_findings() -> list[Finding]:
+    """Find places where Q-Ponder's text and its own formulas or prompts say two things.
+
+    Example:
+        >>> [finding.where for finding in text_findings()]
+        ['Eq. 3', 'Eq. 5', 'Section 3.1 and Table 6']
+    """
+    found = []
+    rewards = [0.0, 1.0, 2.0, 3.0]
+    if max(group_advantages(rewards, baseline="max")) <= 0 < max(group_advantages(rewards)):
+        sentence = (
+            "the text calls advantages z-scores, which lie on both sides of 0; the formula "
+            "subtracts the group's maximum, by which none is above 0 (decision D1)"
+        )
+        found.append(Finding("text", "text", "Eq. 3", "disagrees", sentence))
+    if accuracy_reward(60.0, 60.0) >= 1.0:
+        sentence = (
+            "R_acc is said to lie in (0, 1), which leaves out the 1 that an exact score earns"
+        )
+        found.append(Finding("text", "text", "Eq. 5", "disagrees", sentence))
+    asked = set(re.findall(r"\[(\d)–(\d)\]", str(JUDGE_TASKS)))
+    if asked and (JUDGED_BY_TEXT not in asked):
+        low, high = asked.pop()
+        sentence = (
+            f"the judge scores from {JUDGED_BY_TEXT[0]} to {JUDGED_BY_TEXT[1]} by the text, from "
+            f"{low} to {high} by the prompt (decision D18)"
+        )
+        where = "Section 3.1 and Table 6"
+        found.append(Finding("text", "text", where, "disagrees", sentence))
+    return found
