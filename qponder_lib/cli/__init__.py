@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import typer
 
-from qponder_lib.cli import audit, checks, runs, scoring
+from qponder_lib.cli import audit, checks, evaluate, runs, scoring
 from qponder_lib.cli.runs import parse_settings
 from qponder_lib.cli.scoring import last_sealed_model
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
-for command in (runs.run, runs.status, runs.reference, scoring.score, checks.lint):
+for command in (
+    runs.run,
+    runs.status,
+    runs.reference,
+    scoring.score,
+    evaluate.evaluate,
+    evaluate.compare,
+    checks.lint,
+):
     app.command()(command)
 app.add_typer(audit.audit, name="audit")
 
