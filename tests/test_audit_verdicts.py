@@ -326,6 +326,7 @@ def test_reward_that_rises_and_then_stays_is_a_plateau(run):
     write_history(run, run.grpo("qponder"), reward_accuracy=rising, completion_length=rising)
     assert verdict(run, "reward-plateau").holds is True
     assert verdict(run, "length-declines").holds is False
+    assert verdict(run, "length-recovers").holds is None
     assert "the run has 50 steps" in verdict(run, "calm-after-800").sentence
     write_history(run, run.grpo("qponder"), reward_accuracy=wobble, completion_length=wobble)
     assert verdict(run, "reward-plateau").holds is None

@@ -25,6 +25,7 @@ CHECKS: Mapping[str, Callable[[RunFiles], Measured]] = {
         training.reward_rises_early,
         training.calm_after_step_800,
         training.length_declines,
+        training.length_rises_late,
         training.preresq_improves,
         training.preresq_branches_rise,
         training.preresq_steadies,

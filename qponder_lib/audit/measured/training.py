@@ -85,6 +85,18 @@ def length_declines(run: RunFiles) -> Measured:
     )
 
 
+def length_rises_late(run: RunFiles) -> Measured:
+    """Tokens of sampled answers, last fifth of the steps minus the one before."""
+    *_, before, last = _parts(run, "qponder", "completion_length")
+    gap = change(last, before)
+    return Measured(
+        f"sampled answers had {fmean(before):.1f} tokens in the fourth fifth of the steps and "
+        f"{fmean(last):.1f} in the last, a change of {gap}",
+        gap.above_zero,
+        run.paths.grpo("qponder") / "history.csv",
+    )
+
+
 def preresq_improves(run: RunFiles) -> Measured:
     """SRCC and error on validation images at the start and end of the PreResQ-R1 run."""
     path = run.paths.grpo("preresq") / "history.csv"
