@@ -173,6 +173,22 @@ def test_protocols_move_the_number_as_they_must(tmp_path):
     assert found["ties ignored"].plcc_moved == 0.0
 
 
+def test_filling_unread_answers_moves_the_number_and_is_shown_only_where_there_are_some(tmp_path):
+    scores, mos = noisy()
+    cells = ["" if k < 20 else score for k, score in enumerate(scores)]
+    met = joined(table(tmp_path / "p.csv", image=ids(), score=cells, mos=mos))
+    rows = {row.protocol: row for row in submissions.protocols(met)}
+    middle = (mos.min() + mos.max()) / 2.0
+    filled = np.where(np.arange(60) < 20, middle, scores)
+    assert rows["filled"].srcc == pytest.approx(stats.spearmanr(filled, mos).statistic)
+    assert rows["filled"].srcc < rows["raw"].srcc
+    whole = joined(table(tmp_path / "w.csv", image=ids(), score=scores, mos=mos))
+    assert "filled" not in {row.protocol for row in submissions.protocols(whole)}
+    far = [cell and 50.0 * cell for cell in cells]
+    met = joined(table(tmp_path / "f.csv", image=ids(), score=far, mos=mos))
+    assert submissions.protocols(met)[-1].reason == "other_scale"
+
+
 def test_monotone_curves_do_not_move_the_srcc_of_untied_scores(tmp_path):
     scores, mos = noisy(200)
     rows = submissions.protocols(

@@ -12,6 +12,9 @@ from qponder_lib.metrics.logistic import LOGISTIC_FIT_FAILED
 from qponder_lib.metrics.scores import RAW
 from qponder_lib.records import Record
 from qponder_lib.submissions.joining import Joined
+from qponder_lib.submissions.measuring import OTHER_SCALE, on_other_scale
+
+FILLED = "filled"
 
 
 class Moved(Record):
@@ -46,7 +49,9 @@ def protocols(joined: Joined, *, min_n: int = MIN_N) -> list[Moved]:
         min_n: Fewest readable predictions for which a value is given.
 
     Returns:
-        One row per protocol, raw first. If the raw correlation is degenerate every row says why.
+        One row per protocol, raw first; for logits also the softmax; where answers could not be
+        read, also what filling them in would give. If the raw correlation is degenerate every row
+        says why.
 
     Source:
         Decision D27.
@@ -67,7 +72,20 @@ def protocols(joined: Joined, *, min_n: int = MIN_N) -> list[Moved]:
         shares = np.array([joined.softmax[k] for k in kept], dtype=np.float64)
         meaning = "share of good instead of the logits' difference"
         rows.append(_row("softmax", meaning, _degenerate_as_none(shares, y), raw))
+    if len(kept) < len(joined.mos):
+        rows.append(_filled(joined, raw))
     return rows
+
+
+def _filled(joined: Joined, raw: Pair) -> Moved:
+    """Put the middle of the labels' range where there is no score, as some scripts do."""
+    sample, mos = joined.samples[0], np.array(joined.mos)
+    meaning = "unread answers get the middle of the labels' range"
+    if on_other_scale(sample, joined.mos):
+        return Moved(protocol=FILLED, meaning=meaning, srcc=None, plcc=None, reason=OTHER_SCALE)
+    middle = (mos.min() + mos.max()) / 2.0
+    filled = np.array([middle if score is None else score for score in sample])
+    return _row(FILLED, meaning, _degenerate_as_none(filled, mos), raw)
 
 
 def _row(name: str, meaning: str, values: Pair, raw: Pair) -> Moved:
