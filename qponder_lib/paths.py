@@ -156,6 +156,43 @@ class RunPaths:
         """Paired differences between models."""
         return self.root / "eval" / "differences.csv"
 
+    def judgements(self, judge: str, model: str, dataset: str) -> Path:
+        """Ratings of a judge of the answers of a model on a set."""
+        return self.judge_folder(judge) / model / f"{dataset}.jsonl"
+
+    def judge_folder(self, judge: str) -> Path:
+        """All that one judge said; its name with `-` for what no file name should hold."""
+        return self.root / "eval" / "judgements" / re.sub(r"[^A-Za-z0-9._@-]+", "-", judge)
+
+    def judge_answers(self, judge: str) -> Path:
+        """Every answer of a judge behind a server, append-only."""
+        return self.judge_folder(judge) / "answers.jsonl"
+
+    @property
+    def judge_agreement(self) -> Path:
+        """Agreement between judges, self-consistency, length bias."""
+        return self.tables / "judge_agreement.csv"
+
+    @property
+    def judge_canaries(self) -> Path:
+        """Whether spoofed answers moved a judge."""
+        return self.tables / "judge_canaries.csv"
+
+    @property
+    def filter_judged(self) -> Path:
+        """Judged reasoning of the distilled data before and after the filter."""
+        return self.tables / "filter_judged.csv"
+
+    @property
+    def judged(self) -> Path:
+        """Judged reasoning: mean ratings per judge, model, set and aspect, with intervals."""
+        return self.root / "eval" / "judged.csv"
+
+    @property
+    def cases(self) -> Path:
+        """Case studies: the answers of several models for a few images, statement by statement."""
+        return self.root / "cases"
+
     @property
     def tables(self) -> Path:
         """Tables as CSV."""

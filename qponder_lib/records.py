@@ -7,7 +7,7 @@ beside a text, `reason` beside a value. Rows are joined by id, never by position
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -28,6 +28,8 @@ FinishReason = Literal[
     "refused_request",
 ]
 Decoding = Literal["greedy", "sampled"]
+Aspect = Literal["completeness", "accuracy", "reasonableness"]
+ASPECTS: tuple[Aspect, ...] = get_args(Aspect)
 
 
 def _escape_surrogates(value: object) -> object:
@@ -48,6 +50,7 @@ def _inside_data_folder(value: object) -> object:
 Text = Annotated[str, BeforeValidator(_escape_surrogates)]
 DataPath = Annotated[str, BeforeValidator(_inside_data_folder)]
 Mos = Annotated[float, Field(ge=0.0, le=100.0)]
+Rating = Annotated[int, Field(ge=1, le=5)]
 
 
 class Record(BaseModel):
@@ -97,6 +100,9 @@ class ResponseRecord(Record):
     finish_reason: FinishReason
     n_tokens: int | None = Field(default=None, ge=0)
     seconds: float = Field(ge=0.0)
+    version: Text | None = Field(
+        default=None, description="model and fingerprint as the server stated them"
+    )
 
     @model_validator(mode="after")
     def _missing_text_has_a_reason(self) -> Self:
@@ -136,6 +142,47 @@ class PredictionRecord(Record):
     def _missing_score_has_a_status(self) -> Self:
         if (self.score is None) == (self.parse_status == "ok"):
             raise ValueError(f"parse_status {self.parse_status!r} with score {self.score}")
+        return self
+
+
+class Evidence(Record):
+    """What decided a rating."""
+
+    aspect: Aspect
+    finding: str
+    sentence: int | None = Field(
+        default=None, ge=0, description="number of the sentence of the sanitised text, from 0"
+    )
+
+
+class JudgementRecord(Record):
+    """A judge's ratings of one reasoning text, each 1 to 5, or the reason why it is missing."""
+
+    judgement_id: str
+    judge: str
+    version: Text | None = Field(description="what really answered, as far as it is known")
+    model: str = Field(description="who wrote the text")
+    dataset: str
+    image_id: str
+    repeat: int = Field(default=0, ge=0, description="0 is the rating; others show its constancy")
+    completeness: Rating | None
+    accuracy: Rating | None
+    reasonableness: Rating | None
+    reasons: dict[Aspect, str] = Field(default_factory=dict, description="why a rating is missing")
+    evidence: tuple[Evidence, ...] = ()
+    n_words: int = Field(ge=0, description="length of the sanitised text")
+    removed: dict[str, int] = Field(
+        default_factory=dict, description="pieces meant for the judge that were taken out, by kind"
+    )
+    text_sha256: str | None = Field(description="hash of the text as its author wrote it")
+    raw: Text | None = Field(default=None, description="the judge's own answer")
+    prompt_sha256: str | None = None
+
+    @model_validator(mode="after")
+    def _missing_ratings_have_reasons(self) -> Self:
+        for aspect in ASPECTS:
+            if (getattr(self, aspect) is None) != (aspect in self.reasons):
+                raise ValueError(f"{aspect} {getattr(self, aspect)} with reasons {self.reasons}")
         return self
 
 

@@ -49,11 +49,11 @@ def test_every_stage_comes_after_its_inputs(mini):
 
 def test_new_gamma_touches_the_filter_and_what_follows_only(mini):
     downstream = {"filter", "sft-none", "sft-short", "sft-long", "grpo-qponder"}
-    assert changed(mini, filter__gamma=0.5) == downstream | {"predict", "evaluate", "tables"}
+    assert changed(mini, filter__gamma=0.5) == downstream | {"predict", "evaluate", "judge", "tables"}
 
 
 def test_new_learning_rate_of_grpo_leaves_sft_alone(mini):
-    expected = {"rewards", "grpo-qponder", "predict", "evaluate", "tables"}
+    expected = {"rewards", "grpo-qponder", "predict", "evaluate", "judge", "tables"}
     assert changed(mini, grpo__learning_rate=1e-5) == expected
 
 

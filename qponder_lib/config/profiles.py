@@ -17,6 +17,7 @@ from qponder_lib.config.sections import (
     EvaluateConfig,
     FilterConfig,
     GrpoConfig,
+    JudgeConfig,
     PredictConfig,
     SftConfig,
     StudentConfig,
@@ -46,6 +47,7 @@ class Profile(BaseModel):
     grpo: GrpoConfig = GrpoConfig()
     predict: PredictConfig = PredictConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    judge: JudgeConfig = JudgeConfig()
 
     @model_validator(mode="before")
     @classmethod
@@ -64,6 +66,32 @@ class Profile(BaseModel):
         if self.grpo.start_from not in self.sft.variants:
             raise ValueError(
                 f"grpo.start_from is {self.grpo.start_from!r}, sft.variants are {self.sft.variants}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _adapters_fit(self) -> Self:
+        ranks = (self.sft.lora_rank, self.grpo.lora_rank)
+        if ranks[0] and (*ranks, self.sft.lora_alpha) != (*ranks[:1] * 2, self.grpo.lora_alpha):
+            raise ValueError(
+                f"sft has adapters of rank {ranks[0]} and alpha {self.sft.lora_alpha}, which GRPO "
+                f"goes on training: grpo.lora_rank {ranks[1]} and grpo.lora_alpha "
+                f"{self.grpo.lora_alpha} must be the same"
+            )
+        if self.student.quantization != "none" and not all(ranks):
+            raise ValueError(
+                "student.quantization is nf4: 4-bit weights are trained by adapters only; set "
+                "sft.lora_rank and grpo.lora_rank"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _pool_fits_the_prompt(self) -> Self:
+        pooled = self.grpo.prompt_pool or self.grpo.exploration_steps
+        if pooled and self.student.prompt_id != "preresq_image":
+            raise ValueError(
+                "grpo.prompt_pool and grpo.exploration_steps draw from the prompts for five "
+                f"aspects; student.prompt_id is {self.student.prompt_id!r}, not 'preresq_image'"
             )
         return self
 

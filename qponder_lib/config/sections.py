@@ -84,6 +84,9 @@ class StudentConfig(Section):
         "pil", description=f"image processor; the two give different pixels; {OURS}"
     )
     prompt_id: str = Field("student_short", description=f"the student's prompt; {OURS}")
+    quantization: Literal["none", "nf4"] = Field(
+        "none", description=f"nf4: language model in 4 bits, trained by adapters only; {OURS}"
+    )
 
     @model_validator(mode="after")
     def _pixels_in_order(self) -> Self:
@@ -113,15 +116,31 @@ class SftConfig(Section):
     logging_steps: int = Field(5, ge=1, description=f"optimiser steps between log rows; {OURS}")
     freeze_vision: bool = Field(False, description=f"keep the vision tower as it is; {OURS}")
     lora_rank: int = Field(0, ge=0, description=f"0: train all weights; {OURS}")
+    lora_alpha: int = Field(32, ge=1, description=f"adapters times alpha / rank; {OURS}")
     seed: int = Field(0, ge=0, description=OURS)
 
 
 class GrpoConfig(Section):
     """Reinforcement fine-tuning."""
 
-    reward: Literal["qponder"] = Field("qponder", description="reward functions; Eqs. 5-7")
+    reward: Literal["qponder", "preresq", "threshold", "fidelity", "gaussian"] = Field(
+        "qponder", description="reward of scores; qponder: exponential, Eqs. 5-7"
+    )
     start_from: Variant = Field("long", description="SFT variant to start from; section 4.3")
     alpha: float = Field(30.0, gt=0.0, description="MOS units, tolerance; Eq. 5, section 4.1: 10")
+    threshold: float = Field(0.35, gt=0.0, description="of 1 to 5; reward threshold; Q-Insight")
+    gaussian_width: float = Field(
+        0.5, gt=0.0, description="of 1 to 5, deviation; reward gaussian; VQAThinker"
+    )
+    penalise_spread: bool = Field(
+        False, description="deduct the std penalty; reward preresq, its stage 1"
+    )
+    prompt_pool: bool = Field(
+        False, description="draw one of five prompts per image; PreResQ-R1, its stage 1"
+    )
+    exploration_steps: int = Field(
+        0, ge=0, description="of max_steps, PreResQ-R1's stage 1; there about half; 0: one stage"
+    )
     weight_accuracy: float = Field(2.0, ge=0.0, description="lambda_acc; Eq. 7, section 4.1")
     weight_format: float = Field(1.0, ge=0.0, description="lambda_fmt; Eq. 7, section 4.1")
     num_generations: int = Field(8, ge=2, description="answers per image, n; Eq. 2, section 4.1")
@@ -147,6 +166,9 @@ class GrpoConfig(Section):
     images_per_device: int = Field(
         8, ge=1, description=f"images at once on a device, the rest is accumulated; {OURS}"
     )
+    answers_per_pass: int = Field(
+        0, ge=0, description=f"answers in a forward and backward pass, 0: all at once; {OURS}"
+    )
     temperature: float = Field(1.0, gt=0.0, description=f"of the sampled answers; {OURS}")
     top_p: float = Field(1.0, gt=0.0, le=1.0, description=f"of the sampled answers; {OURS}")
     max_completion_length: int = Field(160, ge=1, description=f"tokens; {OURS}")
@@ -154,9 +176,13 @@ class GrpoConfig(Section):
     logging_steps: int = Field(1, ge=1, description=f"optimiser steps between log rows; {OURS}")
     validation_steps: int = Field(20, ge=1, description=f"steps between validations; {OURS}")
     n_validation: int = Field(200, ge=0, description=f"validation images scored; {OURS}")
+    shared_prefix: bool = Field(
+        True, description=f"run image and prompt once per group of answers, where exact; {OURS}"
+    )
     shuffle_rewards: bool = Field(False, description="control: rewards permuted in the batch")
     freeze_vision: bool = Field(False, description=f"keep the vision tower as it is; {OURS}")
     lora_rank: int = Field(0, ge=0, description=f"0: train all weights; {OURS}")
+    lora_alpha: int = Field(32, ge=1, description=f"adapters times alpha / rank; {OURS}")
     seed: int = Field(0, ge=0, description=OURS)
 
     @model_validator(mode="after")
@@ -166,6 +192,16 @@ class GrpoConfig(Section):
             raise ValueError(
                 f"images_per_step {self.images_per_step} must be a multiple of images_per_device "
                 f"{self.images_per_device}"
+            )
+        if self.exploration_steps >= self.max_steps:
+            raise ValueError(
+                f"exploration_steps {self.exploration_steps} must leave steps of max_steps "
+                f"{self.max_steps} for the second stage"
+            )
+        if self.answers_per_pass and at_once * self.num_generations % self.answers_per_pass:
+            raise ValueError(
+                f"answers_per_pass {self.answers_per_pass} must divide the {at_once} x "
+                f"{self.num_generations} answers of a device"
             )
         if self.save_steps % self.num_iterations:
             raise ValueError(
@@ -216,6 +252,54 @@ class EvaluateConfig(Section):
     min_n: int = Field(10, ge=3, description=f"fewest images a correlation is given for; {OURS}")
 
 
+class JudgeConfig(Section):
+    """Who rates the reasoning, and which texts."""
+
+    judges: tuple[str, ...] = Field(
+        ("rubric-v1",),
+        description="rubric-v1: offline; others: models behind servers; section 3.1: one, "
+        "Gemini-1.5-Pro",
+    )
+    base_urls: tuple[str, ...] = Field(
+        (), description="address of each judge behind a server, in order, without credentials"
+    )
+    models: tuple[str, ...] = Field(
+        ("ci-short", "ci-long", "qponder", "teacher"),
+        description="whose answers are judged, as far as they are predicted; Tables 2 and 4",
+    )
+    sets: tuple[str, ...] = Field(
+        ("mini-koniq", "mini-spaq", "mini-livew", "mini-kadid", "mini-csiq", "mini-agiqa"),
+        description="test sets, as far as they are predicted; Table 2",
+    )
+    distilled: bool = Field(
+        True, description="judge the teacher's answers before and after the filter; section 3.2"
+    )
+    max_images: int | None = Field(
+        None, ge=1, description=f"images per set that are judged, null: all; {OURS}"
+    )
+    answer_format: Literal["json_schema", "xml"] = Field(
+        "json_schema", description="how a server's verdict is constrained; xml: Table 6's own form"
+    )
+    repeats: int = Field(1, ge=1, description=f"times each text is rated; {OURS}")
+    max_tokens: int = Field(256, ge=16, description=f"tokens per verdict; {OURS}")
+    concurrency: int = Field(16, ge=1, description=f"requests in flight per judge; {OURS}")
+    timeout_s: float = Field(120.0, gt=0.0, description=f"seconds per request; {OURS}")
+    max_attempts: int = Field(5, ge=1, description=f"attempts per request; {OURS}")
+    n_resamples: int = Field(2000, ge=100, description=f"bootstrap resamples; {OURS}")
+    confidence: float = Field(0.95, gt=0.0, lt=1.0, description=f"of the intervals; {OURS}")
+    seed: int = Field(0, ge=0, description=f"seed of the resamples and of requests; {OURS}")
+
+    @model_validator(mode="after")
+    def _every_server_has_an_address(self) -> Self:
+        servers = [name for name in self.judges if not name.startswith("rubric-")]
+        if len(servers) != len(self.base_urls) or len(set(self.judges)) != len(self.judges):
+            raise ValueError(
+                f"expected different judges and one of base_urls for each of {servers}, got "
+                f"{list(self.judges)} and {list(self.base_urls)}"
+            )
+        return self
+
+
 SECTIONS: dict[str, type[Section]] = {
     "data": DataConfig,
     "distill": DistillConfig,
@@ -225,4 +309,5 @@ SECTIONS: dict[str, type[Section]] = {
     "grpo": GrpoConfig,
     "predict": PredictConfig,
     "evaluate": EvaluateConfig,
+    "judge": JudgeConfig,
 }

@@ -15,6 +15,7 @@ from qponder_lib.paths import RunPaths
 _NOT_IN_KEYS = {
     "distill": {"concurrency", "timeout_s", "max_attempts"},
     "sft": {"variants"},
+    "judge": {"concurrency", "timeout_s", "max_attempts"},
 }
 
 
@@ -52,10 +53,23 @@ def stages(profile: Profile) -> tuple[Stage, ...]:
         Stage("filter", "03", ("filter",), ("data", "distill")),
         *(Stage(name, "04", ("student", "sft"), ("data", "filter")) for name in sft),
         Stage("rewards", "05", ("grpo",), sealed_by_runner=True),
-        Stage(grpo, "06", ("student", "grpo"), ("data", f"sft-{profile.grpo.start_from}")),
+        *_reinforced(profile),
         Stage("predict", "07", ("student", "predict", *teacher), ("data", *trained)),
         Stage("evaluate", "08", ("evaluate",), ("data", "predict")),
-        Stage("tables", "10", (), ("filter", grpo, "evaluate")),
+        Stage("judge", "09", ("judge",), ("data", "predict", "filter")),
+        Stage("tables", "10", (), ("filter", grpo, "evaluate", "judge")),
+        Stage("cases", "11", ("evaluate",), ("data", "predict")),
+    )
+
+
+def _reinforced(profile: Profile) -> tuple[Stage, ...]:
+    """One stage of reinforcement learning, or an exploration that a second one goes on from."""
+    last = f"grpo-{profile.grpo.reward}"
+    names = (f"{last}-explore", last) if profile.grpo.exploration_steps else (last,)
+    starts = (f"sft-{profile.grpo.start_from}", *names)
+    return tuple(
+        Stage(name, "06", ("student", "grpo"), ("data", start))
+        for name, start in zip(names, starts, strict=False)
     )
 
 

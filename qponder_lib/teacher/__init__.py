@@ -7,7 +7,7 @@ Two exist, behind one protocol: an offline expert system that measures the pixel
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class TeacherAnswer:
         n_tokens: Length of the answer in the teacher's own tokens, None when it is not known.
         finish_reason: "stop" or "length" for a text, otherwise the named failure
             (the states of `ResponseRecord.finish_reason`).
+        version: Model and fingerprint as a server stated them, None where there is none.
 
     Example:
         >>> TeacherAnswer("<think>...</think><answer>40</answer>", 12).finish_reason
@@ -41,6 +42,7 @@ class TeacherAnswer:
     text: str | None
     n_tokens: int | None
     finish_reason: FinishReason = "stop"
+    version: str | None = field(default=None, compare=False)
 
 
 class Teacher(Protocol):

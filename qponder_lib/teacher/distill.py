@@ -185,7 +185,7 @@ class _Collector:
     ) -> None:
         self._teacher, self._config, self._paths = teacher, config, paths
         self._store, self._done = store, done
-        self._trouble_in_a_row = 0
+        self._patience = Patience(teacher.name, config.concurrency)
 
     def ask(self, todo: Sequence[Question]) -> None:
         """Ask every question; a concurrent teacher is closed afterwards."""
@@ -238,18 +238,36 @@ class _Collector:
             finish_reason=answer.finish_reason,
             n_tokens=answer.n_tokens,
             seconds=round(seconds, 3),
+            version=answer.version,
         )
         self._store.append(row)
         self._done(row.finish_reason)
-        self._stop_if_only_trouble(row.finish_reason)
+        self._patience.saw(row.finish_reason)
 
-    def _stop_if_only_trouble(self, state: FinishReason) -> None:
-        """A server that has gone would otherwise cost a full round of retries per image."""
+
+class Patience:
+    """Stops a run whose server has gone: it would cost a full round of retries per image.
+
+    Args:
+        name: Who is asked.
+        concurrency: Questions asked at once.
+    """
+
+    def __init__(self, name: str, concurrency: int) -> None:
+        self._name, self._limit = name, max(_TROUBLE_IN_A_ROW, 2 * concurrency)
+        self._trouble_in_a_row = 0
+
+    def saw(self, state: FinishReason) -> None:
+        """Count an answer's state.
+
+        Raises:
+            TeacherUnavailable: If nothing but trouble has come for too long.
+        """
         self._trouble_in_a_row = self._trouble_in_a_row + 1 if state in _SERVER_TROUBLE else 0
-        if self._trouble_in_a_row >= max(_TROUBLE_IN_A_ROW, 2 * self._config.concurrency):
+        if self._trouble_in_a_row >= self._limit:
             raise TeacherUnavailable(
                 f"{self._trouble_in_a_row} images in a row got no answer, the last one: {state}; "
-                f"see that {self._teacher.name!r} works, then run again: what was answered is kept"
+                f"see that {self._name!r} works, then run again: what was answered is kept"
             )
 
 

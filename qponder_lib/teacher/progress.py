@@ -20,16 +20,20 @@ class Progress:
         n_total: Images in all.
         n_before: Images that were finished before.
         shown: False counts in silence.
+        who: Who is asked.
     """
 
-    def __init__(self, n_total: int, n_before: int, *, shown: bool = True) -> None:
+    def __init__(
+        self, n_total: int, n_before: int, *, shown: bool = True, who: str = "teacher"
+    ) -> None:
+        self._who = who
         self._n_total, self._n_before = n_total, n_before
         self._states: Counter[str] = Counter()
         self._began = self._last_line = time.monotonic()
         on_terminal = shown and sys.stderr.isatty()
         self._lines = shown and not on_terminal
         self._bar = tqdm(
-            total=n_total, initial=n_before, unit="image", desc="teacher", disable=not on_terminal
+            total=n_total, initial=n_before, unit="image", desc=who, disable=not on_terminal
         )
 
     def step(self, state: str) -> None:
@@ -50,7 +54,7 @@ class Progress:
         left = (self._n_total - n_done) / per_second if n_now else 0.0
         counts = ", ".join(f"{name} {n}" for name, n in sorted(self._states.items()))
         print(
-            f"teacher: {n_done} of {self._n_total} images, {per_second:.1f}/s, "
+            f"{self._who}: {n_done} of {self._n_total} images, {per_second:.1f}/s, "
             f"about {left:.0f} s left ({counts or 'nothing to ask'})",
             flush=True,
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 from urllib.parse import urlsplit
 
@@ -67,22 +68,22 @@ class _TransientFailure(Exception):
         self.state, self.retry_after = state, retry_after
 
 
-def api_key_from_environment() -> SecretStr:
-    """Return the key in `QPONDER_TEACHER_API_KEY`; it is never a parameter, a record or a log.
+def api_key_from_environment(variable: str = API_KEY_VARIABLE) -> SecretStr:
+    """Return the key in an environment variable; it is never a parameter, a record or a log.
 
     `OPENAI_API_KEY` is left alone, so that it is not sent to whatever server a config names.
 
     Raises:
         ValueError: If the variable holds what cannot be a key.
     """
-    key = os.environ.get(API_KEY_VARIABLE, "").strip() or _NO_KEY
+    key = os.environ.get(variable, "").strip() or _NO_KEY
     if not (key.isascii() and key.isprintable() and " " not in key):
-        raise ValueError(f"{API_KEY_VARIABLE} holds something that no key can hold: spaces, say")
+        raise ValueError(f"{variable} holds something that no key can hold: spaces, say")
     return SecretStr(key)
 
 
-class ServerTeacher:
-    """Asks a model behind an OpenAI-compatible server.
+class ChatServer:
+    """Sends chat messages to a model behind an OpenAI-compatible server.
 
     Args:
         name: The name under which the server serves the model. "@" and a revision may follow:
@@ -92,6 +93,7 @@ class ServerTeacher:
         sampling: Temperature and token limit.
         timeout_s: Seconds for one attempt, from sending to the last byte.
         retry: How often and how long to insist.
+        key_variable: Environment variable that holds the key of this server.
 
     Raises:
         ValueError: If `base_url` is not an http(s) address, or holds a password.
@@ -105,63 +107,47 @@ class ServerTeacher:
         sampling: Sampling,
         timeout_s: float = 300.0,
         retry: RetryPolicy | None = None,
+        key_variable: str = API_KEY_VARIABLE,
     ) -> None:
         self.name = name
         self.model = name.partition("@")[0]
-        self.base_url = _checked_url(base_url)
+        self.key_variable = key_variable
+        self.base_url = _checked_url(base_url, key_variable)
         self.sampling = sampling
         self.timeout_s = timeout_s
         self.retry = retry or RetryPolicy()
-        self._key = api_key_from_environment()
+        self._key = api_key_from_environment(key_variable)
         self._client: openai.AsyncOpenAI | None = None
 
-    def answer(
-        self, image: Image.Image, hint: str | None, rng: np.random.Generator
+    async def ask(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        seed: int,
+        response_format: Mapping[str, Any] | None = None,
     ) -> TeacherAnswer:
-        """Ask about one image and wait, inside Jupyter too; `distil` asks many at once."""
-
-        async def ask_once() -> TeacherAnswer:
-            try:
-                return await self.answer_async(image, hint, rng)
-            finally:
-                await self.aclose()
-
-        return run_in_thread(ask_once())
-
-    @classmethod
-    def from_config(cls, config: DistillConfig) -> Self:
-        """Build the teacher that a profile describes."""
-        return cls(
-            config.teacher_model,
-            config.base_url,
-            sampling=Sampling(temperature=config.temperature, max_tokens=config.max_tokens),
-            timeout_s=config.timeout_s,
-            retry=RetryPolicy(max_attempts=config.max_attempts),
-        )
-
-    async def answer_async(
-        self, image: Image.Image, hint: str | None, rng: np.random.Generator
-    ) -> TeacherAnswer:
-        """Ask about one image, insisting as far as the retry policy goes.
+        """Send messages, insisting as far as the retry policy goes.
 
         Args:
-            image: An RGB image; it is sent as a data URL of a fresh PNG.
-            hint: Distortion tags such as "Severe_Blur", or None.
-            rng: Source of the seed that is sent along.
+            messages: In OpenAI's form.
+            seed: Sent along.
+            response_format: Schema that the answer must keep to, if any.
 
         Returns:
             The answer, or the named state of its failure.
 
         Raises:
-            TeacherUnavailable: If no image could be answered: 401, 403, 404 and the like.
+            TeacherUnavailable: If no question could be answered: 401, 403, 404 and the like.
         """
         request = {
             "model": self.model,
-            "messages": await asyncio.to_thread(vision_messages, image, hint),
+            "messages": messages,
             "temperature": self.sampling.temperature,
             "max_tokens": self.sampling.max_tokens,
-            "seed": int(rng.integers(2**31)),
+            "seed": seed,
         }
+        if response_format is not None:
+            request["response_format"] = response_format
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(_TransientFailure),
             wait=self._wait,
@@ -224,7 +210,7 @@ class ServerTeacher:
         """Stop the whole run, saying what to change and never the key."""
         advice = "check base_url"
         if status in (401, 403):
-            advice = f"set the environment variable {API_KEY_VARIABLE} to a key it accepts"
+            advice = f"set the environment variable {self.key_variable} to a key it accepts"
         elif status == 404:
             advice = f"check base_url (it usually ends in /v1) and the model name {self.model!r}"
         raise TeacherUnavailable(
@@ -241,25 +227,72 @@ class ServerTeacher:
         except ValueError:
             raise _TransientFailure("malformed_response") from None
         if not is_model(completion.model, self.model):
-            return TeacherAnswer(None, None, "wrong_model")
-        choice = completion.choices[0]
+            return TeacherAnswer(None, None, "wrong_model", completion.version)
+        version, choice = completion.version, completion.choices[0]
         n_tokens = completion.usage.completion_tokens if completion.usage else None
         if choice.finish_reason == "content_filter":
-            return TeacherAnswer(None, n_tokens, "content_filter")
+            return TeacherAnswer(None, n_tokens, "content_filter", version)
         if not (choice.message.content or "").strip():
-            return TeacherAnswer(None, n_tokens, "empty")
-        return TeacherAnswer(choice.message.content, n_tokens, choice.finish_reason)
+            return TeacherAnswer(None, n_tokens, "empty", version)
+        return TeacherAnswer(choice.message.content, n_tokens, choice.finish_reason, version)
 
 
-def _checked_url(base_url: str | None) -> str:
+class ServerTeacher(ChatServer):
+    """Asks a model behind a server about images, with the teacher's prompt."""
+
+    def answer(
+        self, image: Image.Image, hint: str | None, rng: np.random.Generator
+    ) -> TeacherAnswer:
+        """Ask about one image and wait, inside Jupyter too; `distil` asks many at once."""
+
+        async def ask_once() -> TeacherAnswer:
+            try:
+                return await self.answer_async(image, hint, rng)
+            finally:
+                await self.aclose()
+
+        return run_in_thread(ask_once())
+
+    @classmethod
+    def from_config(cls, config: DistillConfig) -> Self:
+        """Build the teacher that a profile describes."""
+        return cls(
+            config.teacher_model,
+            config.base_url,
+            sampling=Sampling(temperature=config.temperature, max_tokens=config.max_tokens),
+            timeout_s=config.timeout_s,
+            retry=RetryPolicy(max_attempts=config.max_attempts),
+        )
+
+    async def answer_async(
+        self, image: Image.Image, hint: str | None, rng: np.random.Generator
+    ) -> TeacherAnswer:
+        """Ask about one image, insisting as far as the retry policy goes.
+
+        Args:
+            image: An RGB image; it is sent as a data URL of a fresh PNG.
+            hint: Distortion tags such as "Severe_Blur", or None.
+            rng: Source of the seed that is sent along.
+
+        Returns:
+            The answer, or the named state of its failure.
+
+        Raises:
+            TeacherUnavailable: If no image could be answered: 401, 403, 404 and the like.
+        """
+        messages = await asyncio.to_thread(vision_messages, image, hint)
+        return await self.ask(messages, seed=int(rng.integers(2**31)))
+
+
+def _checked_url(base_url: str | None, key_variable: str) -> str:
     parts = urlsplit(base_url or "")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(
-            f"a server teacher needs base_url, such as 'http://localhost:8000/v1'; got {base_url!r}"
+            f"a server needs base_url, such as 'http://localhost:8000/v1'; got {base_url!r}"
         )
     if parts.username or parts.password or parts.query:
         raise ValueError(
             f"base_url is written into records, so it must not hold a key or a password; set the "
-            f"environment variable {API_KEY_VARIABLE} instead"
+            f"environment variable {key_variable} instead"
         )
     return base_url or ""

@@ -36,6 +36,12 @@ class Completion(BaseModel):
     model: str
     choices: list[_Choice] = Field(min_length=1, max_length=1)
     usage: _Usage | None = None
+    system_fingerprint: Text | None = None
+
+    @property
+    def version(self) -> str:
+        """What answered, as the server states it: the model and, if given, its fingerprint."""
+        return f"{self.model} {self.system_fingerprint or ''}".strip()
 
 
 def parse_completion(body: bytes) -> Completion:
@@ -52,7 +58,12 @@ def parse_completion(body: bytes) -> Completion:
 
 def vision_messages(image: Image.Image, hint: str | None) -> list[dict[str, Any]]:
     """Return the teacher prompt with the image in front of the user's text, in OpenAI's form."""
-    system, user = prompts.teacher_messages(hint)
+    return with_image(prompts.teacher_messages(hint), image)
+
+
+def with_image(messages: list[prompts.Message], image: Image.Image) -> list[dict[str, Any]]:
+    """Put an image in front of the user's text of a system and a user message."""
+    system, user = messages
     content = [
         {"type": "image_url", "image_url": {"url": png_data_url(image)}},
         {"type": "text", "text": user["content"]},

@@ -1,0 +1,221 @@
+"""The words by which the rubric judge reads English about image quality.
+
+Lists, not a model: each entry can be read, disputed and tested. They cover the offline teacher's
+wording, the judge's tags, and the words that the answers printed in the paper use.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from qponder_lib.records import Severity
+
+LOW_LEVEL = (
+    "light",
+    "contrast",
+    "sharpness",
+    "noise",
+    "color",
+    "range",
+    "artifacts",
+    "interference",
+)
+"""Short names of the eight low-level attributes of Table 5, in its order."""
+
+HIGH_LEVEL = ("subject", "composition", "mood", "style", "background", "context")
+"""Short names of the six high-level attributes of Table 5, in its order."""
+
+
+def _words(pattern: str) -> re.Pattern[str]:
+    return re.compile(rf"\b(?:{pattern})\b")
+
+
+ATTRIBUTES: dict[str, re.Pattern[str]] = {
+    "light": _words(
+        r"brightness|exposures?|exposed|illuminat\w+|lighting|light|lit|"
+        r"(?:over|under)-?expos\w+|too (?:dark|bright)"
+    ),
+    "contrast": _words(r"contrast\w*|tones?|tonal|tonality"),
+    "sharpness": _words(r"sharp\w*|blur\w*|details?|focus\w*|defocus\w*|clarity|edges?|textures?"),
+    "noise": _words(r"nois\w+|grain\w*|speckl\w+|surfaces?"),
+    "color": _words(r"colou?r\w*|white balance|saturat\w+|hues?|tint\w*"),
+    "range": _words(r"dynamic range|highlights?|shadows?"),
+    "artifacts": _words(
+        r"art[ei]facts?|compress\w+|block(?:ing|y|iness|s)|pixell?at\w+|banding|moir[eé]|"
+        r"aberrations?|vignett\w+|distort\w+|jpeg|posteri[sz]\w+|halos?|ringing"
+    ),
+    "interference": _words(
+        r"glare|flares?|clutter\w*|weather|interference|obstruct\w+|haz[ey]|fog\w*|reflections?"
+    ),
+    "subject": _words(r"subjects?"),
+    "composition": _words(r"composition\w*|layout|framing|symmetr\w+|rule of thirds|leading lines"),
+    "mood": _words(r"moods?|emotion\w*|story\w*|atmospher\w+|narrative"),
+    "style": _words(r"style|styli[sz]\w+|artistic|creativ\w+|aesthetics?"),
+    "background": _words(r"backgrounds?|environment\w*|surroundings?"),
+    "context": _words(r"contexts?|adaptab\w+|suitab\w+|purposes?"),
+}
+
+GOOD = _words(
+    r"even|balanced|good|well|sharp|crisp|clean|clear|natural|neutral|full|accurate|adequate|"
+    r"sufficient|wide|preserv\w+|rich|excellent|fine|appropriate|acceptable|decent|pleasing|"
+    r"harmonious|consistent|commendable|effective|defined|separated|realistic|satisfactory|"
+    r"correct|keeps?"
+)
+"""Praise: with an attribute it states that nothing is wrong there."""
+
+OTHER_ASSESSMENT = _words(
+    r"poor\w*|bad|low|high|weak\w*|narrow|limited|lost|loss|lack\w*|compromised|degraded|unnatural|"
+    r"uneven|flat|harsh|excessive|problematic|hard to|suffers?|affect\w+|obscur\w+|distract\w*|"
+    r"hinder\w*|reduced|dull|washed|dark|bright|blur\w+|busy|missing|inconsistent|unbalanced|"
+    r"off[- ]cent\w+|calm|quiet|plain|vivid|monochrome|simple|central\w*|cent\w+red|most|some|few|"
+    r"disturbs?|intrusive|warm|cool|dramatic|modern|traditional|straightforward|tilted|no|not|"
+    r"without|neither"
+)
+"""Other words that say something about an attribute instead of only mentioning it."""
+
+SEVERITY_WORDS: tuple[tuple[Severity, re.Pattern[str]], ...] = (
+    (
+        "extreme",
+        _words(
+            r"extremely(?: (?:strong|heavy|severe|noticeable|visible))?|extreme|very severe(?:ly)?|massive(?:ly)?|overwhelming(?:ly)?"
+        ),
+    ),
+    (
+        "severe",
+        _words(
+            r"severe(?:ly)?|heav(?:y|ily)|strong(?:ly)?|serious(?:ly)?|gravely|excessive(?:ly)?|"
+            r"significant(?:ly)?|substantial(?:ly)?"
+        ),
+    ),
+    ("noticeable", _words(r"noticeabl[ey]|visibl[ey]|evident(?:ly)?|obvious(?:ly)?|pronounced")),
+    ("moderate", _words(r"moderate(?:ly)?|medium|some|somewhat|partial(?:ly)?|fairly")),
+    (
+        "slight",
+        _words(
+            r"slight(?:ly)?|minor|minimal(?:ly)?|mild(?:ly)?|subtl[ey]|faint(?:ly)?|"
+            r"a (?:bit|little)"
+        ),
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Defect:
+    """A distortion that can be named.
+
+    Attributes:
+        attribute: The low-level attribute it damages.
+        kind: Distortions of one kind are told apart by experts only; the word for the kind
+            names each of them.
+        pattern: What names it in a text.
+    """
+
+    attribute: str
+    kind: str
+    pattern: re.Pattern[str]
+
+
+DEFECTS: dict[str, Defect] = {
+    # Specific names stand before the words that they contain.
+    "motion_blur": Defect("sharpness", "blur", _words(r"motion[ -]?blur\w*|camera shake|smear\w*")),
+    "lens_blur": Defect("sharpness", "blur", _words(r"(?:lens|defocus)[ -]?blur\w*|defocus\w*")),
+    "impulse_noise": Defect(
+        "noise", "noise", _words(r"impulse noise|salt[- ]and[- ]pepper(?: noise)?|speckl\w+")
+    ),
+    "oversharpening": Defect(
+        "sharpness", "oversharpening", _words(r"over-?sharpen\w*|halos?|ringing")
+    ),
+    "blur": Defect(
+        "sharpness",
+        "blur",
+        _words(
+            r"blur\w*|out of focus|unsharp\w*|lacks? (?:of )?(?:sharpness|focus)|not very sharp"
+        ),
+    ),
+    "jpeg": Defect(
+        "artifacts",
+        "jpeg",
+        _words(
+            r"(?:jpeg |heavy )?compression (?:block\w+|art[ei]facts?|noise|distortions?)|jpeg\w*|"
+            r"compression|block(?:ing|y|iness)(?: art[ei]facts?)?"
+        ),
+    ),
+    "noise": Defect("noise", "noise", _words(r"nois[ey]\w*|grain\w*")),
+    "pixelation": Defect(
+        "artifacts", "pixelation", _words(r"pixell?at\w+|mosaic\w*|jagged\w*|low resolution")
+    ),
+    "low_contrast": Defect(
+        "contrast",
+        "low_contrast",
+        _words(
+            r"loss of contrast|(?:low|poor|weak|reduced|lacks?|lacking|insufficient) contrast|"
+            r"contrast (?:is|appears|seems) (?:\w+ )?(?:low|poor|weak|reduced|compromised)|"
+            r"washed[- ]out"
+        ),
+    ),
+    "overexposure": Defect(
+        "light", "overexposure", _words(r"over-?expos\w+|blown[- ]out|(?:too|overly) bright")
+    ),
+    "underexposure": Defect(
+        "light", "underexposure", _words(r"under-?expos\w+|(?:too|overly) dark")
+    ),
+    "color_cast": Defect(
+        "color",
+        "color_cast",
+        _words(
+            r"colou?r (?:casts?|shifts?|distortions?)|(?:yellow|blue|green|red|magenta)(?:ish)? "
+            r"(?:cast|tint)|tint(?:ed)?"
+        ),
+    ),
+    "posterization": Defect("artifacts", "posterization", _words(r"posteri[sz]\w+|banding")),
+}
+
+TAG_ALIASES = {
+    "brightening": "overexposure",
+    "darkening": "underexposure",
+    "high_sharpening": "oversharpening",
+    "quantization": "posterization",
+    "color_quantization": "posterization",
+    "quantization_noise": "posterization",
+    "jpeg2000": "jpeg",
+}
+"""Names in the public sets that no word of a text would be."""
+
+ANY_ARTIFACT = _words(r"art[ei]facts?|distortions?")
+"""Names no distortion; denied, it denies all that leave traces of processing."""
+
+NEGATION = re.compile(
+    r"\b(?:no|not(?! only| just)|without|free (?:of|from)|(?:absence|lack) of|devoid of|neither|"
+    r"nor|never|hardly any|none)\b|n't\b"
+)
+DENIED_AFTER = re.compile(
+    r"\b(?:is|are|was|were) (?:absent|not (?:visible|present|noticeable|evident|apparent))\b"
+)
+
+REMEDIES: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("sharpness", _words(r"focus\w*|sharpen\w*|camera steady|tripod|steady")),
+    ("noise", _words(r"noise|denois\w+")),
+    ("artifacts", _words(r"compress less|less compression|full resolution|higher resolution")),
+    ("contrast", _words(r"contrast")),
+    ("light", _words(r"expose (?:less|longer|more)|exposure|brighten\w*|darken\w*")),
+    ("color", _words(r"white balance|colou?r\w*")),
+)
+"""What an order to improve is about, by low-level attribute."""
+
+ADVICE = re.compile(
+    r"\b(?:to improve|improvements?|recommend\w*|we suggest|suggestions?|advis\w+|consider(?:ing)?)"
+    r"\b|\b(?:could|would|may|might|should) (?:\w+ )?(?:help|improve|enhance|refine|define|"
+    r"optimi[sz]e|polish|reinforce|benefit|be reduced|be corrected)\b"
+)
+ORDER = re.compile(r"\bto improve\b|\b(?:should|must|needs? to) be\b")
+"""Advice that presupposes a defect; a wish ("could further enhance") does not."""
+
+QUALITY_WORDS: tuple[tuple[int, str], ...] = (
+    (0, r"very poor|extremely (?:poor|low)|very low|terrible|awful|bad|unusable"),
+    (4, r"excellent|outstanding|very good|very high|superb|high"),
+    (3, r"good|decent|fairly high"),
+    (2, r"fair|acceptable|average|moderate|mediocre|medium"),
+    (1, r"poor|low|significantly degraded|severely degraded"),
+)
+"""Words for the quality of the whole image, by fifth of the scale, 0 the lowest."""
