@@ -8,9 +8,10 @@ import pytest
 from scipy import stats
 from typer.testing import CliRunner
 
-from qponder_lib import metrics, submissions
+from qponder_lib import artifacts, metrics, submissions
 from qponder_lib.cli import app
 from qponder_lib.metrics import Resampling
+from qponder_lib.records import PredictionRecord
 from qponder_lib.submissions import SubmissionError
 from qponder_lib.submissions.protocols import isotonic_fit
 
@@ -122,6 +123,21 @@ def test_images_of_one_reference_are_drawn_together(tmp_path):
     together = submissions.measure(met, PLAN)[0]
     assert together.value == alone.value
     assert together.ci_high - together.ci_low > 1.5 * (alone.ci_high - alone.ci_low)
+
+
+def test_samples_of_our_own_rows_are_measured_one_by_one_and_averaged(tmp_path):
+    (first, mos), (second, _) = noisy(noise=0.3), noisy(noise=1.5)
+    rows = [
+        PredictionRecord(image_id=i, text="", score=s, parse_status="ok", mos=m, sample=k)
+        for k, scores in enumerate((first, second))
+        for i, s, m in zip(ids(), scores, mos, strict=True)
+    ]
+    path = tmp_path / "predictions.jsonl"
+    artifacts.write_jsonl(path, rows)
+    found = {(row.metric, row.protocol): row for row in submissions.measure(joined(path), PLAN)}
+    single = [stats.spearmanr(scores, mos).statistic for scores in (first, second)]
+    assert found["srcc", "raw"].value == pytest.approx(np.mean(single))
+    assert {protocol for _, protocol in found} == {"raw"}
 
 
 @pytest.mark.parametrize(
@@ -277,6 +293,16 @@ def test_the_command_compares(tmp_path, files):
     assert done.exit_code == 0, done.output
     assert "check: Steiger Z +" in done.output
     assert json.loads(out.read_text())["gaps"][0]["value"] > 0.0
+
+
+def test_declared_label_column_is_that_of_the_label_file(tmp_path, files):
+    _, mos = noisy()
+    two = table(tmp_path / "two.csv", image=ids(), mos=mos, dmos=100.0 - mos)
+    arguments = ["compare", str(files[0]), str(files[0]), "--labels", str(two)]
+    assert "say --mos COLUMN" in " ".join(runner.invoke(app, arguments).output.split())
+    assert runner.invoke(app, [*arguments, "--mos", "dmos"]).exit_code == 0
+    done = runner.invoke(app, ["evaluate", *arguments[2:], "--mos", "dmos"])
+    assert "SRCC is negative" in done.output
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs the real predictions in ../shared/data")

@@ -187,7 +187,8 @@ def test_every_finite_number_survives_writing_and_reading(value):
         ("image,filename,score\na,a,1\n", r"several can be it: \['image', 'filename'\]; say --id"),
         ("image,score,pred\na,1,2\n", "which column is the score\\? several.*say --score"),
         ("image,value\na,1\n", "none of .* is known; say --score"),
-        ("a.jpg 3.5 0.2\nb.jpg 4 0.1\n", "none of .*'1', '2', '3'.* say --id"),
+        ("a.jpg 3.5 0.2\nb.jpg 4 0.1\n", "the score.*none of .*'1', '2', '3'.* say --score"),
+        ("r.png a.jpg 3.5\nr.png b.jpg 4\n", "the id.*none of .*'1', '2', '3'.* say --id"),
         ("[" * 100_000, "not whole JSON"),
     ],
 )
@@ -235,3 +236,13 @@ def test_labels_prefer_a_column_that_says_it_is_one(file):
         read_labels(file("image,mos,dmos\na,1,5\n"))
     with pytest.raises(SubmissionError, match="say --mos"):
         read_labels(file("image,value\na,1\n"))
+
+
+def test_a_table_without_header_has_the_column_that_alone_holds_text_as_id(file):
+    labels = read_labels(file("a.jpg 3.5 0.2\nb.jpg 4 0.1\n"), Columns(mos="2"))
+    assert labels.mos == TWO
+
+
+def test_an_id_with_half_a_surrogate_pair_can_be_printed(file):
+    found = read_submission(file('{"image": "\\ud800.jpg", "score": 1}'))
+    assert found.samples == ({"\\ud800.jpg": 1.0},)

@@ -61,13 +61,15 @@ def compare(
     labels: LabelsOption = None,
     id_column: IdOption = None,
     score_column: ScoreOption = None,
+    mos_column: MosOption = None,
     json_out: JsonOption = None,
 ) -> None:
     """Compare two files of predictions on the images that both have: first minus second."""
-    columns = Columns(id_column, score_column)
+    columns = Columns(id_column, score_column, mos_column)
     try:
         human = _labels(labels, columns)
-        both = [submissions.read_submission(file, columns) for file in (first, second)]
+        declared = _without_label(columns, labels)
+        both = [submissions.read_submission(file, declared) for file in (first, second)]
         compared = submissions.compare(both[0], both[1], human, PLAN)
     except submissions.SubmissionError as error:
         print(f"qponder: {error}", file=sys.stderr)

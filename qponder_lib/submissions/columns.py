@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from qponder_lib.submissions.tables import SubmissionError, Table
+from qponder_lib.submissions.tables import NUMBER, SubmissionError, Table
 
 Role = Literal["id", "score", "mos", "reference"]
 NAMES: dict[Role, tuple[str, ...]] = {
@@ -57,22 +57,17 @@ def id_column(table: Table, declared: str | None) -> str:
     """Return the column that names the image."""
     if declared is None and set(table.columns) >= METAS:
         return "image"
-    if declared is None and table.shape == "table without header" and len(table.columns) == 2:
-        return "1"
-    return _required(table, "id", declared)
+    return _required(table, "id", declared or _only_column(table, number=False))
 
 
 def score_column(table: Table, declared: str | None) -> str:
     """Return the column that holds the prediction."""
-    if declared is None and table.shape == "table without header" and len(table.columns) == 2:
-        return "2"
-    return _required(table, "score", declared)
+    return _required(table, "score", declared or _only_column(table, number=True))
 
 
 def label_column(table: Table, declared: str | None) -> str:
     """Return the column of a label file that holds the label, which may be called score there."""
-    if declared is None and table.shape == "table without header" and len(table.columns) == 2:
-        return "2"
+    declared = declared or _only_column(table, number=True)
     if declared is None and not _named(table, "mos"):
         return _required(table, "score", None, "--mos")
     return _required(table, "mos", declared)
@@ -83,6 +78,15 @@ def optional_column(table: Table, role: Role, declared: str | None = None) -> st
     if declared is None and not _named(table, role):
         return None
     return _required(table, role, declared)
+
+
+def _only_column(table: Table, *, number: bool) -> str | None:
+    """Return the one column of a table without header that starts with a number, or does not."""
+    if table.shape != "table without header":
+        return None
+    first = table.rows[0].cells
+    found = [name for name in table.columns if bool(NUMBER.fullmatch(first[name])) == number]
+    return found[0] if len(found) == 1 else None
 
 
 def _named(table: Table, role: Role) -> list[str]:
