@@ -172,7 +172,7 @@ def _record(row: LabelRow, part: Split, copy: Copy, ends: tuple[float, float]) -
         severity=severity_of(mos),
         distortions=(Distortion(name=row.kind, level=row.level),) if known else (),
         sha256=str(copy.scanned[path].sha256),
-        reference=row.reference,
+        reference=None if row.reference is None else f"{spec.name}-{row.reference}",
     )
 
 
