@@ -14,8 +14,9 @@ from qponder_lib import baseline, pipeline
 from qponder_lib.artifacts import write_jsonl
 from qponder_lib.config import PredictConfig
 from qponder_lib.iqa_datasets.embedded import load_pil, load_pixels, load_records
-from qponder_lib.parsing import parse_answer
+from qponder_lib.parsing import read_answer
 from qponder_lib.pipeline import Run
+from qponder_lib.prompts import answer_form
 from qponder_lib.records import ImageRecord, PredictionRecord
 from qponder_lib.student.generation import Answer, Decoding, generate
 from qponder_lib.student.load import Student, load_student
@@ -77,7 +78,8 @@ def score_images(paths: Sequence[Path], folder: Path) -> list[PredictionRecord]:
     decoding = Decoding(profile.predict.max_new_tokens)
     answers = generate(student, images, profile.student.prompt_id, decoding)
     return [
-        _record(str(path), None, answer, 0) for path, answer in zip(paths, answers, strict=True)
+        _record(str(path), None, answer, 0, profile.student.prompt_id)
+        for path, answer in zip(paths, answers, strict=True)
     ]
 
 
@@ -116,7 +118,7 @@ def _student_predictions(
             batch_size=config.batch_size,
         )
         rows += [
-            _record(record.image_id, record.mos, answer, sample)
+            _record(record.image_id, record.mos, answer, sample, run.profile.student.prompt_id)
             for record, answer in zip(records, answers, strict=True)
         ]
     return rows
@@ -173,8 +175,14 @@ def _is_sampled(config: PredictConfig, model: str, dataset: str) -> bool:
     return model in config.sampled_models and dataset in config.sampled_sets
 
 
-def _record(image_id: str, mos: float | None, answer: Answer, sample: int) -> PredictionRecord:
-    parsed = parse_answer(answer.text, finish_reason=answer.finish_reason)
+def _record(
+    image_id: str,
+    mos: float | None,
+    answer: Answer,
+    sample: int,
+    prompt_id: str = "student_short",
+) -> PredictionRecord:
+    parsed = read_answer(answer.text, answer_form(prompt_id), finish_reason=answer.finish_reason)
     return PredictionRecord(
         image_id=image_id,
         text=answer.text,

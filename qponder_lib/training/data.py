@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from datasets import Dataset, Image
 
 from qponder_lib.artifacts import read_jsonl
 from qponder_lib.conversations import SftFormat, grpo_rows, sft_rows
 from qponder_lib.iqa_datasets.embedded import load_records
 from qponder_lib.pipeline import Run
+from qponder_lib.prompts import PRERESQ_POOL, preresq_messages
 from qponder_lib.records import FilteredResponse, ImageRecord
 
 
@@ -29,10 +31,24 @@ def sft_dataset(run: Run, variant: str) -> Dataset:
     return _with_pictures(made.rows)
 
 
-def grpo_dataset(run: Run, split: str = "train") -> Dataset:
-    """One prompt per labelled image of the training set."""
+def grpo_dataset(run: Run, split: str = "train", *, prompt_pool: bool = False) -> Dataset:
+    """One prompt per labelled image of the training set.
+
+    Args:
+        run: Profile and folder.
+        split: Of the training set.
+        prompt_pool: Draw one of the five prompts for aspects for each image, once, by the seed of
+            ``grpo``, in place of the student's own prompt.
+    """
     records = load_records(run.paths, run.profile.data.train_set, split)
     rows = grpo_rows(records, lambda record: _path(run, record), run.profile.student.prompt_id)
+    if prompt_pool:
+        drawn = np.random.default_rng(run.profile.grpo.seed).integers(
+            len(PRERESQ_POOL), size=len(rows)
+        )
+        rows = [
+            {**row, "prompt": preresq_messages(int(n))} for row, n in zip(rows, drawn, strict=True)
+        ]
     return _with_pictures(rows)
 
 

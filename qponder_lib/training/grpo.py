@@ -15,6 +15,8 @@ from qponder_lib.artifacts import write_text_atomic
 from qponder_lib.config import GrpoConfig
 from qponder_lib.iqa_datasets.embedded import load_pil, load_records
 from qponder_lib.pipeline import Run
+from qponder_lib.prompts import answer_form
+from qponder_lib.rewards.batch import PRERESQ_TERMS
 from qponder_lib.student.generation import Decoding, generate
 from qponder_lib.student.load import load_student
 from qponder_lib.student.vision_attention import use_fast_vision
@@ -23,6 +25,7 @@ from qponder_lib.training.arguments import shared_arguments
 from qponder_lib.training.checkpoints import SealCheckpoints, last_checkpoint
 from qponder_lib.training.data import grpo_dataset
 from qponder_lib.training.finish import freeze_vision, save_model, seal_model, write_history
+from qponder_lib.training.phases import Phase, phases
 from qponder_lib.training.progress import StepProgress
 from qponder_lib.training.reward_functions import RewardFunctions, Rollout, score_rollouts
 from qponder_lib.training.validation import Validation
@@ -60,17 +63,19 @@ HISTORY = (
     "seconds",
     *VALIDATED,
 )
+TERMS = tuple(f"term_{name}" for name in PRERESQ_TERMS)
 
 
-def train(run: Run, work: Path) -> Path:
+def train(run: Run, work: Path, phase: Phase | None = None) -> Path:
     """Train the cold-started student on the rewards of its own sampled answers.
 
     Args:
         run: Profile and folder; reads the SFT model it starts from and the training images.
         work: Folder for checkpoints; a killed run continues from the last good one there.
+        phase: One of `phases.phases`; the last one if it is not given.
 
     Returns:
-        The model folder, ``grpo/<reward>/``, with ``history.csv``, ``completions.jsonl``.
+        The model folder, ``grpo/<phase>/``, with ``history.csv``, ``completions.jsonl``.
 
     Raises:
         ValueError: If there are fewer images than one step takes, or the loss is not a number.
@@ -79,21 +84,22 @@ def train(run: Run, work: Path) -> Path:
         Q-Ponder (arXiv:2506.05384), section 3.3, Eqs. 2-7, and section 4.1.
     """
     began = time.monotonic()
-    config = run.profile.grpo
-    dataset = grpo_dataset(run)
+    phase = phase or phases(run)[-1]
+    config = phase.config
+    dataset = grpo_dataset(run, prompt_pool=config.prompt_pool)
     if len(dataset) < config.images_per_step:
         raise ValueError(
             f"{len(dataset)} training images are fewer than grpo.images_per_step "
             f"{config.images_per_step}: no step would run"
         )
-    start = run.paths.sft(config.start_from)
+    start = phase.start
     checkpoint = last_checkpoint(work)
     student = load_student(run.profile.student, checkpoint or start)
     # TRL loads the reference model from this name: the start, not the checkpoint.
     student.model.config._name_or_path = str(start)
     if config.freeze_vision:
         freeze_vision(student.model)
-    rewards = RewardFunctions(config, work / "completions.jsonl")
+    rewards = RewardFunctions(config, work / "completions.jsonl", run.profile.student.prompt_id)
     functions, weights = rewards.functions()
     validation = Validation(run, student.processor)
     trainer = GRPOTrainer(
@@ -102,18 +108,19 @@ def train(run: Run, work: Path) -> Path:
         args=trainer_arguments(config, weights, work),
         train_dataset=dataset,
         processing_class=student.processor,
-        callbacks=[validation, SealCheckpoints(), StepProgress(f"grpo {config.reward}")],
+        callbacks=[validation, SealCheckpoints(), StepProgress(f"grpo {phase.name}")],
     )
     if trainer.ref_model is not None and run.profile.student.model.startswith("builtin:"):
         use_fast_vision(trainer.ref_model)
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    folder = run.paths.grpo(config.reward)
+    folder = run.paths.grpo(phase.name)
     save_model(trainer, folder)
     history = with_validation(trainer.state.log_history)
-    write_history(history, HISTORY, folder / "history.csv", LOGGED)
+    terms = TERMS if config.reward == "preresq" else ()
+    write_history(history, (*HISTORY, *terms), folder / "history.csv", LOGGED)
     write_text_atomic(folder / "completions.jsonl", rewards.log_path.read_text(encoding="utf-8"))
-    seal_model(folder, f"grpo-{config.reward}", run, time.monotonic() - began)
+    seal_model(folder, phase.stage, run, time.monotonic() - began)
     for line in alarms(history, LOGGED):
         print(f"ALARM: {line}", flush=True)
     return folder
@@ -175,6 +182,7 @@ def open_batch(run: Run, *, n_images: int = 3, seed: int = 0) -> list[Rollout]:
         [float(record.mos) for record in repeated if record.mos is not None],
         [record.image_id for record in repeated],
         config,
+        form=answer_form(run.profile.student.prompt_id),
     )
 
 

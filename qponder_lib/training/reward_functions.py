@@ -1,9 +1,10 @@
-"""The paper's rewards in the form in which TRL calls them, with what RL's health is read from."""
+"""The papers' rewards in the form in which TRL calls them, with what RL's health is read from."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,16 @@ import numpy as np
 
 from qponder_lib.artifacts import write_text_atomic
 from qponder_lib.config import GrpoConfig
-from qponder_lib.parsing import ParsedAnswer, parse_answer
+from qponder_lib.parsing import parse_scores, to_mos
+from qponder_lib.prompts import AnswerForm, answer_form
 from qponder_lib.records import Record
-from qponder_lib.rewards.qponder import (
-    accuracy_reward,
-    format_reward,
-    group_advantages,
-    total_reward,
-)
+from qponder_lib.rewards.batch import RewardSettings, reward_batch
+from qponder_lib.rewards.preresq import image_format_reward, video_format_reward
+from qponder_lib.rewards.qponder import format_reward, group_advantages, total_reward
+from qponder_lib.training.gathering import gather_rows
 
 GROUPS_LOGGED = 1
+ONE_SCORE = answer_form("student_short")
 
 
 class Rollout(Record):
@@ -28,6 +29,8 @@ class Rollout(Record):
 
     Attributes:
         step: Optimiser steps done when it was sampled; None outside training.
+        score: Stated score, or the mean of the stated aspects, on 0 to 100.
+        aspects: Stated scores on their own scale, where an answer states several.
         reward: ``weight_accuracy * reward_accuracy + weight_format * reward_format``.
         advantage: z-score of the reward in its group, as TRL computes it.
     """
@@ -37,6 +40,7 @@ class Rollout(Record):
     mos: float
     text: str
     score: float | None
+    aspects: tuple[float, ...] | None = None
     parse_status: str
     reward_accuracy: float
     reward_format: float
@@ -50,41 +54,73 @@ def score_rollouts(
     image_ids: Sequence[str],
     config: GrpoConfig,
     step: int | None = None,
+    form: AnswerForm = ONE_SCORE,
 ) -> list[Rollout]:
     """Reward answers, group by group.
 
     Args:
-        texts: Answers; each ``config.num_generations`` in a row belong to one image.
+        texts: Answers; each ``config.num_generations`` in a row belong to one image. Rewards that
+            compare images compare all of these.
         mos: Ground truth of the image of each answer.
         image_ids: Image of each answer.
-        config: Tolerance, weights and group size.
+        config: Reward, its constants, weights and group size.
         step: Optimiser steps done so far.
+        form: What the prompt asked for.
 
     Returns:
         One rollout per answer, in their order.
+
+    Raises:
+        ValueError: If a group holds answers to more than one image.
     """
-    answers = [parse_answer(text) for text in texts]
-    accuracy = [_accuracy(one, truth, config) for one, truth in zip(answers, mos, strict=True)]
-    shape = [format_reward(text) for text in texts]
+    return _score(texts, mos, image_ids, config, (step, form))[0]
+
+
+def _score(
+    texts: Sequence[str],
+    mos: Sequence[float],
+    image_ids: Sequence[str],
+    config: GrpoConfig,
+    step_and_form: tuple[int | None, AnswerForm],
+) -> tuple[list[Rollout], Mapping[str, float]]:
+    step, form = step_and_form
+    size = config.num_generations
+    for start in range(0, len(texts), size):
+        if len(set(image_ids[start : start + size])) != 1 or start + size > len(texts):
+            raise ValueError(f"answers {start} to {start + size - 1} are not one image's group")
+    parsed = [parse_scores(one, form.n_scores, low=form.low, high=form.high) for one in texts]
+    stated = [
+        [math.nan] * form.n_scores
+        if one.scores is None
+        else [to_mos((score,), form) for score in one.scores]
+        for one in parsed
+    ]
+    batch = reward_batch(
+        np.reshape(stated, (-1, size, form.n_scores)), mos[::size], _settings(config)
+    )
+    accuracy = batch.total.ravel().tolist()
+    shape = [_form_reward(text, form) for text in texts]
     weights = {"weight_accuracy": config.weight_accuracy, "weight_format": config.weight_format}
     totals = [total_reward(a, f, **weights) for a, f in zip(accuracy, shape, strict=True)]
-    groups = np.asarray(totals).reshape(-1, config.num_generations)
+    groups = np.asarray(totals).reshape(-1, size)
     advantages = np.concatenate([group_advantages(group) for group in groups])
-    return [
+    rollouts = [
         Rollout(
             step=step,
             image_id=image_ids[index],
             mos=mos[index],
             text=texts[index],
-            score=answers[index].score,
-            parse_status=answers[index].status,
+            score=None if one.scores is None else to_mos(one.scores, form),
+            aspects=one.scores if form.n_scores > 1 else None,
+            parse_status=one.status,
             reward_accuracy=accuracy[index],
             reward_format=shape[index],
             reward=totals[index],
             advantage=float(advantages[index]),
         )
-        for index in range(len(texts))
+        for index, one in enumerate(parsed)
     ]
+    return rollouts, batch.terms
 
 
 class RewardFunctions:
@@ -94,10 +130,14 @@ class RewardFunctions:
         config: The run's settings.
         log_path: JSONL file of sampled answers; rows of steps that a resumed run does again are
             replaced.
+        prompt_id: The student's prompt, which says what form answers have.
     """
 
-    def __init__(self, config: GrpoConfig, log_path: Path) -> None:
+    def __init__(
+        self, config: GrpoConfig, log_path: Path, prompt_id: str = "student_short"
+    ) -> None:
         self.config = config
+        self.form = answer_form(prompt_id)
         self.log_path = log_path
         self.rows: dict[int, list[str]] = {}
         if log_path.is_file():
@@ -127,11 +167,15 @@ class RewardFunctions:
         """
         step = int(trainer_state.global_step)
         texts = [one[0]["content"] for one in completions]
-        rollouts = score_rollouts(texts, mos, image_id, self.config, step)
+        rows, own = gather_rows(list(zip(texts, mos, image_id, strict=True)))
+        rollouts, terms = _score(*zip(*rows, strict=True), self.config, (step, self.form))
         for name, value in health(rollouts, self.config.num_generations).items():
             log_metric(name, value)
-        self._log(step, rollouts[: GROUPS_LOGGED * self.config.num_generations])
-        return self._control([one.reward_accuracy for one in rollouts], step)
+        for name, value in terms.items():
+            log_metric(f"term_{name}", value)
+        if getattr(trainer_state, "is_world_process_zero", True):
+            self._log(step, rollouts[: GROUPS_LOGGED * self.config.num_generations])
+        return self._control([one.reward_accuracy for one in rollouts], step)[own]
 
     def format(
         self, completions: Sequence[Sequence[dict[str, str]]], trainer_state: Any, **_: Any
@@ -141,11 +185,16 @@ class RewardFunctions:
         Source:
             Q-Ponder (arXiv:2506.05384), Eq. 6.
         """
-        values = [format_reward(one[0]["content"]) for one in completions]
-        return self._control(values, int(trainer_state.global_step))
+        values = [_form_reward(one[0]["content"], self.form) for one in completions]
+        rows, own = gather_rows(values)
+        return self._control(rows, int(trainer_state.global_step))[own]
 
     def _control(self, values: list[float], step: int) -> list[float]:
         """In the control run, rewards go to answers drawn at random, the same for both terms."""
+        if not np.isfinite(values).all():
+            raise ValueError(
+                f"a reward is not finite at step {step}: look at mos, alpha and weights"
+            )
         if not self.config.shuffle_rewards:
             return values
         order = np.random.default_rng([self.config.seed, step]).permutation(len(values))
@@ -180,7 +229,17 @@ def health(rollouts: Sequence[Rollout], group_size: int) -> dict[str, float]:
     }
 
 
-def _accuracy(answer: ParsedAnswer, mos: float, config: GrpoConfig) -> float:
-    if answer.score is None:
-        return 0.0
-    return accuracy_reward(answer.score, mos, alpha=config.alpha)
+def _settings(config: GrpoConfig) -> RewardSettings:
+    return RewardSettings(
+        name=config.reward,
+        alpha=config.alpha,
+        threshold=config.threshold,
+        gaussian_width=config.gaussian_width,
+        penalise_spread=config.penalise_spread,
+    )
+
+
+def _form_reward(text: str, form: AnswerForm) -> float:
+    if form.n_scores == 1:
+        return format_reward(text)
+    return image_format_reward(text) if form.n_scores == 5 else video_format_reward(text)

@@ -9,8 +9,9 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from qponder_lib import metrics
 from qponder_lib.iqa_datasets.embedded import load_pil, load_records
-from qponder_lib.parsing import parse_answer
+from qponder_lib.parsing import read_answer
 from qponder_lib.pipeline import Run
+from qponder_lib.prompts import answer_form
 from qponder_lib.student.generation import Decoding, generate
 from qponder_lib.student.load import Student
 from qponder_lib.student.processor import ImageTextProcessor
@@ -60,7 +61,10 @@ class Validation(TrainerCallback):
             Decoding(profile.grpo.max_completion_length),
             batch_size=profile.predict.batch_size,
         )
-        parsed = [parse_answer(one.text, finish_reason=one.finish_reason).score for one in answers]
+        form = answer_form(profile.student.prompt_id)
+        parsed = [
+            read_answer(one.text, form, finish_reason=one.finish_reason).score for one in answers
+        ]
         pairs = [
             (score, record.mos)
             for score, record in zip(parsed, self.records, strict=True)
