@@ -35,10 +35,11 @@ class SharedPrefixTrainer(GRPOTrainer):
 
     Loss, gradients and sampled answers are those of TRL up to rounding. Where they would not be,
     or where no two rows share a prompt, TRL's own way is taken; the log says why, once for each
-    reason.
+    reason. Rows that TRL shuffles between the parts of an accumulated batch are put back into
+    their groups.
 
     Source:
-        Ours; D35 in PAPER_INDEX.md.
+        The papers do not say; ours (decisions D35, D36).
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
