@@ -28,6 +28,7 @@ from qponder_lib.training.finish import freeze_vision, save_model, seal_model, w
 from qponder_lib.training.phases import Phase, phases
 from qponder_lib.training.progress import StepProgress
 from qponder_lib.training.reward_functions import RewardFunctions, Rollout, score_rollouts
+from qponder_lib.training.shared_prefix import SharedPrefixTrainer
 from qponder_lib.training.validation import Validation
 
 LOGGED = {
@@ -102,7 +103,7 @@ def train(run: Run, work: Path, phase: Phase | None = None) -> Path:
     rewards = RewardFunctions(config, work / "completions.jsonl", run.profile.student.prompt_id)
     functions, weights = rewards.functions()
     validation = Validation(run, student.processor)
-    trainer = GRPOTrainer(
+    trainer = (SharedPrefixTrainer if config.shared_prefix else GRPOTrainer)(
         model=student.model,
         reward_funcs=functions,
         args=trainer_arguments(config, weights, work),
