@@ -78,7 +78,8 @@ SEVERITY_WORDS: tuple[tuple[Severity, re.Pattern[str]], ...] = (
     (
         "extreme",
         _words(
-            r"extremely(?: (?:strong|heavy|severe|noticeable|visible))?|extreme|very severe(?:ly)?|massive(?:ly)?|overwhelming(?:ly)?"
+            r"extremely(?: (?:strong|heavy|severe|noticeable|visible))?|extreme|"
+            r"very severe(?:ly)?|massive(?:ly)?|overwhelming(?:ly)?"
         ),
     ),
     (

@@ -123,7 +123,7 @@ def rate_completeness(reading: Reading, candidate: Candidate) -> Rated:
     one third; each fifth of the sum is one point. A name without a statement is not counted.
 
     Source:
-        Q-Ponder (arXiv:2506.05384), Table 6, task 1; the weights are ours, after Table 5's notes.
+        Q-Ponder (arXiv:2506.05384), Table 6, task 1; the weights are ours, decision D30.
 
     Example:
         >>> from qponder_lib.judging.reading import read
