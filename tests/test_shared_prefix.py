@@ -363,6 +363,39 @@ def test_prompts_without_images_share_as_well(plain):
     assert torch.equal(*found)
 
 
+def test_adapters_sample_the_same_answers_and_their_reference_is_without_them(tmp_path):
+    found = []
+    for kind in BOTH:
+        made = trainer(kind, tmp_path, adapters=True)
+        torch.manual_seed(2)
+        made.model.train()
+        found.append(made._generate_and_score_completions(sampling_rows([(96, 64)], [0], 4)))
+    stock, shared = found
+    assert torch.equal(stock["completion_ids"], shared["completion_ids"])
+    assert torch.allclose(stock["ref_per_token_logps"], shared["ref_per_token_logps"], atol=2e-5)
+
+
+def test_the_same_image_drawn_twice_is_two_groups(plain):
+    rows = sampling_rows([(64, 64)], [0], 8)
+    found = []
+    for made in plain:
+        torch.manual_seed(4)
+        made.model.train()
+        before = set(getattr(made, "_said", ()))
+        found.append(made._generate_and_score_completions(rows)["completion_ids"])
+        assert set(getattr(made, "_said", ())) == before
+    assert torch.equal(*found)
+
+
+def test_rows_that_are_no_whole_groups_are_sampled_trls_way(tmp_path, caplog):
+    made = trainer(SharedPrefixTrainer, tmp_path, beta=0.0)
+    one, two = sampling_rows([(64, 64), (64, 96)], [0, 0], 1)
+    made.model.train()
+    with caplog.at_level(logging.WARNING):
+        made._generate_and_score_completions([one, two, one, two])
+    assert any("not whole groups" in line for line in caplog.messages)
+
+
 def test_an_answer_ends_with_its_first_end_token():
     rows = torch.tensor([[5, 9, 0, 9], [9, 0, 0, 0], [5, 6, 7, 8]])
     assert until_end(rows, [9]) == [[5, 9], [9], [5, 6, 7, 8]]

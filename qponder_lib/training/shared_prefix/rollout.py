@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.nn.functional import pad
 from transformers import DynamicCache, GenerationConfig, PreTrainedModel
+from transformers.generation import GenerationMode
 
 from qponder_lib.training.shared_prefix.groups import Prompt
 from qponder_lib.training.shared_prefix.memory import PromptLayer
@@ -125,6 +126,13 @@ def sample(
         custom_generate=Decoding(cache, places[0, :, -1].repeat_interleave(n, 0)),
     )
     return found[:, ids.shape[1] :]
+
+
+def draws_one_by_one(settings: GenerationConfig) -> bool:
+    """Whether answers are sampled or greedy, without beams, drafts or a cache of another kind."""
+    mode = settings.get_generation_mode()
+    plain = mode in (GenerationMode.SAMPLE, GenerationMode.GREEDY_SEARCH)
+    return plain and settings.cache_implementation is None
 
 
 def rotary_places(base: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> torch.Tensor:

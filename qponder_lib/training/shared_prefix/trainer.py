@@ -18,6 +18,7 @@ from qponder_lib.training.shared_prefix.attention import use_shared_prefix
 from qponder_lib.training.shared_prefix.groups import Prompt, find_groups, split_images
 from qponder_lib.training.shared_prefix.packing import Batch, chunks, pack, unpad
 from qponder_lib.training.shared_prefix.rollout import (
+    draws_one_by_one,
     left_padded,
     rotary_places,
     sample,
@@ -171,6 +172,9 @@ class SharedPrefixTrainer(GRPOTrainer):
         elsewhere = self.use_vllm or self.use_transformers_continuous_batching
         if self.stock_reason or elsewhere or n == 1 or set(fields) - KNOWN:
             return None
+        if not draws_one_by_one(self.generation_config):
+            self._say("answers are not drawn token by token with transformers' default cache")
+            return None
         counts = None if images is None else [len(one or []) for one in images]
         pictures = (
             None if fields.get(name) is None else torch.as_tensor(np.asarray(fields[name]))
@@ -180,13 +184,14 @@ class SharedPrefixTrainer(GRPOTrainer):
         prompts = [
             Prompt(torch.tensor(ids), *image) for ids, image in zip(prompt_ids, cut, strict=True)
         ]
-        groups = find_groups(prompts)
-        whole = tuple(row // n for row in range(len(prompts)))
-        if min(map(len, prompt_ids)) < 2 or groups.of_row != whole:
+        owner = find_groups(prompts).of_row
+        whole = len(owner) % n == 0 and all(
+            owner[row] == owner[row - row % n] for row in range(len(owner))
+        )
+        if not whole or min(map(len, prompt_ids)) < 2:
             self._say("the rows to sample for are not whole groups, one after another")
             return None
-        once = [prompts[row] for row in groups.first]
-        return self._prepare_input(left_padded(once, self._tokenizer.pad_token_id))
+        return self._prepare_input(left_padded(prompts[::n], self._tokenizer.pad_token_id))
 
     def _run(
         self, model: torch.nn.Module, batch: Batch, n_answer: int, compute_entropy: bool
