@@ -3,7 +3,8 @@
 Times a rollout, an update (loss and gradients of the policy) and a whole step (rollout, reference,
 loss, gradients), in turn with both trainers. Answers have the stated length in every row, so
 nothing is won by answers that end early. Peak memory is that of an update, above what stands
-before it. Prints a table and writes JSON.
+before it. Prints a table and writes JSON,
+in which cases measured earlier stay.
 
     PYTHONPATH=. python tests/benchmarks/shared_prefix.py --shapes 400x200 --n 8 --repeats 1
 """
@@ -288,17 +289,27 @@ def main(
         repeats: Timings of each, of which the median counts.
         out: JSON file.
     """
-    found = {"machine": machine(), "rows": []}
     print("ratios: times stock's time is the shared one's, on the clock (of processor time)")
     print("prompt answer   n img  grad   same  update         rollout        step           memory")
     pairs = [tuple(int(part) for part in shape.split("x")) for shape in shapes.split(",")]
     plan = [(shape, int(size)) for shape in pairs for size in n.split(",")]
     for shape, size in tqdm(plan, file=sys.stderr, mininterval=5):
-        row = measure(shape, size, images, model, repeats)
-        found["rows"].append(row)
+        where = machine()
+        row = {**measure(shape, size, images, model, repeats), "repeats": repeats, "machine": where}
         print(line(row), flush=True)
-        out.parent.mkdir(exist_ok=True)
-        out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        keep(row, out)
+
+
+def keep(row: dict[str, Any], out: Path) -> None:
+    """Write a row into the file, in place of an earlier one of the same case."""
+
+    def case(one: dict[str, Any]) -> tuple[Any, ...]:
+        return tuple(one[name] for name in ("model", "prompt", "completion", "n", "images"))
+
+    rows = json.loads(out.read_text(encoding="utf-8"))["rows"] if out.exists() else []
+    rows = sorted([one for one in rows if case(one) != case(row)] + [row], key=case)
+    out.parent.mkdir(exist_ok=True)
+    out.write_text(json.dumps({"rows": rows}, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
