@@ -5,11 +5,12 @@ import os
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
-from qponder_lib import cli
-from qponder_lib.artifacts import file_sha256, hash_outputs, read_csv
+from qponder_lib import cli, paths, pipeline
+from qponder_lib.artifacts import file_sha256, hash_outputs, read_csv, read_seal, verify_seal
 from qponder_lib.config import DataConfig
 from qponder_lib.iqa_datasets import catalog, checking, embedded, leaks, prepared, verifying
 from qponder_lib.iqa_datasets.copies import LabelRow
@@ -335,3 +336,26 @@ def test_a_report_counts_files_without_a_label(bid):
     picture(bid / "extra.png", 99, "PNG")
     spec = next(one for one in catalog.SPECS if one.name == "bid")
     assert checking.check(spec, bid, progress=False).n_unlabelled == 1
+
+
+def test_the_notebook_seals_the_stage_from_prepared_rows(koniq, bid, run, tmp_path):
+    prepare("koniq", koniq, run)
+    prepare("bid", bid, run)
+    profile = yaml.safe_load((paths.profiles_root() / "smoke.yaml").read_text())
+    profile["data"] |= {"source": "prepared", "train_set": "koniq"}
+    profile["predict"] |= {"sets": ["koniq", "bid"], "sampled_sets": ["koniq"]}
+    (tmp_path / "prepared.yaml").write_text(yaml.safe_dump(profile))
+    notebook = json.loads((paths.notebooks_root() / "01_datasets.ipynb").read_text())
+    cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    stage = next(cell for cell in cells if "stage_run" in cell)
+    work = pipeline.open_run({"profile": str(tmp_path / "prepared.yaml"), "run_dir": str(run.root)})
+    names = {"pipeline": pipeline, "embedded": embedded, "verifying": verifying}
+    exec(stage, {**names, "run": work, "data": work.profile.data})
+    sealed = read_seal(run.seal("data"))
+    assert "tables/benchmark.csv" in sealed.outputs
+    assert "data/bid/test.jsonl" in sealed.outputs
+    assert verify_seal(run.seal("data"), run.root) == []
+    run.split("bid", "test").write_text("")
+    assert verify_seal(run.seal("data"), run.root) == [
+        "data/bid/test.jsonl: changed since it was sealed"
+    ]

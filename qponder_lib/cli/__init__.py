@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from qponder_lib.cli import audit, checks, evaluate, runs, scoring
+from qponder_lib.cli import audit, checks, data, evaluate, runs, scoring
 from qponder_lib.cli.runs import parse_settings
 from qponder_lib.cli.scoring import last_sealed_model
 
@@ -20,5 +20,6 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(audit.audit, name="audit")
+app.add_typer(data.app, name="data")
 
 __all__ = ["app", "last_sealed_model", "parse_settings"]

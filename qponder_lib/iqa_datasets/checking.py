@@ -1,4 +1,4 @@
-"""Checks a user's copy of a set: what is there, what is missing, what disagrees with the spec."""
+"""Checks a user's copy of a set: what is there, what is missing, what disagrees (decision D24)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Splits in use, by name. Each gives the same rows to the same part on every machine."""
+"""Splits in use, by name (decision D23). Each gives the same rows to a part on every machine."""
 
 from __future__ import annotations
 

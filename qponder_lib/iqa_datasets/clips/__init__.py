@@ -1,0 +1,27 @@
+"""Clips with known damage: a camera over photographs, a real codec, splits by photograph.
+
+`motion` films a photograph, `damage` harms it in space and in time, `encoding` writes and reads
+files, `quality` is the ground truth, `build` makes a set.
+"""
+
+from qponder_lib.iqa_datasets.clips.build import CLIP_SET, ClipSettings, build_clips, draw_recipe
+from qponder_lib.iqa_datasets.clips.damage import SPATIAL, TEMPORAL, shown_at, spoil_frames
+from qponder_lib.iqa_datasets.clips.encoding import decode_clip, encode_clip
+from qponder_lib.iqa_datasets.clips.motion import film
+from qponder_lib.iqa_datasets.clips.quality import clip_quality, motion_similarity
+
+__all__ = [
+    "CLIP_SET",
+    "SPATIAL",
+    "TEMPORAL",
+    "ClipSettings",
+    "build_clips",
+    "clip_quality",
+    "decode_clip",
+    "draw_recipe",
+    "encode_clip",
+    "film",
+    "motion_similarity",
+    "shown_at",
+    "spoil_frames",
+]

@@ -1,0 +1,52 @@
+"""A camera that pans and zooms over a photograph."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from qponder_lib.iqa_datasets.scenes import PHOTOGRAPHS, load_photograph
+
+Pixels = NDArray[np.uint8]
+Rng = np.random.Generator
+
+_PATH = (0.25, 0.6)  # of the free way, so that the motion can be seen and does not blur by itself
+_ZOOM = (0.85, 1.0)
+
+
+def film(split: str, size: int, n_frames: int, rng: Rng) -> tuple[Pixels, str]:
+    """Film a photograph of a split: a straight pan at constant speed with a slow zoom.
+
+    Args:
+        split: "train", "validation" or "test"; the photographs of `scenes.PHOTOGRAPHS`.
+        size: Side of a frame, pixels, even (the codec halves the colour).
+        n_frames: Frames in the clip.
+        rng: Source of randomness.
+
+    Returns:
+        Frames, n_frames x size x size x 3 uint8, and the photograph's file name.
+
+    Raises:
+        ValueError: If the size is odd or there are fewer than two frames.
+    """
+    if size % 2 or size < 16 or n_frames < 2:
+        raise ValueError(f"expected an even size from 16 and 2 frames, got {size} and {n_frames}")
+    names = sorted(PHOTOGRAPHS[split])
+    name = names[rng.integers(len(names))]
+    source = Image.fromarray(load_photograph(name, *PHOTOGRAPHS[split][name]))
+    shorter = min(source.size)
+    side = rng.uniform(0.4, 0.6) * shorter
+    free = np.array(source.size) - side
+    angle = rng.uniform(0.0, 2.0 * np.pi)
+    way = rng.uniform(*_PATH) * free.min() * np.array([np.cos(angle), np.sin(angle)])
+    low, high = np.maximum(0.0, -way), free - np.maximum(0.0, way)
+    start = rng.uniform(low, high)
+    zoom = rng.uniform(*_ZOOM)
+    frames = []
+    for share in np.linspace(0.0, 1.0, n_frames):
+        left, top = start + share * way
+        edge = side * (1.0 - (1.0 - zoom) * share)
+        box = (left, top, left + edge, top + edge)
+        frames.append(np.asarray(source.resize((size, size), Image.Resampling.BICUBIC, box=box)))
+    return np.stack(frames), name
