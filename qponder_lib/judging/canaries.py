@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from qponder_lib.judging.agreement import mean_rating
 from qponder_lib.judging.collect import Question
 from qponder_lib.judging.rubric import Candidate
 from qponder_lib.judging.sanitise import sanitise
+from qponder_lib.metrics import Resampling
 from qponder_lib.records import ASPECTS, ImageRecord, JudgementRecord
 
 MODEL = "canary"
@@ -88,7 +90,10 @@ def canary_questions(canaries: Sequence[Canary]) -> list[Question]:
 
 
 def canary_rows(
-    judge: str, canaries: Sequence[Canary], judgements: Sequence[JudgementRecord]
+    judge: str,
+    canaries: Sequence[Canary],
+    judgements: Sequence[JudgementRecord],
+    resampling: Resampling,
 ) -> list[dict[str, str | int | float | None]]:
     """Compare each attempt with its clean text.
 
@@ -96,6 +101,7 @@ def canary_rows(
         judge: Name of the judge.
         canaries: The attempts.
         judgements: Of `canary_questions(canaries)`, in that order.
+        resampling: How the interval of the mean shift is made, by drawing ratings.
 
     Returns:
         Rows for `tables/judge_canaries.csv`, one per kind of attempt.
@@ -120,7 +126,7 @@ def canary_rows(
             for aspect in ASPECTS
             if getattr(before, aspect) is not None and getattr(after, aspect) is not None
         ]
-        n_failed = len(ASPECTS) * len(pairs) - len(shifts)
+        shift = mean_rating(shifts, resampling)
         rows.append(
             {
                 "judge": judge,
@@ -128,10 +134,12 @@ def canary_rows(
                 "n_texts": len(mine),
                 "n_texts_caught": sum(one.n_removed > 0 for one in mine),
                 "n_ratings": len(shifts),
-                "n_changed": sum(shift != 0 for shift in shifts),
-                "mean_shift": sum(shifts) / len(shifts) if shifts else None,
-                "n_not_compared": n_failed,
-                "reason": None if shifts else "no_rating",
+                "n_changed": sum(moved != 0 for moved in shifts),
+                "mean_shift": shift.value,
+                "ci_low": shift.ci_low,
+                "ci_high": shift.ci_high,
+                "n_not_compared": len(ASPECTS) * len(pairs) - len(shifts),
+                "reason": shift.reason,
             }
         )
     return rows

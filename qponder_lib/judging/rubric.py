@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qponder_lib.artifacts import digest
 from qponder_lib.judging import lexicon
+from qponder_lib.judging.contradictions import contradictions, steps_apart
 from qponder_lib.judging.reading import Mention, Reading, named_in, read
 from qponder_lib.judging.sanitise import sanitise
 from qponder_lib.records import Aspect, Evidence, ImageRecord, JudgementRecord, Severity
-from qponder_lib.scales import SEVERITIES, severity_of
+from qponder_lib.scales import severity_of
 
 RUBRIC = "rubric-v1"
 """Name under which the rubric is recorded; another version when it or a word of it changes."""
@@ -29,8 +29,6 @@ NO_STATEMENT = "no_statement"
 _LOW_WEIGHT, _HIGH_WEIGHT = 2 / 3, 1 / 3  # Table 5: low-level critical, high-level supportive
 _WRONG_SEVERITY = 0.5
 _OTHER_SPECIES = 0.5
-_STRONG = ("extreme", "severe", "noticeable")
-_SCORE_STEPS = 2  # fifths of the scale between a score and the worst defect that may lie open
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,13 +193,7 @@ def rate_reasonableness(reading: Reading, candidate: Candidate) -> Rated:
     """
     if not reading.says_something:
         return Rated(None, NO_STATEMENT, ())
-    found = [
-        *_denials(reading),
-        *_praised_but_damaged(reading),
-        *_severities_apart(reading),
-        *_orders_without_cause(reading),
-        *_against_score(reading, candidate.score),
-    ]
+    found = contradictions(reading, candidate.score)
     evidence = tuple(
         Evidence(aspect="reasonableness", finding=finding, sentence=sentence)
         for finding, sentence in found
@@ -214,16 +206,6 @@ _RATERS: dict[Aspect, object] = {
     "accuracy": rate_accuracy,
     "reasonableness": rate_reasonableness,
 }
-
-
-def steps_apart(one: Severity, other: Severity) -> int:
-    """Count the steps between two severities.
-
-    Example:
-        >>> steps_apart("extreme", "noticeable"), steps_apart("slight", "slight")
-        (2, 0)
-    """
-    return abs(SEVERITIES.index(one) - SEVERITIES.index(other))
 
 
 def _fifth(share: float) -> int:
@@ -263,96 +245,3 @@ def _beside(stated: dict[str, Mention], used: set[str]) -> set[str]:
     """Stated defects that name no tag; the word for a kind is no second defect beside it."""
     kinds = {lexicon.DEFECTS[name].kind for name in used}
     return {name for name in stated if lexicon.DEFECTS[name].kind not in kinds}
-
-
-def _denials(reading: Reading) -> list[tuple[str, int]]:
-    found = {}
-    for denial in reading.denied:
-        for mention in reading.stated:
-            whole_kind = lexicon.DEFECTS[mention.defect].kind == denial.defect
-            if mention.defect == denial.defect or whole_kind:
-                found.setdefault(
-                    mention.defect,
-                    (
-                        f"{mention.defect} stated here, denied in sentence {denial.sentence}",
-                        mention.sentence,
-                    ),
-                )
-    return list(found.values())
-
-
-def _praised_but_damaged(reading: Reading) -> list[tuple[str, int]]:
-    """Praise and damage of one attribute; what was denied by name is counted once, as a denial."""
-    denied = {mention.attribute for mention in reading.denied}
-    found = {}
-    for mention in reading.stated:
-        attribute = mention.attribute
-        if attribute in reading.clean and attribute not in denied and mention.severity in _STRONG:
-            found.setdefault(
-                attribute,
-                (
-                    f"{mention.severity} {mention.defect} here, {attribute} without fault in "
-                    f"sentence {reading.clean[attribute]}",
-                    mention.sentence,
-                ),
-            )
-    return list(found.values())
-
-
-def _severities_apart(reading: Reading) -> list[tuple[str, int]]:
-    found = {}
-    first: dict[str, Mention] = {}
-    for mention in reading.stated:
-        if mention.severity is None:
-            continue
-        before = first.setdefault(mention.defect, mention)
-        if steps_apart(before.severity, mention.severity) > 1:
-            found.setdefault(
-                mention.defect,
-                (
-                    f"{mention.severity} {mention.defect} here, {before.severity} in sentence "
-                    f"{before.sentence}",
-                    mention.sentence,
-                ),
-            )
-    return list(found.values())
-
-
-def _orders_without_cause(reading: Reading) -> list[tuple[str, int]]:
-    damaged = {mention.attribute for mention in reading.stated}
-    return [
-        (
-            f"order to improve {attribute}, without fault in sentence {reading.clean[attribute]}",
-            sentence,
-        )
-        for attribute, sentence in reading.ordered.items()
-        if attribute in reading.clean and attribute not in damaged
-    ]
-
-
-def _against_score(reading: Reading, score: float | None) -> list[tuple[str, int]]:
-    found = []
-    steps = [step for step, _ in reading.quality]
-    if steps and max(steps) - min(steps) > 1:
-        found.append(("words for the whole quality contradict each other", reading.quality[-1][1]))
-    if score is None:
-        return found
-    fifth = SEVERITIES.index(severity_of(score))
-    if steps and abs(steps[-1] - fifth) > 1:
-        found.append((f"quality word against the score {score:g}", reading.quality[-1][1]))
-    worst = _worst(reading.stated)
-    if worst and abs(SEVERITIES.index(worst.severity) - fifth) > _SCORE_STEPS:
-        found.append(
-            (
-                f"{worst.severity} {worst.defect} as the worst against score {score:g}",
-                worst.sentence,
-            )
-        )
-    return found
-
-
-def _worst(stated: Sequence[Mention]) -> Mention | None:
-    """The worst defect; None where one has no severity, for it may be the worst."""
-    if not stated or any(mention.severity is None for mention in stated):
-        return None
-    return min(stated, key=lambda mention: SEVERITIES.index(mention.severity))

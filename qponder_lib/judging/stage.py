@@ -74,7 +74,7 @@ def judge_run(run: Run, *, progress: bool = True) -> list[Path]:
         of_texts, of_canaries = rows[: len(texts)], rows[len(texts) :]
         written += _write_judgements(run, judge, of_texts)
         means += summaries.judged_rows([r for r in of_texts if r.model != DISTILLED], plan)
-        caught += canary_rows(judge, canaries, of_canaries)
+        caught += canary_rows(judge, canaries, of_canaries, plan)
         distilled = [r for r in of_texts if r.model == DISTILLED and r.repeat == 0]
         if distilled:
             filtered += summaries.filter_rows(distilled, docket.selections, plan)
