@@ -124,7 +124,10 @@ def assign(rows: Sequence[LabelRow], name: str) -> dict[Split, list[LabelRow]]:
         Rows by part, in their order; parts without rows are left out.
 
     Example:
-        >>> rows = [LabelRow(f"I{n}_01_01.png", ("",), 3.0, None, "f", 1, f"I{n}") for n in (7, 81)]
+        >>> rows = [
+        ...     LabelRow(f"{one}_01_01.png", ("",), 3.0, None, "dmos.csv", 2, reference=one)
+        ...     for one in ("I07", "I81")
+        ... ]
         >>> {part: len(found) for part, found in assign(rows, "kadid-reference-65-16").items()}
         {'train': 1, 'test': 1}
     """
