@@ -449,6 +449,32 @@ def test_groups_stay_whole_where_gradients_are_accumulated(plain):
         assert sum(torn).item() == pytest.approx(sum(kept).item(), rel=1e-5)
 
 
+def test_steps_of_accumulated_gradients_end_with_trls_weights(tmp_path):
+    ends = []
+    for kind in BOTH:
+        made = trainer(
+            kind,
+            tmp_path,
+            rows=4,
+            gradient_accumulation_steps=2,
+            max_steps=2,
+            optim="sgd",
+            learning_rate=1e-2,
+            max_grad_norm=1e9,
+            save_strategy="no",
+        )
+        sides = [(64, 64), (64, 96), (96, 64), (96, 96)]
+        made.train_dataset = Dataset.from_list(sampling_rows(sides, [0] * 4, 1))
+        start = torch.cat([one.detach().flatten() for one in made.model.parameters()])
+        made.train()
+        end = torch.cat([one.detach().flatten() for one in made.model.parameters()])
+        ends.append(end - start)
+    assert ends[0].norm() > 0
+    assert distance(ends[1], ends[0]) < 1e-3
+    parts = made._buffered_inputs
+    assert [len(part["image_grid_thw"].unique(dim=0)) for part in parts] == [1, 1]
+
+
 def test_a_saved_model_does_not_know_that_it_shared(plain, tmp_path):
     plain[1].model.save_pretrained(tmp_path)
     text = (tmp_path / "config.json").read_text()

@@ -82,13 +82,10 @@ def find_groups(prompts: Sequence[Prompt]) -> Groups:
 
 def _pixel_marks(prompts: Sequence[Prompt]) -> list[int | None]:
     """A number per row that differs wherever its pixels nearly surely do, to compare few rows."""
-    sums = [
-        None
-        if one.pixels is None
-        else one.pixels.contiguous().view(WORD[one.pixels.element_size()]).sum()
-        for one in prompts
-    ]
-    return [None if one is None else int(one) for one in sums]
+    pictured = [one.pixels.contiguous() for one in prompts if one.pixels is not None]
+    sums = [pixels.view(WORD[pixels.element_size()]).sum() for pixels in pictured]
+    found = iter(torch.stack(sums).tolist() if sums else [])
+    return [None if one.pixels is None else next(found) for one in prompts]
 
 
 def split_images(
