@@ -359,3 +359,30 @@ def test_the_notebook_seals_the_stage_from_prepared_rows(koniq, bid, run, tmp_pa
     assert verify_seal(run.seal("data"), run.root) == [
         "data/bid/test.jsonl: changed since it was sealed"
     ]
+
+
+def test_metas_bring_their_own_split_and_five_point_labels(tmp_path, run, monkeypatch):
+    files = tuple(m.model_copy(update={"n": 2}) for m in catalog.KONIQ.metas.files)
+    spec = catalog.KONIQ.model_copy(
+        update={"metas": catalog.KONIQ.metas.model_copy(update={"files": files})}
+    )
+    monkeypatch.setattr(catalog, "SPECS", (spec,))
+    folder = tmp_path / "deqa" / "KONIQ"
+    for start, file in enumerate(("train_koniq_7k.json", "test_koniq_2k.json")):
+        rows = []
+        for number in (2 * start, 2 * start + 1):
+            picture(folder / "images" / f"{number}.jpg", number)
+            score = 1.5 + 0.5 * number
+            norm = 1 + 4 * (score - 1.09615384615385) / (4.31 - 1.09615384615385)
+            image = f"KONIQ/images/{number}.jpg"
+            rows.append({"image": image, "gt_score": score, "gt_score_norm": norm, "std": 0.58})
+        (folder / "metas").mkdir(exist_ok=True)
+        (folder / "metas" / file).write_text(json.dumps(rows))
+    made = prepare("koniq", tmp_path / "deqa", run)
+    assert (made.layout, made.split, made.n) == ("metas", "metas", {"train": 2, "test": 2})
+    test = embedded.load_records(run, "koniq", "test")
+    # (2.5 - 1.09615) / 3.21385 = 0.43681 of the range
+    assert [one.mos for one in test] == pytest.approx([43.681, 59.239], abs=1e-3)
+    assert test[0].mos_std == pytest.approx(100 * 0.58 / 3.213846, abs=1e-3)
+    with pytest.raises(ValueError, match="has the splits metas"):
+        prepare("koniq", tmp_path / "deqa", run, split="official")
