@@ -30,6 +30,9 @@ FIGURES = {
     "decoding",
     "mos_histograms",
     "contact_sheet",
+    "breakdown",
+    "calibration",
+    "score_clustering",
 }
 PICTURE = np.full((16, 16, 3), 120, dtype=np.uint8)
 
@@ -41,6 +44,7 @@ def run(tmp_path_factory):
     evaluate(run)
     filter_answers(run)
     tables.filter_tables(run)
+    tables.write_tables(run)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(style.HOUSE_STYLE, "savefig.dpi", 40)  # a quarter of the time
         figures.write_figures(run)

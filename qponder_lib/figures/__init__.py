@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qponder_lib.figures import benchmark, compose
+from qponder_lib.figures import benchmark, compose, compose_breakdown
 from qponder_lib.figures.notebook import (
     expected_reward,
     filter_histogram,
@@ -25,6 +25,7 @@ from qponder_lib.figures.notebook import (
 )
 from qponder_lib.figures.style import Drawing, house_style, new_figure
 from qponder_lib.pipeline import Run
+from qponder_lib.tables.judged import read_judged
 from qponder_lib.tables.sources import origin
 
 __all__ = [
@@ -52,7 +53,8 @@ def write_figures(run: Run) -> list[Path]:
     """Draw every figure of a run that has been evaluated.
 
     Args:
-        run: Its `eval/`, `tables/filter_*.csv`, test rows and histories are read.
+        run: Its `eval/`, `tables/` (of `filter_tables` and `write_tables`), test rows and histories
+            are read.
 
     Returns:
         The files written in `figures/`: per figure a PNG, a PDF and a CSV.
@@ -74,7 +76,13 @@ def write_figures(run: Run) -> list[Path]:
         compose.scatter_sets(run),
         compose.decoding(run),
         compose.mos_histograms(benchmark.test_mos(run)),
+        compose_breakdown.error_by_group(run),
+        compose_breakdown.calibration(run),
+        compose_breakdown.clustering(run),
     ]
+    judged = read_judged(paths)
+    if judged is not None:
+        drawings.append(compose_breakdown.fig4b_lines(judged))
     if run.profile.data.source == "embedded":
         drawings.append(compose.contact_sheet())
     return [

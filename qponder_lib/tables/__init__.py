@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from qponder_lib.pipeline import Run
-from qponder_lib.tables import results
+from qponder_lib.tables import calibration, results
+from qponder_lib.tables.breakdown import breakdown
 from qponder_lib.tables.filtered import filter_tables
+from qponder_lib.tables.judged import judged_tables, read_judged
 from qponder_lib.tables.render import Block, Cell, Table, write
 from qponder_lib.tables.results import (
     decoding,
@@ -31,13 +33,16 @@ __all__ = [
     "Block",
     "Cell",
     "Table",
+    "breakdown",
     "decoding",
     "differences",
     "filter_tables",
+    "judged_tables",
     "model_label",
     "protocols",
     "read_ceilings",
     "read_differences",
+    "read_judged",
     "read_reported",
     "read_scores",
     "study_tables",
@@ -53,7 +58,8 @@ def write_tables(run: Run) -> list[Path]:
     """Write the tables of a run that has been evaluated; the filter's are `filter_tables`.
 
     Args:
-        run: Its `eval/` and `tables/benchmark.csv` are read.
+        run: Its test rows, `eval/` and `tables/benchmark.csv` are read; where nothing has been
+            judged, Tables 2 and 4 hold reported values only.
 
     Returns:
         The files written in `tables/`: per table a CSV, a Markdown file and an HTML fragment.
@@ -68,5 +74,9 @@ def write_tables(run: Run) -> list[Path]:
         results.decoding(run),
         results.protocols(run),
         results.differences(run),
+        *judged_tables(run),
+        breakdown(run),
+        calibration.calibration(run),
+        calibration.clusters(run),
     ]
     return [path for table in made for path in write(table, run.paths.tables)]

@@ -1,0 +1,246 @@
+"""Breakdown, calibration and clustering: worked by hand, and laws."""
+
+import math
+from collections import Counter
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from synthetic_run import NO_SHA, write_run
+
+from qponder_lib import artifacts, metrics, tables
+from qponder_lib.figures import breakdown as drawing
+from qponder_lib.figures import compose_breakdown, style
+from qponder_lib.figures.style import new_figure
+from qponder_lib.records import Distortion, ImageRecord
+from qponder_lib.tables.breakdown import (
+    ALL_SETS,
+    UNTAGGED,
+    Answered,
+    grouped,
+    measured,
+    read_answers,
+)
+from qponder_lib.tables.calibration import calibration_bins, clustering
+from qponder_lib.tables.sources import one, select
+
+PLAN = metrics.Resampling(200)
+scores = st.one_of(st.none(), st.integers(0, 100).map(float))
+
+
+def image(number, mos, *tags):
+    return ImageRecord(
+        image_id=f"i{number}",
+        image=f"i{number}.png",
+        dataset="s",
+        split="test",
+        mos=mos,
+        distortions=tuple(Distortion(name=name, level=level) for name, level in tags),
+        sha256=NO_SHA,
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    few = {"predict.sets": ("mini-koniq", "mini-spaq"), "evaluate.n_resamples": 100}
+    run = write_run(tmp_path_factory.mktemp("runs") / "here", n=30, **few)
+    for made in (tables.breakdown(run), *tables.judged_tables(run)):
+        tables.write(made, run.paths.tables)
+    return run
+
+
+# ---- groups
+
+
+def test_image_counts_for_each_of_its_types_and_once_for_its_strongest_level():
+    both = image(1, 50.0, ("blur", 2), ("noise", 4))
+    found = grouped([Answered(both, 40.0)])
+    assert set(found) == {
+        ("type", "blur"),
+        ("type", "noise"),
+        ("type and level", "blur 2"),
+        ("type and level", "noise 4"),
+        ("level", "4"),
+        ("severity", "noticeable"),
+    }
+
+
+def test_image_without_a_tag_is_a_group_of_its_own_and_comes_last():
+    found = grouped([Answered(image(1, 10.0), 1.0), Answered(image(2, 90.0, ("noise", 1)), 1.0)])
+    assert [group for kind, group in found if kind == "type"] == ["noise", UNTAGGED]
+    assert [group for kind, group in found if kind == "severity"] == ["extreme", "slight"]
+
+
+def test_error_of_a_group_is_the_mean_distance_of_its_readable_answers():
+    off_by_ten = [Answered(image(i, 50.0), 40.0) for i in range(6)]
+    off_by_six = [Answered(image(i, 70.0), 76.0) for i in range(6)]
+    answers = [*off_by_ten, *off_by_six, Answered(image(3, 20.0), None)]
+    found = measured("mae", answers, PLAN, min_n=2)
+    assert (found["value"], found["n"], found["n_unparsed"]) == (8.0, 12, 1)
+    assert 6.0 <= found["ci_low"] <= found["ci_high"] <= 10.0
+
+
+def test_small_group_has_no_value_but_a_reason_and_its_count():
+    found = measured("srcc", [Answered(image(1, 50.0), 40.0)], PLAN, min_n=10)
+    assert (found["value"], found["ci_low"], found["n"]) == (None, None, 1)
+    assert found["reason"] == "too_few"
+
+
+def test_levels_and_severities_share_out_every_image_once(run):
+    data = pd.read_csv(run.paths.tables / "breakdown.csv")
+    mine = select(data, model="qponder", metric="mae", dataset=ALL_SETS)
+    for kind in ("level", "severity"):
+        rows = select(mine, kind=kind)
+        assert (rows["n"] + rows["n_unparsed"]).sum() == 60
+
+
+def test_one_type_for_all_images_gives_the_error_of_the_whole_set(run):
+    row = one(
+        pd.read_csv(run.paths.tables / "breakdown.csv"),
+        model="teacher",
+        dataset="mini-koniq",
+        kind="type",
+        group="blur",  # every image of the synthetic run is tagged blur
+        metric="mae",
+    )
+    answers = read_answers(run, "teacher", "mini-koniq")
+    errors = [abs(a.score - a.image.mos) for a in answers if a.score is not None]
+    assert row["value"] == pytest.approx(sum(errors) / len(errors))
+
+
+def test_answer_for_an_image_the_set_lacks_is_refused(run, tmp_path):
+    rows = artifacts.read_jsonl(run.paths.split("mini-koniq", "test"), ImageRecord)
+    artifacts.write_jsonl(run.paths.split("mini-koniq", "test"), rows[1:])
+    with pytest.raises(ValueError, match="answered for images that mini-koniq lacks"):
+        read_answers(run, "teacher", "mini-koniq")
+    artifacts.write_jsonl(run.paths.split("mini-koniq", "test"), rows)
+
+
+# ---- calibration
+
+
+def test_bin_holds_its_lower_end_and_the_last_one_the_best_score():
+    answers = [Answered(image(i, 30.0), s) for i, s in enumerate([0.0, 9.9, 10.0, 100.0])]
+    rows = calibration_bins(answers, PLAN)
+    assert [(row["low"], row["n"]) for row in rows] == [(0.0, 2), (10.0, 1), (90.0, 1)]
+
+
+def test_bin_means_are_those_of_its_images():
+    answers = [Answered(image(1, 20.0), 42.0), Answered(image(2, 60.0), 46.0)]
+    (row,) = calibration_bins(answers, PLAN)
+    assert (row["mean_score"], row["mean_mos"]) == (44.0, 40.0)
+    assert (row["ci_low"], row["reason"]) == (None, "too_few")
+
+
+@given(st.lists(scores, max_size=40))
+def test_bins_hold_every_readable_answer_once(stated):
+    answers = [Answered(image(i, 50.0), score) for i, score in enumerate(stated)]
+    rows = calibration_bins(answers, metrics.Resampling(5))
+    assert sum(row["n"] for row in rows) == sum(score is not None for score in stated)
+    assert all(row["low"] <= row["mean_score"] <= row["high"] for row in rows)
+
+
+# ---- clustering
+
+
+def test_scores_of_a_small_model_by_hand():
+    found = clustering([60.0, 60.0, 62.0, 65.0, None])
+    assert (found["n"], found["n_unparsed"], found["n_distinct"]) == (4, 1, 3)
+    assert (found["modal_score"], found["modal_share"]) == (60.0, 0.5)
+    assert (found["tens"], found["fives"]) == (0.5, 0.75)
+    # entropy: 1/2 ln 2 + 2 * 1/4 ln 4 = 1.5 ln 2
+    assert found["effective"] == pytest.approx(2.0**1.5)
+
+
+def test_no_readable_answer_is_no_score_and_not_zero():
+    found = clustering([None, None])
+    assert (found["n"], found["n_unparsed"]) == (0, 2)
+    assert found["n_distinct"] is None
+    assert found["modal_share"] is None
+    assert found["reason"] == "no readable answer"
+
+
+@given(st.lists(st.integers(0, 100).map(float), min_size=1))
+def test_effective_number_lies_between_one_and_the_distinct_scores(stated):
+    found = clustering(stated)
+    assert 1.0 - 1e-9 <= found["effective"] <= found["n_distinct"] + 1e-9
+    assert found["modal_share"] == max(Counter(stated).values()) / len(stated)
+    assert math.isclose(found["effective"], 1.0) == (found["n_distinct"] == 1)
+
+
+# ---- judged reasoning
+
+
+def judged_rows(value=3.5):
+    return [
+        {
+            "judge": judge,
+            "model": model,
+            "dataset": dataset,
+            "aspect": aspect,
+            "value": None if model == "base" else value,
+            "ci_low": None if model == "base" else value - 0.1,
+            "ci_high": None if model == "base" else value + 0.1,
+            "n": 0 if model == "base" else 40,
+            "n_failed": 40 if model == "base" else 0,
+            "reason": "no_answer" if model == "base" else None,
+        }
+        for judge in ("rubric", "second")
+        for model in ("base", "ci-long", "qponder", "teacher")
+        for dataset in ("mini-csiq", "mini-kadid")
+        for aspect in ("completeness", "accuracy", "reasonableness")
+    ]
+
+
+def test_without_a_judge_only_reported_tables_are_made(run):
+    assert [table.name for table in tables.judged_tables(run)] == [
+        "table2_reported",
+        "table4_reported",
+    ]
+
+
+def test_judged_and_reported_numbers_never_share_a_table(run):
+    rows = judged_rows()
+    artifacts.write_csv(run.paths.judged, rows, list(rows[0]))
+    made = {table.name: table for table in tables.judged_tables(run)}
+    run.paths.judged.unlink()
+    assert set(made) == {"table2", "table4", "table2_reported", "table4_reported"}
+    for name in ("table2", "table4"):
+        assert not {"CSIQ", "KADID", "TID2013"} & set(made[name].data["dataset"])
+        assert [block.heading for block in made[name].blocks] == ["Judge: rubric", "Judge: second"]
+    first = made["table2"].blocks[0].rows
+    assert first[0][1].main == "–"
+    assert first[0][1].below == "no_answer"
+    assert first[1][1].main == "3.50 / 3.50 / 3.50"
+    assert (first[1][-2].main, first[1][-1].main) == ("80", "0")
+
+
+def test_reported_table_4_prints_the_papers_baseline_and_no_interval(run):
+    made = {table.name: table for table in tables.judged_tables(run)}["table4_reported"]
+    label, first, *_ = made.blocks[0].rows[0]
+    assert label.main == "Qwen2.5VL-7B"
+    assert first.main == "4.094 / 2.000 / 3.952"  # CIDIQ, as printed
+    assert "[" not in made.markdown().split("\n\n", 2)[2]
+
+
+def test_lines_of_a_model_without_a_verdict_say_so():
+    drawn = compose_breakdown.fig4b_lines(pd.DataFrame(judged_rows()))
+    ax = drawn.figure.axes[0]
+    labels = ax.get_legend_handles_labels()[1]
+    assert labels[0] == "Base (no value)"
+    assert len(drawn.figure.axes) == 6
+
+
+def test_group_without_enough_answers_is_not_drawn_as_zero():
+    rows = [
+        {"model": "qponder", "dataset": ALL_SETS, "kind": "type", "group": name, "metric": "mae"}
+        | {"value": value, "ci_low": value, "ci_high": value, "n": 3, "n_unparsed": 0}
+        for name, value in (("blur", 12.0), ("noise", None))
+    ]
+    with style.house_style():
+        ax = new_figure(3.0, 3.0)[1][0, 0]
+        drawing.group_dots(ax, pd.DataFrame(rows), "type", "mae")
+    points = ax.containers[0].lines[0].get_xdata()
+    assert points[0] == 12.0
+    assert math.isnan(points[1])
