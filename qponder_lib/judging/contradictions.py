@@ -52,17 +52,13 @@ def steps_apart(one: Severity, other: Severity) -> int:
 
 def _denials(reading: Reading) -> list[Finding]:
     found = {}
-    for denial in reading.denied:
-        for mention in reading.stated:
-            whole_kind = lexicon.DEFECTS[mention.defect].kind == denial.defect
-            if mention.defect == denial.defect or whole_kind:
-                found.setdefault(
-                    mention.defect,
-                    (
-                        f"{mention.defect} stated here, denied in sentence {denial.sentence}",
-                        mention.sentence,
-                    ),
-                )
+    denied = {mention.defect: mention for mention in reversed(reading.denied)}
+    stated = {mention.defect: mention for mention in reversed(reading.stated)}
+    for name, mention in stated.items():
+        denial = denied.get(name) or denied.get(lexicon.DEFECTS[name].kind)
+        if denial:
+            where = f"denied in sentence {denial.sentence}"
+            found[name] = (f"{name} stated here, {where}", mention.sentence)
     return list(found.values())
 
 

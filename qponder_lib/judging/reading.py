@@ -20,7 +20,7 @@ _NEGATION_REACH = 12  # words; "no lens distortion, aberration or vignetting"
 _PER_CLAUSE = 2  # attributes that one clause can address: a list of names addresses none
 _STEPS = {step: re.compile(rf"\b(?:{pattern})\b") for step, pattern in lexicon.QUALITY_WORDS}
 _QUALITY_IS = re.compile(r"\bquality\b(?P<words>[^.,;]{0,48})")
-_A_QUALITY = re.compile(r"(?P<words>(?:\w+[ -]){1,2}?)(?:overall |image |visual )?quality\b")
+_A_QUALITY = re.compile(r"\b(?P<words>(?:\w+[ -]){1,2}?)(?:overall |image |visual )?quality\b")
 
 
 @dataclass(frozen=True, slots=True)

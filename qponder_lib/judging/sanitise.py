@@ -28,7 +28,11 @@ _JSON = re.compile(
 _INVISIBLE = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\u00ad]")
 _ANSWER = re.compile(r"<\s*answer\s*>[^<>]{0,64}<\s*/\s*answer\s*>", re.IGNORECASE)
 _FRAME = re.compile(r"<\s*/?\s*(?:think|answer)\s*>", re.IGNORECASE)
-_SENTENCE_END = re.compile(r"(?<=[.!?;])\s+|\s*\n+\s*")
+_MARKUP = re.compile(r"[<>{}|]")
+_MOST_PASSES = 20  # pieces hidden in pieces; hostile text may nest thousands
+# At most 600 characters: text without a full stop must cost no more than other text.
+_PIECE = re.compile(r"\S(?:.{0,598}\S)?(?=\s|$)|\S{1,600}")
+_SENTENCE_END = re.compile(r"(?<=[.!?;])\s|\n")
 _TO_THE_JUDGE = re.compile(
     r"\b(?:ignore|disregard|forget|override)\b.{0,60}\b(?:instructions?|previous|above|prompt|rules?)\b"
     r"|\b(?:dear|hey|attention|the|note to|as an?) (?:judge|evaluator|grader|assessor|reviewer)s?\b"
@@ -52,7 +56,8 @@ class Sanitised:
         text: What is left, white space between sentences made single.
         removed: How many pieces were taken out, by what they were: "rating_tag",
             "control_token", "verdict_json", "to_the_judge", "invisible", "extra_frame" (tags of
-            the answer's frame beyond one of each).
+            the answer's frame beyond one of each), "nested_markup" (brackets of markup that was
+            nested too deeply to be taken out whole).
     """
 
     text: str
@@ -86,7 +91,7 @@ def sanitise(text: str) -> Sanitised:
     text, removed["invisible"] = _INVISIBLE.subn("", unicodedata.normalize("NFKC", text))
     removed["extra_frame"] = _n_extra_frames(text)
     # Taking one piece out may close up another; every pass that finds one makes the text shorter.
-    while True:
+    for _ in range(_MOST_PASSES):
         before = text
         for name, pattern in (
             ("control_token", _CONTROL),
@@ -99,6 +104,8 @@ def sanitise(text: str) -> Sanitised:
         text = _FRAME.sub("\n", _ANSWER.sub("\n", text))
         if text == before:
             break
+    else:
+        text, removed["nested_markup"] = _MARKUP.subn(" ", text)
     kept = []
     for sentence in split_sentences(text):
         if _TO_THE_JUDGE.search(sentence):
@@ -116,11 +123,11 @@ def _n_extra_frames(text: str) -> int:
 
 
 def split_sentences(text: str) -> list[str]:
-    """Split a text into sentences with single spaces; empty ones are left out.
+    """Split a text into sentences with single spaces; endless ones are cut, empty ones left out.
 
     Example:
         >>> split_sentences("(1) Edges are sharp.  Noise, 2.5 levels; slight.")
         ['(1) Edges are sharp.', 'Noise, 2.5 levels;', 'slight.']
     """
     parts = (" ".join(part.split()) for part in _SENTENCE_END.split(text))
-    return [part for part in parts if re.search(r"\w", part)]
+    return [piece for part in parts for piece in _PIECE.findall(part) if re.search(r"\w", piece)]
