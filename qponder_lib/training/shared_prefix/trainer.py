@@ -170,7 +170,10 @@ class SharedPrefixTrainer(GRPOTrainer):
     ) -> dict[str, torch.Tensor] | None:
         """One left-padded row per group, or None where TRL's way must be taken."""
         elsewhere = self.use_vllm or self.use_transformers_continuous_batching
-        if self.stock_reason or elsewhere or n == 1 or set(fields) - KNOWN:
+        if self.stock_reason or elsewhere or n == 1:
+            return None
+        if set(fields) - KNOWN:
+            self._say(f"unknown inputs {sorted(set(fields) - KNOWN)}")
             return None
         if not draws_one_by_one(self.generation_config):
             self._say("answers are not drawn token by token with transformers' default cache")
