@@ -11,7 +11,8 @@ from qponder_lib import config, paths, pipeline
 from qponder_lib.config import SECTIONS, GrpoConfig, Profile, Study
 
 PROFILES = Path(__file__).parents[1] / "papermill_runs" / "profiles"
-SINGLE = ["smoke", "mini", "full"]
+FULL = ["full", "full-80gb", "full-24gb"]
+SINGLE = ["smoke", "mini", *FULL]
 
 
 @pytest.mark.parametrize("name", SINGLE)
@@ -35,15 +36,17 @@ def test_defaults_are_the_mini_profile():
     assert Profile(name=mini.name, description=mini.description) == mini
 
 
-def test_full_states_the_hyperparameters_of_section_4_1():
-    grpo = config.load_profile("full").grpo
+@pytest.mark.parametrize("name", FULL)
+def test_full_states_the_hyperparameters_of_section_4_1(name):
+    grpo = config.load_profile(name).grpo
     assert (grpo.num_generations, grpo.beta, grpo.epsilon, grpo.alpha) == (8, 0.04, 0.2, 10.0)
     assert (grpo.weight_accuracy, grpo.weight_format) == (2.0, 1.0)
     assert (grpo.learning_rate, grpo.lr_scheduler_type) == (2e-5, "cosine")
 
 
-def test_full_gives_a_place_or_says_ours_on_every_line():
-    lines = (PROFILES / "full.yaml").read_text().splitlines()
+@pytest.mark.parametrize("name", FULL)
+def test_full_gives_a_place_or_says_ours_on_every_line(name):
+    lines = (PROFILES / f"{name}.yaml").read_text().splitlines()
     settings = [line for line in lines if re.match(r"  \w+:", line)]
     said = re.compile(r"# .*(ours|section|Eq|Table|not used|public sets)")
     assert [line for line in settings if not said.search(line)] == []

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from qponder_lib import artifacts, filtering
 from qponder_lib.artifacts import file_sha256, read_csv
@@ -19,7 +20,8 @@ from qponder_lib.teacher.choose import open_teacher
 from qponder_lib.teacher.distill import current_responses, distil
 from qponder_lib.training import grpo, sft
 from qponder_lib.training.alarms import alarms
-from qponder_lib.training.checkpoints import last_checkpoint
+from qponder_lib.training.checkpoints import check_finite, last_checkpoint
+from qponder_lib.training.guards import StopAtNonsense
 from qponder_lib.training.reward_functions import RewardFunctions, health, score_rollouts
 
 OVERRIDES = {
@@ -113,6 +115,43 @@ def test_a_damaged_or_unsealed_checkpoint_is_passed_over_aloud(tmp_path, caplog)
     assert "damaged" in caplog.text
 
 
+def test_a_checkpoint_of_other_settings_data_or_processes_is_refused_by_name(tmp_path):
+    folder = tmp_path / "checkpoint-2"
+    folder.mkdir()
+    (folder / "weights").write_text("w")
+    was = {"training.learning_rate": 1e-3, "data": "abc", "processes": 1}
+    artifacts.seal_folder(folder, stage="c", key="2", config=was, inputs={}, seconds=0.0)
+    assert last_checkpoint(tmp_path, was) == folder
+    for name, value in (("training.learning_rate", 2e-3), ("data", "abd"), ("processes", 2)):
+        with pytest.raises(ValueError, match=f"another run: {name}"):
+            last_checkpoint(tmp_path, {**was, name: value})
+
+
+def test_a_weight_that_is_not_a_number_is_never_sealed():
+    layer = torch.nn.Linear(2, 2)
+    check_finite(layer, 3)
+    layer.weight.data[0, 0] = float("nan")
+    with pytest.raises(ValueError, match="weight is not finite after step 3"):
+        check_finite(layer, 3)
+
+
+@pytest.mark.parametrize("name", ["loss", "grad_norm", "reward"])
+def test_a_logged_number_that_is_none_stops_the_run(name):
+    class State:
+        global_step = 7
+
+    StopAtNonsense().on_log(None, State(), None, logs={name: 0.5})
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=f"{name} is {value} at step 7: lower learning_rate"):
+            StopAtNonsense().on_log(None, State(), None, logs={name: value})
+
+
+def test_answers_cut_off_by_a_length_limit_stop_sft_before_its_first_step(prepared, tmp_path):
+    profile = prepared.profile.with_overrides({"sft.max_length": 60})
+    with pytest.raises(ValueError, match=r"lose the end of their answer: sft\.max_length is 60"):
+        sft.train(Run(prepared.paths, profile), "long", tmp_path)
+
+
 def test_fewer_images_than_a_step_takes_is_an_error_not_a_run_of_zero_steps(prepared, tmp_path):
     profile = prepared.profile.with_overrides({"grpo.images_per_step": 64})
     with pytest.raises(ValueError, match="no step would run"):
@@ -198,9 +237,3 @@ def test_a_trained_folder_is_sealed_and_can_be_found_for_scoring(prepared):
     folder = prepared.paths.sft("long")
     assert artifacts.verify_seal(folder) == []
     assert "model.safetensors" in artifacts.read_seal(folder).outputs
-
-
-def test_adapters_are_refused_rather_than_all_weights_trained_in_their_place(tmp_path):
-    config = load_profile("smoke").sft.model_copy(update={"lora_rank": 8})
-    with pytest.raises(ValueError, match="lora_rank is 8"):
-        sft.trainer_arguments(config, tmp_path)

@@ -15,13 +15,7 @@ def shared_arguments(config: SftConfig | GrpoConfig, work: Path) -> dict[str, An
 
     On a GPU bfloat16 and gradient checkpointing are on; on a CPU everything is float32. Losses
     that are not numbers are logged as they are, so that they are noticed.
-
-    Raises:
-        ValueError: If adapters are asked for: training them is not written yet, and all weights
-            must not be trained in their place.
     """
-    if config.lora_rank:
-        raise ValueError(f"lora_rank is {config.lora_rank}; only 0 (all weights) is trained so far")
     on_gpu = torch.cuda.is_available()
     return {
         "output_dir": str(work),

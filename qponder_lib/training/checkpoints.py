@@ -1,56 +1,135 @@
 """Checkpoints that a killed run can trust.
 
-A checkpoint counts only when a seal with the hash of every file was written after it. Resuming
-loads the weights with ``from_pretrained`` before the trainer restores optimizer, schedule, data
-order and random state: transformers 5 restores full Qwen2.5-VL weights under other names than it
-saves them, and says so only in a log line.
+A checkpoint counts only when a seal with the hash of every file was written after it. The seal
+also says what the run was: settings, data, start and number of processes. Resuming loads the
+weights with ``from_pretrained`` before the trainer restores optimizer, schedule, data order and
+random state: transformers 5 restores full Qwen2.5-VL weights under other names than it saves
+them, and says so only in a log line.
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from qponder_lib.artifacts import seal_folder, verify_seal
+from qponder_lib.artifacts import digest, file_sha256, read_seal, seal_folder, verify_seal
+from qponder_lib.config import GrpoConfig, SftConfig
+from qponder_lib.pipeline import Run
 
 log = logging.getLogger(__name__)
 
 SEAL = "SEALED.json"
+_REFERENCE = "ref"
 
 
 class SealCheckpoints(TrainerCallback):
-    """Seals every checkpoint once all of its files are there."""
+    """Seals every checkpoint once all of its files are there.
+
+    Args:
+        identity: What the run is, from `run_identity`.
+    """
+
+    def __init__(self, identity: Mapping[str, Any] | None = None) -> None:
+        self.identity = dict(identity or {})
 
     def on_save(
         self,
         args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,
-        **_: Any,
+        **given: Any,
     ) -> None:
-        """Called by the trainer after it wrote a checkpoint."""
+        """Called by the trainer, in every process, after it wrote a checkpoint.
+
+        Raises:
+            ValueError: If a weight is not a number; the checkpoint stays without a seal.
+        """
+        check_finite(given.get("model"), state.global_step)
+        if torch.distributed.is_initialized():
+            torch.distributed.barrier()  # every process writes a random state of its own
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        if state.is_world_process_zero and folder.is_dir():
-            seal_folder(
-                folder,
-                stage="checkpoint",
-                key=str(state.global_step),
-                config={},
-                inputs={},
-                seconds=0.0,
+        if not (state.is_world_process_zero and folder.is_dir()):
+            return
+        # Beside TRL's frozen copy of an adapter, transformers would not restore the trained one.
+        shutil.rmtree(folder / _REFERENCE, ignore_errors=True)
+        seal_folder(
+            folder,
+            stage="checkpoint",
+            key=str(state.global_step),
+            config=self.identity,
+            inputs={},
+            seconds=0.0,
+        )
+
+
+def check_finite(model: torch.nn.Module | None, step: int) -> None:
+    """Raise ValueError if a trained weight is not a finite number."""
+    for name, weight in model.named_parameters() if model is not None else ():
+        if weight.requires_grad and not bool(torch.isfinite(weight).all()):
+            raise ValueError(
+                f"{name} is not finite after step {step}: lower the learning rate, or use "
+                "bfloat16 in place of float16; the last sealed checkpoint is from before"
             )
 
 
-def last_checkpoint(work: Path) -> Path | None:
-    """The newest checkpoint in a folder that is complete and undamaged.
+def run_identity(
+    run: Run, section: SftConfig | GrpoConfig, start: Path | None, rows: Sequence[Path]
+) -> dict[str, Any]:
+    """What must not change between a run and its resumption.
 
-    Later ones that are not are passed over, with a warning that says why.
+    Args:
+        run: Profile and folder.
+        section: The trainer's settings.
+        start: Folder the training starts from, or None for the base weights.
+        rows: Files of the rows that are trained on; the rows of images hold their hashes.
+
+    Returns:
+        Settings of trainer and student by name, digests of data and start, and the number of
+        processes.
+    """
+    seal = read_seal(start) if start is not None else None
+    return {
+        **{f"training.{name}": value for name, value in section.model_dump(mode="json").items()},
+        **{
+            f"student.{name}": value
+            for name, value in run.profile.student.model_dump(mode="json").items()
+        },
+        "data": digest({"rows": [file_sha256(path) for path in rows]}),
+        "start": digest(_weights(seal.outputs)) if seal else str(start),
+        "processes": world_size(),
+    }
+
+
+def world_size() -> int:
+    """Number of processes that train together, as torchrun and accelerate launch state it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _weights(outputs: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in outputs.items() if name.endswith(".safetensors")}
+
+
+def last_checkpoint(work: Path, identity: Mapping[str, Any] | None = None) -> Path | None:
+    """The newest checkpoint in a folder that is complete, undamaged and of this run.
+
+    Later ones that are incomplete or damaged are passed over, with a warning that says why.
+
+    Args:
+        work: Folder of the checkpoints.
+        identity: What the run is, from `run_identity`; None resumes from any.
 
     Returns:
         The checkpoint's folder, or None if there is none to trust.
+
+    Raises:
+        ValueError: If the checkpoint is of a run with other settings, data or processes.
     """
     steps = {
         int(folder.name.removeprefix("checkpoint-")): folder
@@ -64,6 +143,23 @@ def last_checkpoint(work: Path) -> Path | None:
             continue
         problems = verify_seal(folder / SEAL, folder)
         if not problems:
+            _check_same_run(folder, identity)
             return folder
         log.warning("%s is damaged and not used: %s", folder, problems[0])
     return None
+
+
+def _check_same_run(folder: Path, identity: Mapping[str, Any] | None) -> None:
+    seal = read_seal(folder)
+    if identity is None or seal is None:
+        return
+    changed = [
+        f"{name} {seal.config.get(name)!r} -> {identity.get(name)!r}"
+        for name in sorted({*seal.config, *identity})
+        if seal.config.get(name) != identity.get(name)
+    ]
+    if changed:
+        raise ValueError(
+            f"{folder} is of another run: {', '.join(changed)}. Resumed, it would be neither; "
+            f"restore what was, or remove {folder.parent} to start again"
+        )

@@ -7,23 +7,45 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from peft import PeftModel
 from transformers import PreTrainedModel, Trainer
 
 from qponder_lib.artifacts import SEAL_NAME, seal_folder, write_csv
 from qponder_lib.pipeline import Run, stage_keys
+from qponder_lib.student.adapters import note_base
 
 
-def freeze_vision(model: PreTrainedModel) -> None:
-    """Keep the vision tower as it is."""
-    model.get_submodule("model.visual").requires_grad_(False)
+def freeze_vision(model: PreTrainedModel | PeftModel) -> None:
+    """Keep the vision tower as it is; adapters never reach it."""
+    if not isinstance(model, PeftModel):
+        model.get_submodule("model.visual").requires_grad_(False)
 
 
-def save_model(trainer: Trainer, folder: Path) -> None:
-    """Write weights, configuration and tokenizer of a trained model, over an older one."""
-    (folder / SEAL_NAME).unlink(missing_ok=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    trainer.accelerator.unwrap_model(trainer.model).save_pretrained(folder)
-    trainer.processing_class.tokenizer.save_pretrained(folder)
+def save_model(trainer: Trainer, folder: Path, base: str | Path) -> None:
+    """Write weights or adapter, configuration and tokenizer of a trained model, over an older one.
+
+    Args:
+        trainer: Trainer whose work is done; called in every process.
+        folder: The model folder.
+        base: What an adapter stands on; not used where all weights were trained.
+    """
+    first = trainer.is_world_process_zero()
+    if first:
+        (folder / SEAL_NAME).unlink(missing_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.glob("*.safetensors*"):
+            old.unlink()
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+        trainer.save_model(str(folder))  # gathers the shards, so every process takes part
+    elif first and isinstance(model, PeftModel):
+        model.save_pretrained(folder, selected_adapters=["default"], save_embedding_layers=False)
+    elif first:
+        model.save_pretrained(folder)
+    if first:
+        if isinstance(model, PeftModel):
+            note_base(folder, base)
+        trainer.processing_class.tokenizer.save_pretrained(folder)
 
 
 def seal_model(folder: Path, stage: str, run: Run, seconds: float) -> None:

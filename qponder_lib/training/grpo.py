@@ -22,13 +22,20 @@ from qponder_lib.student.load import load_student
 from qponder_lib.student.vision_attention import use_fast_vision
 from qponder_lib.training.alarms import alarms
 from qponder_lib.training.arguments import shared_arguments
-from qponder_lib.training.checkpoints import SealCheckpoints, last_checkpoint
+from qponder_lib.training.checkpoints import (
+    SealCheckpoints,
+    last_checkpoint,
+    run_identity,
+    world_size,
+)
 from qponder_lib.training.data import grpo_dataset
 from qponder_lib.training.finish import freeze_vision, save_model, seal_model, write_history
+from qponder_lib.training.guards import StopAtNonsense
 from qponder_lib.training.phases import Phase, phases
 from qponder_lib.training.progress import StepProgress
 from qponder_lib.training.reward_functions import RewardFunctions, Rollout, score_rollouts
 from qponder_lib.training.shared_prefix import SharedPrefixTrainer
+from qponder_lib.training.students import base_to_note, student_to_train
 from qponder_lib.training.validation import Validation
 
 LOGGED = {
@@ -94,8 +101,10 @@ def train(run: Run, work: Path, phase: Phase | None = None) -> Path:
             f"{config.images_per_step}: no step would run"
         )
     start = phase.start
-    checkpoint = last_checkpoint(work)
-    student = load_student(run.profile.student, checkpoint or start)
+    rows = [run.paths.split(run.profile.data.train_set, "train")]
+    identity = run_identity(run, config, start, rows)
+    checkpoint = last_checkpoint(work, identity)
+    student = student_to_train(run.profile.student, config, start, checkpoint)
     # TRL loads the reference model from this name: the start, not the checkpoint.
     student.model.config._name_or_path = str(start)
     if config.freeze_vision:
@@ -109,14 +118,21 @@ def train(run: Run, work: Path, phase: Phase | None = None) -> Path:
         args=trainer_arguments(config, weights, work),
         train_dataset=dataset,
         processing_class=student.processor,
-        callbacks=[validation, SealCheckpoints(), StepProgress(f"grpo {phase.name}")],
+        callbacks=[
+            StopAtNonsense(),
+            validation,
+            SealCheckpoints(identity),
+            StepProgress(f"grpo {phase.name}"),
+        ],
     )
     if trainer.ref_model is not None and run.profile.student.model.startswith("builtin:"):
         use_fast_vision(trainer.ref_model)
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     folder = run.paths.grpo(phase.name)
-    save_model(trainer, folder)
+    save_model(trainer, folder, base_to_note(run.profile.student, start))
+    if not trainer.is_world_process_zero():
+        return folder
     history = with_validation(trainer.state.log_history)
     terms = TERMS if config.reward == "preresq" else ()
     write_history(history, (*HISTORY, *terms), folder / "history.csv", LOGGED)
@@ -133,7 +149,14 @@ def trainer_arguments(config: GrpoConfig, weights: list[float], work: Path) -> T
     Everything that decides the algorithm is written out: TRL's defaults differ from the paper in
     loss type, KL weight and KL correction, and have moved between versions.
     """
-    images = min(config.images_per_device, config.images_per_step)
+    devices = world_size()
+    if config.images_per_step % devices:
+        raise ValueError(
+            f"grpo.images_per_step {config.images_per_step} does not divide over {devices} devices"
+        )
+    mine = config.images_per_step // devices * config.num_generations
+    rows = min(config.images_per_device * config.num_generations, mine)
+    rows = config.answers_per_pass or rows
     return TrlGrpoConfig(
         **shared_arguments(config, work),
         reward_weights=weights,
@@ -146,8 +169,8 @@ def trainer_arguments(config: GrpoConfig, weights: list[float], work: Path) -> T
         use_bias_correction_kl=config.use_bias_correction_kl,
         multi_objective_aggregation="sum_then_normalize",
         mask_truncated_completions=False,
-        per_device_train_batch_size=images * config.num_generations,
-        gradient_accumulation_steps=config.images_per_step // images,
+        per_device_train_batch_size=rows,
+        gradient_accumulation_steps=mine // rows,
         temperature=config.temperature,
         top_p=config.top_p,
         max_completion_length=config.max_completion_length,

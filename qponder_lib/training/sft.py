@@ -11,12 +11,13 @@ from trl import SFTTrainer
 
 from qponder_lib.config import SftConfig
 from qponder_lib.pipeline import Run
-from qponder_lib.student.load import load_student
 from qponder_lib.training.arguments import shared_arguments
-from qponder_lib.training.checkpoints import SealCheckpoints, last_checkpoint
+from qponder_lib.training.checkpoints import SealCheckpoints, last_checkpoint, run_identity
 from qponder_lib.training.data import sft_dataset
 from qponder_lib.training.finish import freeze_vision, save_model, seal_model, write_history
+from qponder_lib.training.guards import StopAtNonsense, check_labels
 from qponder_lib.training.progress import StepProgress
+from qponder_lib.training.students import base_to_note, student_to_train
 
 HISTORY = ("step", "loss", "learning_rate", "grad_norm", "mean_token_accuracy", "epoch", "seconds")
 
@@ -33,15 +34,18 @@ def train(run: Run, variant: str, work: Path) -> Path:
         The model folder, ``sft/<variant>/``, with ``history.csv`` and a seal.
 
     Raises:
-        ValueError: If there is nothing to train on, or the loss stops being a number.
+        ValueError: If there is nothing to train on, an answer is cut off, a checkpoint is of
+            another run, or the loss stops being a number.
 
     Source:
         Q-Ponder (arXiv:2506.05384), section 3.2 and section 4.1.
     """
     began = time.monotonic()
     config = run.profile.sft
-    checkpoint = last_checkpoint(work)
-    student = load_student(run.profile.student, checkpoint)
+    rows = [run.paths.kept, run.paths.split(run.profile.data.train_set, "train")]
+    identity = run_identity(run, config, None, rows)
+    checkpoint = last_checkpoint(work, identity)
+    student = student_to_train(run.profile.student, config, None, checkpoint)
     if config.freeze_vision:
         freeze_vision(student.model)
     trainer = SFTTrainer(
@@ -49,14 +53,16 @@ def train(run: Run, variant: str, work: Path) -> Path:
         args=trainer_arguments(config, work),
         train_dataset=sft_dataset(run, variant),
         processing_class=student.processor,
-        callbacks=[SealCheckpoints(), StepProgress(f"sft {variant}")],
+        callbacks=[StopAtNonsense(), SealCheckpoints(identity), StepProgress(f"sft {variant}")],
     )
     trainer.remove_callback(PrinterCallback)
+    check_labels(trainer, config.max_length)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     folder = run.paths.sft(variant)
-    save_model(trainer, folder)
-    write_history(trainer.state.log_history, HISTORY, folder / "history.csv")
-    seal_model(folder, f"sft-{variant}", run, time.monotonic() - began)
+    save_model(trainer, folder, base_to_note(run.profile.student, None))
+    if trainer.is_world_process_zero():
+        write_history(trainer.state.log_history, HISTORY, folder / "history.csv")
+        seal_model(folder, f"sft-{variant}", run, time.monotonic() - began)
     return folder
 
 
