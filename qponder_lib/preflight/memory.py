@@ -1,0 +1,155 @@
+"""Memory per GPU and hours, by formulas that are shown with their numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qponder_lib.config import Profile
+from qponder_lib.preflight.lengths import Lengths
+from qponder_lib.preflight.shapes import Shape
+
+GIB = 1024**3
+_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+_NF4_BYTES = 4.127 / 8
+"""NF4 with a rounded scale for each 64 weights: QLoRA (arXiv:2305.14314), section 3."""
+_TRAINED_ADAPTER_BYTES = 16
+"""Weight, gradient and two moments of AdamW in float32."""
+FORMULAS = {
+    "weights": "bytes x parameters; in 4 bits 0.516 x linear layers of the language model + bytes "
+    "x the rest; / GPUs if sharded",
+    "reference": "bytes x parameters if beta > 0 and all weights are trained, / GPUs if sharded; "
+    "with adapters a copy of the adapter",
+    "gradients": "bytes x trained parameters, / GPUs if sharded",
+    "optimizer": "2 x bytes x trained parameters (AdamW keeps two moments in the weights' type), "
+    "/ GPUs if sharded",
+    "adapter": "16 x adapter parameters: weight, gradient, two moments in float32",
+    "activations": "with checkpointing: bytes x tokens x (layers x hidden + 2 x (8 hidden + 3 "
+    "inner)), the same for the vision tower, + 12 x answer tokens x vocabulary",
+    "cache": "2 x bytes x answers of a step on the GPU x tokens x layers x kv_heads x head",
+    "peak": "weights + reference + adapter + gradients + optimizer + the larger of activations "
+    "and cache",
+}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a profile is to run.
+
+    Attributes:
+        gpus: Number of GPUs that train together.
+        sharded: True if FSDP2 or ZeRO-3 spreads weights, gradients and moments over them.
+        gpu_gib: Memory of each, GiB, or None to compare with nothing.
+        train_tokens_per_s: Tokens that one GPU trains on in a second, or None.
+        generate_tokens_per_s: Tokens that one GPU samples in a second, or None.
+    """
+
+    gpus: int = 1
+    sharded: bool = False
+    gpu_gib: float | None = None
+    train_tokens_per_s: float | None = None
+    generate_tokens_per_s: float | None = None
+
+
+def memory(
+    profile: Profile, shape: Shape, tokens: Lengths, machine: Machine, *, stage: str
+) -> dict[str, float]:
+    """Estimate what one GPU holds at the peak of a stage.
+
+    Args:
+        profile: The settings.
+        shape: Sizes of the model.
+        tokens: Tokens of the longest sequence.
+        machine: GPUs and whether weights are spread over them.
+        stage: "sft" or "grpo".
+
+    Returns:
+        GiB by the names of `FORMULAS`; stock TRL, so without a shared prefix.
+    """
+    section = profile.sft if stage == "sft" else profile.grpo
+    size = _BYTES[profile.student.dtype]
+    share = machine.gpus if machine.sharded else 1
+    rows = _rows_at_once(profile, machine, stage)
+    trained = 0 if section.lora_rank else shape.parameters
+    if section.freeze_vision and trained:
+        trained -= shape.vision
+    adapter = shape.adapter(section.lora_rank)
+    found = {
+        "weights": _weights(profile, shape) / share,
+        "reference": 0.0,
+        "gradients": size * trained / share,
+        "optimizer": 2 * size * trained / share,
+        "adapter": float(_TRAINED_ADAPTER_BYTES * adapter),
+        "activations": activations(shape, tokens, rows, size),
+        "cache": 0.0,
+    }
+    if stage == "grpo":
+        found["cache"] = cache(shape, _sampled_at_once(profile, machine), tokens.whole, size)
+        if profile.grpo.beta > 0:
+            found["reference"] = 4.0 * adapter or size * shape.parameters / share
+    standing = sum(found[name] for name in ("weights", "reference", "adapter"))
+    standing += found["gradients"] + found["optimizer"]
+    found["peak"] = standing + max(found["activations"], found["cache"])
+    return {name: value / GIB for name, value in found.items()}
+
+
+def activations(shape: Shape, tokens: Lengths, rows: int, size: int) -> float:
+    """Bytes that a step with checkpointing keeps for its backward pass.
+
+    Each block keeps its input; one block at a time is done again and holds about eight tensors
+    of its width and three of its inner one, with as much for their gradients. The head's scores
+    of the answer's tokens are there three times in float32: scores, log-probabilities, gradient.
+    """
+    language = rows * tokens.whole
+    patches = rows * tokens.image * shape.merge**2
+    text = shape.layers * shape.hidden + 2 * (8 * shape.hidden + 3 * shape.inner)
+    seen = shape.vision_layers * shape.vision_hidden
+    seen += 2 * (8 * shape.vision_hidden + 3 * shape.vision_inner)
+    head = 12 * rows * tokens.completion * shape.vocabulary
+    return float(size * (language * text + patches * seen) + head)
+
+
+def cache(shape: Shape, rows: int, tokens: int, size: int) -> float:
+    """Bytes of keys and values of so many sequences."""
+    return 2.0 * size * rows * tokens * shape.layers * shape.kv_heads * shape.head
+
+
+def hours(profile: Profile, tokens: Lengths, machine: Machine) -> dict[str, float] | None:
+    """Hours of SFT (all variants) and GRPO from a stated throughput, or None if none is stated.
+
+    SFT: variants x steps x images x tokens / (GPUs x trained tokens per second). GRPO: steps x
+    images x answers x (tokens / trained per second + answer tokens / sampled per second) / GPUs.
+    """
+    if machine.train_tokens_per_s is None or machine.generate_tokens_per_s is None:
+        return None
+    sft, grpo = profile.sft, profile.grpo
+    images = sft.per_device_batch_size * sft.gradient_accumulation_steps
+    steps = sft.max_steps
+    if steps < 0:
+        steps = round(profile.data.n_train * sft.num_train_epochs / (images * machine.gpus))
+    sft_seconds = len(sft.variants) * steps * images * tokens.whole / machine.train_tokens_per_s
+    answers = grpo.max_steps * grpo.images_per_step * grpo.num_generations / machine.gpus
+    each = tokens.whole / machine.train_tokens_per_s
+    each += tokens.completion / machine.generate_tokens_per_s
+    return {"sft": sft_seconds / 3600, "grpo": answers * each / 3600}
+
+
+def _rows_at_once(profile: Profile, machine: Machine, stage: str) -> int:
+    if stage == "sft":
+        return profile.sft.per_device_batch_size
+    grpo = profile.grpo
+    images = min(grpo.images_per_device, max(grpo.images_per_step // machine.gpus, 1))
+    return grpo.answers_per_pass or images * grpo.num_generations
+
+
+def _sampled_at_once(profile: Profile, machine: Machine) -> int:
+    """TRL samples the answers of a whole optimiser step in one go."""
+    grpo = profile.grpo
+    return max(grpo.images_per_step // machine.gpus, 1) * grpo.num_generations
+
+
+def _weights(profile: Profile, shape: Shape) -> float:
+    size = _BYTES[profile.student.dtype]
+    if profile.student.quantization == "none":
+        return float(size * shape.parameters)
+    whole = shape.parameters - shape.language_linear
+    return size * whole + _NF4_BYTES * shape.language_linear

@@ -1,0 +1,249 @@
+"""The preflight finds each way to spend days on nothing, and its arithmetic is that of models."""
+
+import json
+import re
+
+import pytest
+import torch
+import yaml
+from typer.testing import CliRunner
+
+from qponder_lib.cli import app
+from qponder_lib.config import dump_profile, load_profile
+from qponder_lib.parsing import is_format_compliant, parse_answer
+from qponder_lib.paths import RunPaths
+from qponder_lib.preflight import Machine, checks, preflight, refused, shapes
+from qponder_lib.preflight.lengths import Lengths, lengths
+from qponder_lib.preflight.memory import GIB, cache, memory
+from qponder_lib.prompts import student_messages
+from qponder_lib.student import adapters
+from qponder_lib.student.load import load_base
+
+ONE = Machine()
+EXPERT = "\n".join(one["content"] for one in student_messages("student_expert"))
+
+
+def parse(text):
+    return parse_answer(text).score
+
+
+def problems(report):
+    return {one.check: one.said for one in report.findings if one.verdict == "problem"}
+
+
+def checked(tmp_path, machine=ONE, name="full", **changes):
+    profile = load_profile(name).with_overrides(changes)
+    return preflight(profile, RunPaths(tmp_path), machine)
+
+
+def put_labels(paths, values):
+    rows = [
+        {
+            "image_id": f"i{number}",
+            "image": f"koniq/images/{number}.png",
+            "dataset": "koniq",
+            "split": "train",
+            "mos": value,
+            "sha256": "0" * 64,
+        }
+        for number, value in enumerate(values)
+    ]
+    paths.split("koniq", "train").parent.mkdir(parents=True)
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    paths.split("koniq", "train").write_text(text)
+
+
+@pytest.mark.parametrize("name", ["smoke", "mini", "full", "full-80gb", "full-24gb"])
+def test_the_shipped_profiles_have_no_problem(tmp_path, name):
+    assert problems(checked(tmp_path, name=name)) == {}
+
+
+def test_a_format_regex_that_the_prompts_own_example_fails_is_found():
+    def compliant(text):
+        return bool(re.fullmatch(r"<think>.*</think>\s*<answer>\{.*\}</answer>", text, re.DOTALL))
+
+    assert checks.check_example(EXPERT, compliant, parse).verdict == "problem"
+    assert checks.check_example(EXPERT, is_format_compliant, parse).verdict == "ok"
+
+
+def test_a_prompt_that_asks_for_another_tag_than_the_parser_reads_is_found():
+    prompt = EXPERT.replace("answer>", "score>")
+    assert "fails the format" in checks.check_example(prompt, is_format_compliant, parse).said
+    assert "parser reads None" in checks.check_example(prompt, lambda text: True, parse).said
+
+
+def test_a_prompt_of_1150_tokens_against_a_limit_of_1024_is_found():
+    profile = load_profile("full").with_overrides({"sft.max_length": 1024})
+    tokens = Lengths(prompt=150, image=1000, completion=200, counted=True)
+    shape = shapes.shape_of(profile.student.model)
+    said = [f.said for f in checks.check_lengths(profile, shape, tokens) if f.verdict == "problem"]
+    assert said == [
+        "prompt 150 (counted) + image 1000 leave no room for an answer in sft.max_length, 1024"
+    ]
+
+
+def test_an_answer_that_would_be_cut_is_found(tmp_path):
+    report = checked(tmp_path, **{"sft.max_length": 2000})
+    assert "answers are cut off" in problems(report)["lengths"]
+
+
+def test_labels_from_1_to_5_on_a_scale_to_100_are_found(tmp_path):
+    put_labels(RunPaths(tmp_path), [1.2, 3.0, 4.8] * 10)
+    report = checked(tmp_path)
+    assert "1.2 to 4.8 on a scale 0 to 100" in problems(report)["labels"]
+
+
+def test_a_label_outside_the_scale_is_found_with_its_row(tmp_path):
+    put_labels(RunPaths(tmp_path), [50.0, 101.0])
+    assert "mos" in problems(checked(tmp_path))["labels"]
+
+
+def test_one_generation_per_prompt_is_found(tmp_path):
+    text = dump_profile(load_profile("full")).replace("num_generations: 8", "num_generations: 1")
+    path = tmp_path / "one.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match="num_generations") as caught:
+        load_profile(path)
+    (finding,) = refused("one", caught.value).findings
+    assert finding.verdict == "problem"
+    assert "grpo.num_generations" in finding.said
+    alone = load_profile("full").grpo.model_copy(update={"num_generations": 1})
+    profile = load_profile("full").model_copy(update={"grpo": alone})
+    found = {one.check: one for one in checks.check_steps(profile, 5600, ONE)}
+    assert "advantage 0" in found["group"].said
+
+
+def test_fewer_prompts_than_a_generation_batch_are_found(tmp_path):
+    put_labels(RunPaths(tmp_path), [10.0, 50.0, 90.0])
+    assert "0 steps" in problems(checked(tmp_path))["steps"]
+    assert "0 steps" in problems(checked(tmp_path / "other", **{"data.n_train": 7}))["steps"]
+
+
+def test_images_that_do_not_divide_over_the_gpus_are_found(tmp_path):
+    assert "3 GPUs" in problems(checked(tmp_path, Machine(gpus=3)))["steps"]
+
+
+def test_save_steps_off_the_boundary_of_a_generation_is_found(tmp_path):
+    full = load_profile("full")
+    grpo = full.grpo.model_copy(update={"num_iterations": 4})
+    report = preflight(full.model_copy(update={"grpo": grpo}), RunPaths(tmp_path), ONE)
+    assert "off the boundary" in problems(report)["checkpoints"]
+    values = yaml.safe_load(dump_profile(full))
+    values["grpo"]["num_iterations"] = 4
+    path = tmp_path / "off.yaml"
+    path.write_text(yaml.safe_dump(values))
+    result = CliRunner().invoke(app, ["preflight", str(path)])
+    assert result.exit_code == 1
+    assert "multiple of num_iterations" in result.output
+
+
+def test_a_checkpoint_that_would_never_be_written_is_found(tmp_path):
+    assert "none is written" in problems(checked(tmp_path, **{"grpo.max_steps": 40}))["checkpoints"]
+
+
+def test_a_reward_that_a_perfect_answer_does_not_earn_is_found():
+    config = load_profile("full").grpo
+    right = checks.reward_of(config, parse)
+    assert checks.check_perfect_answer(config, right).verdict == "ok"
+    of_five = checks.reward_of(config, lambda text: (parse(text) or 0.0) / 20)
+    assert "earns" in checks.check_perfect_answer(config, of_five).said
+
+
+def test_a_prompt_with_another_scale_is_found():
+    prompt = "Give a score between 1 and 5 in <answer>...</answer>."
+    assert checks.check_scale_of_prompt(prompt).verdict == "problem"
+
+
+def test_a_cold_start_that_never_reasons_is_found(tmp_path):
+    assert "cold start" in problems(checked(tmp_path, **{"grpo.start_from": "none"}))
+
+
+def test_the_papers_setting_fits_eight_gpus_sharded_and_not_one(tmp_path):
+    assert problems(checked(tmp_path, Machine(8, True, 80.0))) == {}
+    assert "memory" in problems(checked(tmp_path, Machine(1, False, 80.0)))
+    assert problems(checked(tmp_path, Machine(1, False, 80.0), "full-80gb")) == {}
+    assert problems(checked(tmp_path, Machine(1, False, 24.0), "full-24gb")) == {}
+
+
+@pytest.fixture(scope="module")
+def mini():
+    return load_base(load_profile("mini").student).model
+
+
+def test_counts_of_weights_are_those_of_the_model(mini):
+    shape = shapes.shape_of("builtin:mini")
+    unique = {weight.data_ptr(): weight.numel() for weight in mini.parameters()}
+    assert shape.parameters == sum(unique.values())
+    assert shape.vision == sum(
+        one.numel() for one in mini.get_submodule("model.visual").parameters()
+    )
+    adapted = adapters.new_adapter(load_base(load_profile("mini").student).model, 4, 8, 0)
+    trained = sum(one.numel() for one in adapted.parameters() if one.requires_grad)
+    assert shape.adapter(4) == trained
+    assert shapes.shape_of("Qwen/Qwen2.5-VL-7B-Instruct").parameters == 8_292_166_656
+
+
+def test_bytes_of_cache_gradients_and_optimizer_are_those_of_a_step(mini):
+    shape = shapes.shape_of("builtin:mini")
+    ids = torch.randint(7, 700, (3, 20))
+    out = mini(input_ids=ids, use_cache=True)
+    held = sum(layer.keys.nbytes + layer.values.nbytes for layer in out.past_key_values.layers)
+    assert cache(shape, 3, 20, 4) == held
+    tokens = Lengths(prompt=10, image=0, completion=10, counted=True)
+    profile = load_profile("mini")
+    parts = memory(profile, shape, tokens, ONE, stage="grpo")
+    model = load_base(profile.student).model
+    optimizer = torch.optim.AdamW(model.parameters())
+    sum(one.sum() for one in model.parameters()).backward()
+    optimizer.step()
+    moments = [
+        state[name] for state in optimizer.state.values() for name in ("exp_avg", "exp_avg_sq")
+    ]
+    assert parts["weights"] * GIB == sum(one.nbytes for one in model.parameters())
+    assert parts["gradients"] * GIB == sum(one.grad.nbytes for one in model.parameters())
+    assert parts["optimizer"] * GIB == sum(one.nbytes for one in moments)
+
+
+def test_prompt_tokens_are_counted_as_the_processor_counts_them():
+    student = load_base(load_profile("mini").student)
+    profile = load_profile("mini")
+    counted = lengths(profile, shapes.shape_of("builtin:mini"))
+    content = [
+        {"type": "image"},
+        {"type": "text", "text": student_messages("student_short")[0]["content"]},
+    ]
+    ids = student.processor.apply_chat_template(
+        [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+    )
+    real = len(student.processor.tokenizer(ids, add_special_tokens=False).input_ids) - 1
+    assert counted.counted
+    assert counted.image == 16
+    # The kit allows for the system turn that Qwen's own template adds.
+    assert real <= counted.prompt <= real + 40
+
+
+def test_hours_follow_from_the_stated_throughput(tmp_path):
+    machine = Machine(gpus=8, sharded=True, train_tokens_per_s=1000.0, generate_tokens_per_s=500.0)
+    report = checked(tmp_path, machine)
+    tokens = lengths(load_profile("full"), shapes.shape_of("Qwen/Qwen2.5-VL-7B-Instruct"))
+    answers = 700 * 8 * 8 / 8
+    seconds = answers * (tokens.whole / 1000.0 + 1024 / 500.0)
+    assert report.hours["grpo"] == pytest.approx(seconds / 3600)
+    assert checked(tmp_path).hours is None
+
+
+def test_the_command_prints_strict_json_and_exits_by_the_verdict(tmp_path):
+    result = CliRunner().invoke(app, ["preflight", "full", "--json", "--run-dir", str(tmp_path)])
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["ok"] is True
+    poor = ["preflight", "full", "--gpu-gib", "80", "--run-dir", str(tmp_path)]
+    assert CliRunner().invoke(app, poor).exit_code == 1
+    missing = CliRunner().invoke(app, ["preflight", "maxi"])
+    assert missing.exit_code == 2
+    assert "qponder: no profile" in missing.output
+
+
+def test_a_run_whose_answers_are_longer_than_grpo_allows_is_found():
+    assert checks.check_answers_fit(900, 800).verdict == "problem"
+    assert checks.check_answers_fit(700, 800).verdict == "ok"
+    assert checks.check_answers_fit(None, 800).verdict == "unknown"
