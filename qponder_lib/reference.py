@@ -15,6 +15,9 @@ KEPT = (
     "figures/*",
     "eval/scores.csv",
     "eval/differences.csv",
+    "eval/judged.csv",
+    "cases/cases.jsonl",
+    "cases/images/*",
     "sft/*/history.csv",
     "grpo/*/history.csv",
     "grpo/*/completions.jsonl",
@@ -48,4 +51,8 @@ def keep_reference(run: RunPaths, reference: Path) -> list[Path]:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
             written.append(target)
+    if (run.report / "index.html").is_file():
+        from qponder_lib.report import write_report  # pandas, which other commands do not need
+
+        written.append(write_report(RunPaths(reference)))  # its links are to what was kept
     return written

@@ -99,6 +99,8 @@ def _run_locked(job: Job, started: float) -> int:
     if not todo:
         if not job.paths.manifest.exists():
             write_manifest(job.profile, job.paths, planned, "complete")
+        if not (job.paths.report / "index.html").exists():
+            _report(job.paths)
         print(f"nothing to do ({time.monotonic() - started:.1f} s)")
         return EXIT_OK
     job.paths.manifest.unlink(missing_ok=True)
@@ -114,6 +116,7 @@ def _run_locked(job: Job, started: float) -> int:
         write_manifest(job.profile, job.paths, planned, "failed")
         raise
     write_manifest(job.profile, job.paths, planned, "complete")
+    _report(job.paths)
     print(f"\ndone in {clock(time.monotonic() - started)}: {shown(job.paths.root)}", flush=True)
     return EXIT_OK
 
@@ -182,6 +185,15 @@ def _run_notebook(notebook: PlannedNotebook, job: Job) -> None:
         if entry.stage.sealed_by_runner:
             pipeline.seal_stage(job.paths, entry.stage, job.profile, {}, [copy], outcome.seconds)
     print(f"  completed in {clock(outcome.seconds)}", flush=True)
+
+
+def _report(run_paths: RunPaths) -> None:
+    from qponder_lib.report import write_report  # pandas, which a plan does not need
+
+    try:
+        write_report(run_paths)
+    except (ValueError, OSError) as error:
+        raise NotebookFailed(f"the stages are done, but not the report: {error}") from error
 
 
 def _unsealed(notebook: PlannedNotebook, job: Job) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from qponder_lib.cli import audit, checks, data, evaluate, preflight, runs, scoring
+from qponder_lib.cli import audit, checks, data, evaluate, preflight, reporting, runs, scoring
 from qponder_lib.cli.runs import parse_settings
 from qponder_lib.cli.scoring import last_sealed_model
 
@@ -13,6 +13,8 @@ for command in (
     runs.run,
     runs.status,
     runs.reference,
+    reporting.report,
+    reporting.diff,
     preflight.preflight,
     scoring.score,
     evaluate.evaluate,

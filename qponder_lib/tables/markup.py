@@ -30,11 +30,11 @@ def escape(text: object) -> Html:
     return text if isinstance(text, Html) else Html(html.escape(str(text)))
 
 
-def element(name: str, *children: object, **attributes: object) -> Html:
+def element(tag: str, /, *children: object, **attributes: object) -> Html:
     """Build one element.
 
     Args:
-        name: Its tag.
+        tag: Its name.
         children: HTML is kept, everything else is escaped; None is left out.
         attributes: Values are escaped; None is left out. `class_` means `class`, and `data_x`
             means `data-x`.
@@ -49,7 +49,7 @@ def element(name: str, *children: object, **attributes: object) -> Html:
         if value is not None
     )
     inside = "".join(escape(child) for child in children if child is not None)
-    return Html(f"<{name}{named}>" if name in _VOID else f"<{name}{named}>{inside}</{name}>")
+    return Html(f"<{tag}{named}>" if tag in _VOID else f"<{tag}{named}>{inside}</{tag}>")
 
 
 def join(*pieces: object) -> Html:

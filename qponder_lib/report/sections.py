@@ -1,0 +1,291 @@
+"""The sections of the page, each from the files of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from qponder_lib import cases
+from qponder_lib.report.parts import (
+    Section,
+    Source,
+    csv_table,
+    grid,
+    link,
+    missing,
+    picture,
+    short,
+    table_file,
+)
+from qponder_lib.tables.markup import Html, element, join, visible
+from qponder_lib.tables.sources import model_label
+
+Row = Mapping[str, str | None]
+
+
+def headline(source: Source) -> Section:
+    """A few numbers, each with its interval and n, and the main figure."""
+    home = source.setting("data", "train_set", "")
+    start = f"ci-{source.setting('grpo', 'start_from', 'long')}"
+    scores, differences = source.rows(source.run.scores), source.rows(source.run.differences)
+    cards = []
+    for model in ("handcrafted", start, "qponder", "teacher"):
+        for dataset, label in ((home, "in domain"), ("mean", "mean over the sets")):
+            row = _pick(scores, model=model, dataset=dataset, decoding="greedy", metric="srcc")
+            if row is not None:
+                cards.append(_card(f"{model_label(model)}, {label}", "SRCC", row))
+    for metric, name in (("srcc", "SRCC"), ("mae", "mean absolute error, MOS units")):
+        where = {"model_a": "qponder", "model_b": start, "dataset": "mean", "metric": metric}
+        row = _pick(differences, decoding="greedy", **where)
+        if row is not None:
+            cards.append(
+                _card("What GRPO changed, mean over the sets", f"difference in {name}", row)
+            )
+    if not cards:
+        return Section("summary", "In short", missing("eval/scores.csv", "Notebook 08 writes it."))
+    note = (
+        "Greedy answers on held-out images. Brackets are bootstrap intervals over images; they do "
+        "not cover the training seed. Numbers of sets named mini- are not those of public sets."
+    )
+    body = [
+        element("div", *cards, class_="cards"),
+        element("p", note),
+        picture(
+            source,
+            "main_result",
+            "SRCC with intervals of every model on every set; the "
+            "dashed line is the ceiling of a predictor that knows the true quality.",
+        ),
+    ]
+    return Section("summary", "In short", join(*body))
+
+
+def results(source: Source) -> Section:
+    """Tables 1 and 3, differences, protocols; measured and reported apart."""
+    how = "Notebook 10 writes it."
+    body = [
+        table_file(source, "table1", how),
+        picture(source, "fig4a_heatmap", "SRCC × PLCC as in Fig. 4(a), measured here."),
+        table_file(source, "differences", how),
+        table_file(source, "table3", how),
+        picture(source, "scatter_models", "Stated scores against the MOS, in domain."),
+        picture(source, "decoding", "Greedy and sampled answers."),
+        table_file(source, "decoding", how, folded=True),
+        table_file(source, "protocols", how, folded=True),
+        table_file(source, "table1_reported", how, folded=True),
+    ]
+    return Section("results", "Results", join(*body))
+
+
+def filtering(source: Source) -> Section:
+    """What Eq. 1 did to the distilled data."""
+    body = [
+        table_file(source, "filter", "Notebook 03 writes it."),
+        picture(source, "filter_sweep", "Agreement over the share kept, with a random control."),
+        picture(source, "filter_histogram", "Which images the filter throws away."),
+    ]
+    return Section("filter", "The filter of Eq. 1", join(*body))
+
+
+def training(source: Source) -> Section:
+    """Curves of SFT and GRPO."""
+    logs = sorted(source.run.root.glob("sft/*/history.csv"))
+    logs += sorted(source.run.root.glob("grpo/*/history.csv"))
+    body = [
+        picture(source, "sft_loss", "Loss of the SFT variants."),
+        picture(source, "fig5_grpo", "Accuracy reward and completion length, as in Fig. 5."),
+        picture(source, "grpo_diagnostics", "What tells whether reinforcement learning works."),
+        element("p", "Logs: ", *[join(link(source, log), " ") for log in logs], class_="files"),
+    ]
+    return Section("training", "Training", join(*body))
+
+
+def judged(source: Source) -> Section:
+    """Judged reasoning, agreement of judges and canaries; reported tables folded below."""
+    run, how = source.run, "Notebook 09 asks the judges, notebook 10 lays the table out."
+    body = [table_file(source, "table2", how)]
+    if (run.figures / "fig4b_lines.png").is_file():
+        body.append(picture(source, "fig4b_lines", "Judged reasoning over the sets, Fig. 4(b)."))
+        body.append(table_file(source, "table4", how))
+    for name, title in (
+        ("judge_agreement", "Do judges agree?"),
+        ("judge_canaries", "Can a judge be moved? Answers with a spoof, against the same without"),
+        ("filter_judged", "Judged reasoning of the distilled data, before and after Eq. 1"),
+    ):
+        if (run.tables / f"{name}.csv").is_file():
+            body += [element("h3", title), csv_table(source, run.tables / f"{name}.csv")]
+    body += [table_file(source, f"table{n}_reported", how, folded=True) for n in (2, 4)]
+    return Section("judged", "Judged reasoning", join(*body))
+
+
+def breakdown(source: Source) -> Section:
+    """Errors by type, level and severity; calibration; clustering of scores."""
+    how = "Notebook 10 writes it."
+    body = [
+        picture(
+            source,
+            "breakdown",
+            "Error and order by tagged type, level and fifth of the MOS; "
+            "in brackets the number of images.",
+        ),
+        table_file(source, "breakdown", how, folded=True),
+        picture(
+            source,
+            "calibration",
+            "Mean MOS by stated score; the diagonal is calibrated, "
+            "grey bars are shares of answers.",
+        ),
+        table_file(source, "calibration", how, folded=True),
+        picture(source, "score_clustering", "How often each score is stated."),
+        table_file(source, "clustering", how),
+    ]
+    return Section("breakdown", "Where models err", join(*body))
+
+
+def case_studies(source: Source) -> Section:
+    """Cases with statements marked, and the rates over all answers."""
+    run, found = source.run, cases.read_cases(source.run.cases)
+    if not found:
+        return Section("cases", "Case studies", missing("cases/", "Notebook 11 writes them."))
+    legend = element(
+        "p",
+        "Images are chosen by quantiles of the change in error and by chance, never by their "
+        "texts. ",
+        element("span", "right ✓", class_="right"),
+        ": borne out by the image's tags. ",
+        element("span", "wrong ✗", class_="wrong"),
+        ": contradicted by them. ",
+        element("span", "dotted", class_="doubt"),
+        ": tags cannot decide. Hover for the reason.",
+        class_="case",
+    )
+    rates = [
+        row for row in source.rows(run.tables / "statements.csv") if row["dataset"] == "all sets"
+    ]
+    table = grid(
+        ["Model", "right among decided", "interval", "answers", "right", "wrong", "undecided"],
+        [
+            [
+                model_label(str(row["model"])),
+                short(row["value"] or row["reason"]),
+                f"[{short(row['ci_low'])}, {short(row['ci_high'])}]" if row["ci_low"] else "",
+                *[short(row[name]) for name in ("n", "right", "wrong", "undecided")],
+            ]
+            for row in rows_with_text(rates)
+        ],
+    )
+    body = [legend, *[cases.case_html(case, f"../cases/{case.picture}") for case in found]]
+    body += [
+        element("h3", "The same rule over all test answers"),
+        table,
+        element("p", "Numbers: ", link(source, run.tables / "statements.csv"), class_="files"),
+    ]
+    return Section("cases", "Case studies", join(*body))
+
+
+def rows_with_text(rows: list[dict[str, str | None]]) -> list[dict[str, str | None]]:
+    """Leave out models that write no text."""
+    return [row for row in rows if row["reason"] != "no_text"]
+
+
+def controls(source: Source) -> Section:
+    """What must not look good, or shows how good one can be, beside the result."""
+    scores = source.rows(source.run.scores)
+    lines = []
+    told = {
+        "base": "the untrained student: what no training gives",
+        "handcrafted": "image statistics and ridge regression on the same labels",
+        "teacher": "the teacher without a hint",
+    }
+    for model, what in told.items():
+        row = _pick(scores, model=model, dataset="mean", decoding="greedy", metric="srcc")
+        if row is not None:
+            lines.append([model_label(model), what, _with_interval(row), short(row["n"])])
+    for row in source.rows(source.run.tables / "filter.csv"):
+        if row.get("selection") == "random":
+            ends = f"{short(row['srcc'])} [{short(row['srcc_low'])}, {short(row['srcc_high'])}]"
+            lines.append(
+                ["Filter by chance", "as many answers kept as by Eq. 1", ends, short(row["n"])]
+            )
+    shuffled = source.setting("grpo", "shuffle_rewards", None)
+    if shuffled is True:
+        note = "This run is itself a control: its rewards were shuffled within each group."
+    else:
+        note = (
+            "Shuffled rewards, three seeds and sweeps are runs of the profile study, not of this "
+            "one; `qponder run study` makes them."
+        )
+    table = grid(["Control", "What it is", "SRCC, mean over the sets", "n"], lines)
+    return Section("controls", "Controls", join(table, element("p", note)))
+
+
+def provenance(source: Source) -> Section:
+    """What ran, from what, on what, for how long."""
+    manifest = source.manifest
+    if not manifest:
+        return Section("run", "The run", missing("manifest.json", "A finished run writes it."))
+    kit, machine = manifest.get("kit", {}), manifest.get("machine", {})
+    facts = {
+        "Profile": f"{source.profile.get('name')}: {source.profile.get('description')}",
+        "Seed": source.profile.get("seed"),
+        "Ended": f"{manifest.get('written')}, {manifest.get('exit_state')}",
+        "Kit": f"{kit.get('version')}, commit {kit.get('commit') or kit.get('reason')}"
+        + (" with local changes" if kit.get("dirty") else ""),
+        "Machine": ", ".join(f"{key.replace('_', ' ')} {machine[key]}" for key in machine),
+    }
+    stages = manifest.get("stages", [])
+    minutes = [
+        [one["name"], one["notebook"], _minutes(one.get("seconds")), one.get("created") or "–"]
+        for one in stages
+    ]
+    total = sum(one.get("seconds") or 0.0 for one in stages)
+    minutes.append(["all", "", _minutes(total), ""])
+    settings = [
+        [f"{section}.{name}", str(value)]
+        for section, values in source.profile.items()
+        if isinstance(values, dict)
+        for name, value in values.items()
+    ]
+    versions = [[name, str(text)] for name, text in manifest.get("versions", {}).items()]
+    body = [
+        grid(["Fact", "Value"], [[name, visible(str(value))] for name, value in facts.items()]),
+        element("h3", "Minutes per stage"),
+        grid(["Stage", "Notebook", "Minutes", "Sealed"], minutes),
+        element(
+            "details", element("summary", "Every setting"), grid(["Setting", "Value"], settings)
+        ),
+        element("details", element("summary", "Versions"), grid(["Package", "Version"], versions)),
+        element("p", "Record: ", link(source, source.run.manifest), class_="files"),
+    ]
+    return Section("run", "The run", join(*body))
+
+
+def _pick(rows: list[dict[str, str | None]], **wanted: str) -> Row | None:
+    """Return the raw row with these values, or None."""
+    wanted = {"protocol": "raw", **wanted}
+    return next((r for r in rows if all(r.get(k) == v for k, v in wanted.items())), None)
+
+
+def _with_interval(row: Row) -> str:
+    if row["value"] is None:
+        return f"none ({row.get('reason')})"
+    ends = f" [{short(row['ci_low'])}, {short(row['ci_high'])}]" if row["ci_low"] else ""
+    return short(row["value"]) + ends
+
+
+def _card(title: str, metric: str, row: Row) -> Html:
+    value = row["value"]
+    ends = f"[{short(row['ci_low'])}, {short(row['ci_high'])}]" if row["ci_low"] else ""
+    unread = row.get("n_unparsed") or row.get("n_excluded") or "0"
+    left = f", {short(unread)} unread" if unread != "0" else ""
+    return element(
+        "div",
+        element("p", visible(title), class_="name"),
+        element("p", short(value) if value else "no value", class_="value"),
+        element("p", ends or visible(str(row.get("reason") or "")), class_="ends"),
+        element("p", f"{metric}, n = {short(row['n'])}{left}", class_="what"),
+        class_="card",
+    )
+
+
+def _minutes(seconds: float | None) -> str:
+    return "–" if seconds is None else f"{seconds / 60.0:.1f}"

@@ -1,0 +1,240 @@
+"""The report: one page, static, escaped; every claim has a verdict, every missing file a word."""
+
+import re
+from html.parser import HTMLParser
+from urllib.parse import unquote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from synthetic_run import SETS, write_run
+from test_tables import filter_answers
+from typer.testing import CliRunner
+
+from qponder_lib import artifacts, audit, cases, tables
+from qponder_lib.audit import Claim, PrintedAnswer, Verdict
+from qponder_lib.cli import app
+from qponder_lib.evaluation import evaluate
+from qponder_lib.paths import RunPaths
+from qponder_lib.records import ImageRecord, PredictionRecord
+from qponder_lib.reference import keep_reference
+from qponder_lib.report import write_report
+from qponder_lib.report.claims import claims_section, tally
+from qponder_lib.report.parts import Source, short
+from qponder_lib.tables.markup import element, escape, visible
+
+HOSTILE = (
+    "<script>alert(1)</script><img src=x onerror=alert(2)> severe blur \u202eevil " + "B" * 9000
+)
+VOID = {"img", "meta", "br", "link", "hr"}
+
+
+class Reader(HTMLParser):
+    """Collects tags and addresses, and that every element is closed."""
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.attributes, self.open = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value) for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, f"{tag} closes another element"
+
+
+def read(path):
+    reader = Reader()
+    reader.feed(path.read_text(encoding="utf-8"))
+    assert reader.open == []
+    return reader
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    few = {"predict.sets": SETS[:2], "evaluate.n_resamples": 100}
+    made = write_run(tmp_path_factory.mktemp("runs") / "here", n=20, **few)
+    for dataset in SETS[:2]:
+        for image in artifacts.read_jsonl(made.paths.split(dataset, "test"), ImageRecord):
+            picture = made.paths.data / image.image
+            picture.parent.mkdir(parents=True, exist_ok=True)
+            picture.write_bytes(b"\x89PNG")
+        for model in ("qponder", "ci-long"):
+            path = made.paths.predictions(model, dataset)
+            rows = artifacts.read_jsonl(path, PredictionRecord)
+            artifacts.write_jsonl(path, [r.model_copy(update={"text": HOSTILE}) for r in rows])
+    evaluate(made)
+    filter_answers(made)
+    tables.filter_tables(made)
+    tables.write_tables(made)
+    cases.write_cases(made)
+    stages = [
+        {"name": "sft-long", "notebook": "04", "seconds": 90.0, "created": "t"},
+        {"name": "<b>x</b>", "notebook": "05", "seconds": None, "created": None},
+    ]
+    manifest = {"exit_state": "complete", "written": "2026-01-01", "profile": made.profile}
+    manifest |= {"stages": stages, "versions": {"torch": "2.13.0"}, "machine": {"cpu_count": 2}}
+    artifacts.write_json(made.paths.manifest, manifest | {"kit": {"version": "9", "commit": "c0"}})
+    write_report(made.paths)
+    return made
+
+
+def text_of(run):
+    return (run.paths.report / "index.html").read_text(encoding="utf-8")
+
+
+def test_page_is_well_formed_and_has_no_script_and_no_handler(run):
+    reader = read(run.paths.report / "index.html")
+    assert not {"script", "iframe", "object", "form"} & set(reader.tags)
+    assert not [name for _, name, _ in reader.attributes if name.startswith("on")]
+    policies = [value for _, name, value in reader.attributes if name == "content"]
+    assert any(value.startswith("default-src 'none'") for value in policies)
+
+
+def test_hostile_model_text_is_shown_by_its_code_and_cut(run):
+    page = text_of(run)
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "\u202e" not in page
+    assert "⟨U+202E⟩" in page
+    assert "B" * 7000 not in page
+    assert "6,000 of" in page
+
+
+def test_nothing_is_loaded_from_anywhere_but_the_run(run):
+    reader = read(run.paths.report / "index.html")
+    wanted = [v for _, name, v in reader.attributes if name in ("src", "href")]
+    for address in wanted:
+        assert address.startswith(("../", "#")), address
+        if address.startswith("../"):
+            assert (run.paths.report / unquote(address)).exists(), address
+
+
+def test_every_claim_stands_on_the_page_once_with_a_verdict(run):
+    page = text_of(run)
+    for claim in audit.load_claims():
+        assert page.count(f'id="claim-{claim.id}"') == 1
+    assert page.count('<p class="verdict">') == len(audit.load_claims())
+
+
+def test_minutes_settings_and_versions_are_those_of_the_manifest(run):
+    page = text_of(run)
+    assert '<th scope="row">sft-long</th><td>04</td><td>1.5</td>' in page
+    assert '<th scope="row">&lt;b&gt;x&lt;/b&gt;</th><td>05</td><td>–</td>' in page
+    assert '<th scope="row">torch</th><td>2.13.0</td>' in page
+    assert '<th scope="row">predict.n_samples</th><td>3</td>' in page
+
+
+def test_headline_shows_the_number_of_the_scores_with_interval_and_n(run):
+    rows = artifacts.read_csv(run.paths.scores)
+    wanted = {"model": "qponder", "dataset": "mean", "decoding": "greedy", "metric": "srcc"}
+    wanted["protocol"] = "raw"
+    (row,) = [r for r in rows if all(r[k] == v for k, v in wanted.items())]
+    ends = f"[{float(row['ci_low']):.3f}, {float(row['ci_high']):.3f}]"
+    card = text_of(run).split("Q-Ponder (CI + GRPO), mean over the sets</p>")[1][:300]
+    assert f'<p class="value">{float(row["value"]):.3f}</p>' in card
+    assert ends in card
+    assert f"n = {row['n']}" in card
+
+
+def test_writing_twice_gives_the_same_bytes(run):
+    first = text_of(run)
+    write_report(run.paths)
+    assert text_of(run) == first
+
+
+def test_empty_run_says_what_is_missing_and_how_to_get_it(tmp_path):
+    (tmp_path / "empty").mkdir()
+    page = write_report(RunPaths(tmp_path / "empty"))
+    read(page)
+    text = page.read_text(encoding="utf-8")
+    for what in ("eval/scores.csv", "tables/table1.html", "cases/", "manifest.json"):
+        assert f"{what}: not in this run." in text
+
+
+def test_run_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="qponder run mini"):
+        write_report(RunPaths(tmp_path / "none"))
+
+
+def test_kept_reference_has_a_page_whose_links_all_lead_somewhere(run, tmp_path):
+    keep_reference(run.paths, tmp_path / "kept")
+    reader = read(tmp_path / "kept" / "report" / "index.html")
+    for _, name, address in reader.attributes:
+        if name in ("src", "href") and address.startswith("../"):
+            assert (tmp_path / "kept" / "report" / unquote(address)).exists(), address
+
+
+def test_command_prints_where_the_page_is(run):
+    done = CliRunner().invoke(app, ["report", str(run.paths.root)])
+    assert done.exit_code == 0
+    assert done.stdout.strip().endswith("report/index.html")
+    assert CliRunner().invoke(app, ["report", "no-such-run"]).exit_code == 2
+
+
+# ---- verdicts
+
+
+def verdict(name, holds=None, printed=None, file=None):
+    claim = Claim("x", "Q-Ponder", "Abstract", "<i>best</i>", "", "", "", "", "")
+    return Verdict(claim, name, "A <b>sentence</b>.", holds, file, printed)
+
+
+def test_verdicts_are_counted_by_kind_and_direction():
+    found = tally(
+        [
+            verdict("not_run"),
+            verdict("mini_scale_only", True),
+            verdict("mini_scale_only", False),
+            verdict("mini_scale_only", None),
+            verdict("disagrees", False),
+        ]
+    )
+    words = re.sub(r"<[^>]+>", "", found)
+    assert "disagrees 1" in words
+    assert "at mini scale only 3" in words
+    assert "not run 1" in words
+    assert "agrees within the interval" not in words
+    assert "claimed shows: 1; the direction claimed does not show: 1; undecided: 1" in words
+
+
+def test_claim_shows_what_the_paper_prints_beside_its_verdict_escaped(tmp_path):
+    printed = PrintedAnswer("does_not_hold", "by 0.01 < 0.02")
+    (tmp_path / "run").mkdir()
+    section = claims_section(
+        Source(RunPaths(tmp_path / "run")), [verdict("disagrees", False, printed)]
+    )
+    assert "does not hold in the printed tables" in section.body
+    assert "By 0.01 &lt; 0.02." in section.body
+    assert "<i>" not in section.body
+    assert "<b>sentence" not in section.body
+
+
+# ---- markup
+
+
+@given(st.text(), st.text())
+def test_text_and_attributes_never_leave_their_place(text, value):
+    reader = Reader()
+    reader.feed(element("p", text, title=value))
+    assert reader.tags == ["p"]
+    assert len(reader.attributes) == 1
+
+
+@given(st.text())
+def test_visible_text_has_no_control_and_no_direction_character(text):
+    shown = visible(text)
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]", shown)
+    assert escape(shown).count("<") == 0
+
+
+def test_numbers_of_a_csv_are_cut_for_readers_and_text_is_kept():
+    assert [short(v) for v in ("0.12345", "300", None, "too_few", "1e-9")] == [
+        "0.123",
+        "300",
+        "–",
+        "too_few",
+        "0.000",
+    ]
