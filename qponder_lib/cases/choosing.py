@@ -103,8 +103,12 @@ def choose(run: Run, images: Mapping[Key, ImageRecord], answers: Answers) -> lis
 
 
 def _quantile_rule(quantile: float) -> str:
-    ends = {0.0: "greatest gain", 0.5: "median", 1.0: "greatest loss"}
-    return ends.get(quantile, f"{quantile:.0%} quantile") + " of the change in error"
+    ends = {
+        0.0: "greatest fall in error",
+        0.5: "median change in error",
+        1.0: "greatest rise in error",
+    }
+    return ends.get(quantile, f"{quantile:.0%} quantile of the change in error")
 
 
 def _error(row: PredictionRecord) -> float | None:

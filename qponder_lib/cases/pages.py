@@ -13,9 +13,11 @@ from qponder_lib.tables.render import number
 from qponder_lib.tables.sources import model_label
 
 _MARKS = {"right": "✓", "wrong": "✗"}
+_NO_BREAK = Html("&#8288;")  # a mark stays on the line of its last word
 
 STYLE = """
 .case{border-top:1px solid #d5d9de;padding:1.1rem 0 .4rem}
+p.case{border:0;padding:0}
 .case h3{margin:0 0 .5rem}
 .case .facts{display:flex;gap:1rem;align-items:flex-start;margin-bottom:.6rem}
 .case .facts img{width:128px;height:auto;flex:none;border:1px solid #d5d9de;
@@ -111,4 +113,6 @@ def _stretch(text: str, standing: str, why: str) -> Html:
     if standing == "undecided":
         return join(before, element("span", visible(inner), class_="doubt", title=why), after)
     mark = element("sup", _MARKS[standing], aria_label=standing)
-    return join(before, element("span", visible(inner), mark, class_=standing, title=why), after)
+    return join(
+        before, element("span", visible(inner), _NO_BREAK, mark, class_=standing, title=why), after
+    )

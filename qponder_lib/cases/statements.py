@@ -120,7 +120,9 @@ _ALIKE = {
 """Types that look alike: naming one where the other is tagged is not decided by tags."""
 
 _PART = re.compile(r"[^.;!?\n]*[.;!?\n]?")
-_CLAUSE = re.compile(r"(?:, (?:and |but |with )?| and | but |: )", re.IGNORECASE)
+_CLAUSE = re.compile(
+    r"(?:, (?:and |but |with )?| and | but |: |</?[a-z]{1,10}>\s{0,3}|\([0-9]\) )", re.IGNORECASE
+)
 _LONGEST = 20_000
 """Characters of an answer that are read; what follows is undecided."""
 

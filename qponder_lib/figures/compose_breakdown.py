@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from qponder_lib.evaluation import MEAN
 from qponder_lib.figures import breakdown
 from qponder_lib.figures.style import Drawing, house_style, new_figure
 from qponder_lib.pipeline import Run
@@ -63,7 +64,7 @@ def clustering(run: Run) -> Drawing:
 def fig4b_lines(judged: pd.DataFrame) -> Drawing:
     """Judged reasoning over the sets as in Fig. 4(b), a row of panels per judge."""
     judges = list(dict.fromkeys(judged["judge"]))
-    sets = list(dict.fromkeys(judged["dataset"]))
+    sets = [name for name in dict.fromkeys(judged["dataset"]) if name != MEAN]
     figure, axes = new_figure(10.4, 0.5 + 2.7 * len(judges), len(judges), len(ASPECTS))
     for line, judge in zip(axes, judges, strict=True):
         for ax, aspect in zip(line, ASPECTS, strict=True):

@@ -13,6 +13,8 @@ from qponder_lib.paths import RunPaths
 from qponder_lib.tables.markup import Html, element, join, visible
 from qponder_lib.tables.render import MISSING
 
+_PNG = b"\x89PNG\r\n\x1a\n"
+_SHOWN_SHARE = 0.62  # figures are drawn at 180 dots per inch, a page has about 110
 MOST_ROWS = 60
 """Rows of a CSV that the page shows; the file is linked."""
 
@@ -138,6 +140,14 @@ def short(value: str | None) -> str:
     return value if number == int(number) and "." not in value else f"{number:.3f}"
 
 
+def _shown_width(path: Path) -> int | None:
+    """Return how wide a PNG is shown, so that its letters are about as large as the page's."""
+    head = path.read_bytes()[:24]
+    if len(head) < 24 or not head.startswith(_PNG):
+        return None
+    return round(int.from_bytes(head[16:20], "big") * _SHOWN_SHARE)
+
+
 def picture(source: Source, name: str, caption: str) -> Html:
     """Show a figure of the run with what it shows, and link its vector file and its numbers."""
     path = source.run.figures / f"{name}.png"
@@ -146,6 +156,8 @@ def picture(source: Source, name: str, caption: str) -> Html:
     others = [path.with_suffix(suffix) for suffix in (".pdf", ".csv")]
     links = [link(source, other, other.suffix[1:].upper()) for other in others if other.is_file()]
     address = "../" + quote(source.run.relative(path))
-    image = element("img", src=address, alt=caption, loading="lazy")
+    image = element("img", src=address, alt=caption, loading="lazy", width=_shown_width(path))
     told = join(caption, " ", *[join(one, " ") for one in links])
-    return element("figure", element("a", image, href=address), element("figcaption", told))
+    return element(
+        "figure", element("a", image, href=address, class_="wide"), element("figcaption", told)
+    )
