@@ -192,9 +192,9 @@ def controls(source: Source) -> Section:
     scores = source.rows(source.run.scores)
     lines = []
     told = {
-        "base": "the untrained student: what no training gives",
-        "handcrafted": "image statistics and ridge regression on the same labels",
-        "teacher": "the teacher without a hint",
+        "base": "the untrained student, mean over the sets",
+        "handcrafted": "image statistics and ridge regression on the same labels, mean over the sets",
+        "teacher": "the teacher without a hint, mean over the sets",
     }
     for model, what in told.items():
         row = _pick(scores, model=model, dataset="mean", decoding="greedy", metric="srcc")
@@ -204,17 +204,24 @@ def controls(source: Source) -> Section:
         if row.get("selection") == "random":
             ends = f"{short(row['srcc'])} [{short(row['srcc_low'])}, {short(row['srcc_high'])}]"
             lines.append(
-                ["Filter by chance", "as many answers kept as by Eq. 1", ends, short(row["n"])]
+                [
+                    "Filter by chance",
+                    "as many teacher's answers kept as by Eq. 1, on training images",
+                    ends,
+                    short(row["n"]),
+                ]
             )
     shuffled = source.setting("grpo", "shuffle_rewards", None)
     if shuffled is True:
         note = "This run is itself a control: its rewards were shuffled within each group."
     else:
-        note = (
+        note = join(
             "Shuffled rewards, three seeds and sweeps are runs of the profile study, not of this "
-            "one; `qponder run study` makes them."
+            "one; ",
+            element("code", "qponder run study"),
+            " makes them.",
         )
-    table = grid(["Control", "What it is", "SRCC, mean over the sets", "n"], lines)
+    table = grid(["Control", "What it is", "SRCC", "n"], lines)
     return Section("controls", "Controls", join(table, element("p", note)))
 
 
