@@ -193,7 +193,7 @@ def controls(source: Source) -> Section:
     lines = []
     told = {
         "base": "the untrained student, mean over the sets",
-        "handcrafted": "image statistics and ridge regression on the same labels, mean over the sets",
+        "handcrafted": "image statistics, ridge regression on the same labels, mean over the sets",
         "teacher": "the teacher without a hint, mean over the sets",
     }
     for model, what in told.items():
