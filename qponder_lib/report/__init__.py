@@ -10,7 +10,7 @@ from pathlib import Path
 
 from qponder_lib import artifacts, audit
 from qponder_lib.paths import RunPaths
-from qponder_lib.report import sections
+from qponder_lib.report import about, sections
 from qponder_lib.report.claims import claims_section
 from qponder_lib.report.page import page
 from qponder_lib.report.parts import Source
@@ -36,7 +36,7 @@ def write_report(run: RunPaths) -> Path:
     source = Source(run)
     verdicts = audit.verdicts(run)
     parts = [
-        sections.headline(source),
+        about.headline(source),
         claims_section(source, verdicts),
         sections.results(source),
         sections.filtering(source),
@@ -44,8 +44,8 @@ def write_report(run: RunPaths) -> Path:
         sections.judged(source),
         sections.breakdown(source),
         sections.case_studies(source),
-        sections.controls(source),
-        sections.provenance(source),
+        about.controls(source),
+        about.provenance(source),
     ]
     target = run.report / "index.html"
     artifacts.write_text_atomic(target, page(source, [part for part in parts if part is not None]))
