@@ -84,7 +84,9 @@ def notebook_parameters(
         run_dir: Path of the run folder, relative to the repository.
 
     Returns:
-        `profile`, `run_dir` and the settings that the notebook declares.
+        `profile`, `run_dir` and the settings that the notebook declares; `interactive`, where it
+        does, is False: nobody moves a slider here, and a widget's messages can block nbclient
+        for ever (jupyter/nbclient issue 312).
 
     Raises:
         ValueError: If the notebook declares no `profile` or `run_dir`, or a name that starts
@@ -104,6 +106,8 @@ def notebook_parameters(
             if field not in SECTIONS[section].model_fields:
                 raise ValueError(f"{notebook.name}: parameter {name!r} is no field of {section}")
             values[name] = getattr(profile, section).model_dump(mode="json")[field]
+    if "interactive" in declared:
+        values["interactive"] = False
     refuse_secrets(values)
     return values
 

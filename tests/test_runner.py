@@ -146,7 +146,17 @@ def test_declared_settings_are_passed_and_no_others(root):
     got = execution.notebook_parameters(
         path, config.load_profile("mini"), profile_file="p", run_dir="r"
     )
-    assert got == {"profile": "p", "run_dir": "r", "data_n_train": 2800}
+    n_train = config.load_profile("mini").data.n_train
+    assert got == {"profile": "p", "run_dir": "r", "data_n_train": n_train}
+
+
+def test_no_widget_is_shown_where_nobody_can_move_it(root):
+    declared = PARAMETERS + "interactive: bool = True  # show widgets\n"
+    path = write_notebook(root, "data", parameters=declared)
+    got = execution.notebook_parameters(
+        path, config.load_profile("mini"), profile_file="p", run_dir="r"
+    )
+    assert got["interactive"] is False
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The mini student: real Qwen2.5-VL classes, the same inputs and outputs by the fast paths."""
 
+import dataclasses
 import json
 import shutil
 
@@ -7,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from qponder_lib import distortions, prompts
 from qponder_lib.config import StudentConfig
+from qponder_lib.iqa_datasets import scenes
 from qponder_lib.paths import MINI_WEIGHTS
-from qponder_lib.student import warmup_language, warmup_vision
+from qponder_lib.student import warmup_language, warmup_scenes, warmup_vision
 from qponder_lib.student.architecture import build_mini, mini_config
 from qponder_lib.student.generation import Decoding, generate
 from qponder_lib.student.load import DamagedWeights, check_mini_weights, load_student
@@ -126,6 +129,38 @@ def test_descriptions_state_the_damage_and_never_a_score():
     assert not any(character.isdigit() for character in text)
 
 
-def test_the_warm_up_sees_training_photographs_and_trained_types_only():
-    assert warmup_vision.FreshImages(0).split == "train"
+@pytest.mark.parametrize("kind", warmup_scenes.SHARES)
+def test_every_kind_of_warm_up_scene_is_made_of_training_photographs_only(kind, monkeypatch):
+    seen = []
+
+    def watched(split, size, rng):
+        seen.append(split)
+        return scenes.photograph_scene(split, size, rng)
+
+    monkeypatch.setattr(warmup_scenes, "photograph_scene", watched)
+    monkeypatch.setattr(warmup_scenes, "SHARES", {kind: 1.0})
+    for seed in range(3):
+        scene = warmup_scenes.warmup_scene(64, np.random.default_rng(seed))
+        assert scene.shape == (64, 64, 3)
+        assert scene.dtype == np.uint8
+        assert scene.std() > 2, "a picture, not a blank"
+    assert set(seen) <= {"train"}
+
+
+def test_the_warm_up_makes_trained_types_of_damage_only():
     assert set(warmup_vision.WARMUP_MIXTURE.types) <= set(distortions.TRAINED)
+
+
+def test_a_warm_up_that_was_cut_short_goes_on_where_it_was(tmp_path, monkeypatch):
+    monkeypatch.setattr(warmup_vision, "HELD_OUT", 10)
+    monkeypatch.setattr(warmup_vision, "SAMPLE", 4)
+    config = warmup_vision.WarmupConfig(batch_size=2, workers=0, log_steps=1, save_steps=1)
+    ids = dict.fromkeys(("image", "video", "vision_start", "vision_end", "eos", "pad"), 0)
+    with torch.compiler.set_stance("force_eager"):
+        for steps in (2, 3):
+            tower = build_mini(mini_config(64, ids), 0).model.visual
+            warmup_vision.train(tower, dataclasses.replace(config, steps=steps), tmp_path)
+    rows = (tmp_path / "history.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["step", "1", "2", "3"]
+    saved = load_file(tmp_path / "vision.safetensors")
+    assert torch.equal(saved["patch_embed.proj.weight"], tower.patch_embed.proj.weight)

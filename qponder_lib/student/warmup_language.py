@@ -12,7 +12,6 @@ a model folder that transformers loads.
 from __future__ import annotations
 
 import argparse
-import csv
 import shutil
 import time
 from collections.abc import Iterator
@@ -37,6 +36,7 @@ from qponder_lib.artifacts import (
 from qponder_lib.iqa_datasets.mixtures import IN_DOMAIN, damage, draw_damage, draw_scene
 from qponder_lib.student.architecture import IMAGE_SIDE, PATCH_SIDE, build_mini, mini_config
 from qponder_lib.student.tokenizer import TURN_END, special_ids, train_tokenizer
+from qponder_lib.student.warmup_state import load_state, save_state, write_rows
 from qponder_lib.student.warmup_vision import (
     TYPES,
     FreshImages,
@@ -64,11 +64,12 @@ class LanguageConfig:
     steps: int = 700
     batch_size: int = 64
     learning_rate: float = 1.5e-3
-    vision_learning_rate: float = 8e-4
+    vision_learning_rate: float = 3e-4
     warmup_steps: int = 100
     seed: int = 11
-    workers: int = 2
+    workers: int = 1
     log_steps: int = 50
+    save_steps: int = 100
     tokenizer_texts: int = 1000
 
 
@@ -166,7 +167,10 @@ def train(
     config: LanguageConfig,
     out: Path,
 ) -> None:
-    """Train in place; writes ``language_history.csv`` into ``out``."""
+    """Train in place; writes ``language_history.csv`` into ``out``.
+
+    A run that was cut short goes on from its last checkpoint, with images that it has not seen.
+    """
     torch.manual_seed(config.seed)
     tower = list(model.model.visual.parameters())
     rest = [one for name, one in model.named_parameters() if ".visual." not in name]
@@ -179,20 +183,23 @@ def train(
         weight_decay=0.01,
         fused=True,
     )
+    first, rows = load_state(out, {"model": model}, optimizer)
     for block in model.model.visual.blocks:
         block.compile()
     image_id = special_ids(tokenizer)["image"]
     pad_id = special_ids(tokenizer)["pad"]
     stream = DataLoader(
-        Descriptions(tokenizer, config.seed),
+        Descriptions(tokenizer, config.seed + 1000 * first),
         config.batch_size,
         num_workers=config.workers,
-        prefetch_factor=4,
+        prefetch_factor=8 if config.workers else None,
         collate_fn=lambda rows: collate(rows, pad_id),
     )
-    began = time.perf_counter()
-    rows, losses = [], []
-    for step, batch in enumerate(stream, start=1):
+    began, earlier = time.perf_counter(), rows[-1]["minutes"] if rows else 0.0
+    losses: list[float] = []
+    for step, batch in enumerate(stream, start=first + 1):
+        if step > config.steps:
+            break
         rise = min(1.0, step / config.warmup_steps)
         fall = 0.5 * (1 + np.cos(np.pi * step / config.steps))
         for group in optimizer.param_groups:
@@ -206,16 +213,13 @@ def train(
         optimizer.step()
         losses.append(loss.item())
         if step % config.log_steps == 0:
-            minutes = round((time.perf_counter() - began) / 60, 2)
+            minutes = round(earlier + (time.perf_counter() - began) / 60, 2)
             mean = round(float(np.mean(losses[-config.log_steps :])), 4)
             rows.append({"step": step, "minutes": minutes, "loss": mean})
             print(rows[-1], flush=True)
-        if step == config.steps:
-            break
-    with (out / "language_history.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+        if step % config.save_steps == 0:
+            save_state(out, {"model": model}, optimizer, rows)
+    write_rows(out / "language_history.csv", rows)
 
 
 def main() -> None:

@@ -10,7 +10,6 @@ Run it with ``python -m qponder_lib.student.warmup_vision --out DIR``.
 from __future__ import annotations
 
 import argparse
-import csv
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,6 +33,7 @@ from qponder_lib.student.architecture import (
     TEXT_WIDTH,
     start_as_energy_detector,
 )
+from qponder_lib.student.warmup_state import load_state, save_state, write_rows
 
 TYPES = distortions.TRAINED
 VARIANTS_PER_SCENE = 6
@@ -204,7 +204,8 @@ def train(tower: torch.nn.Module, config: WarmupConfig, out: Path) -> DamageHead
     optimizer = torch.optim.AdamW(
         weights, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay
     )
-    first, rows = _resume(tower, head, optimizer, out)
+    modules = {"tower": tower, "head": head}
+    first, rows = load_state(out, modules, optimizer)
     if first == 0:
         sample = np.stack([image for image, _ in _take(FreshImages(config.seed + 2), SAMPLE)])
         start_as_energy_detector(tower, patches(sample))
@@ -217,7 +218,7 @@ def train(tower: torch.nn.Module, config: WarmupConfig, out: Path) -> DamageHead
         FreshImages(config.seed + 1000 * first),
         config.batch_size,
         num_workers=config.workers,
-        prefetch_factor=8,
+        prefetch_factor=8 if config.workers else None,
     )
     began, earlier = time.perf_counter(), rows[-1]["minutes"] if rows else 0.0
     for step, (images, levels) in enumerate(stream, start=first + 1):
@@ -235,7 +236,9 @@ def train(tower: torch.nn.Module, config: WarmupConfig, out: Path) -> DamageHead
             rows.append(row)
             print(" ".join(f"{name} {value}" for name, value in row.items()), flush=True)
         if step % config.save_steps == 0 or step == config.steps:
-            _save(tower, head, optimizer, rows, out)
+            save_state(out, modules, optimizer, rows)
+    write_rows(out / "history.csv", rows)
+    save_file(tower.state_dict(), out / "vision.safetensors")
     return head
 
 
@@ -262,37 +265,6 @@ def _step(
         "loss_levels": round(loss_levels.item(), 4),
         "loss_statistics": round(loss_statistics.item(), 4),
     }
-
-
-def _save(
-    tower: torch.nn.Module,
-    head: DamageHead,
-    optimizer: torch.optim.Optimizer,
-    rows: list[dict[str, float]],
-    out: Path,
-) -> None:
-    with (out / "history.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]) if rows else ["step"])
-        writer.writeheader()
-        writer.writerows(rows)
-    save_file(tower.state_dict(), out / "vision.safetensors")
-    state = {"head": head.state_dict(), "optimizer": optimizer.state_dict(), "rows": rows}
-    torch.save({"tower": tower.state_dict(), **state}, out / "state.partial")
-    (out / "state.partial").replace(out / "state.pt")
-
-
-def _resume(
-    tower: torch.nn.Module, head: DamageHead, optimizer: torch.optim.Optimizer, out: Path
-) -> tuple[int, list[dict[str, float]]]:
-    """Load the last checkpoint, if any; returns the steps done and the history so far."""
-    if not (out / "state.pt").is_file():
-        return 0, []
-    state = torch.load(out / "state.pt", weights_only=True)
-    tower.load_state_dict(state["tower"])
-    head.load_state_dict(state["head"])
-    optimizer.load_state_dict(state["optimizer"])
-    done = int(next(iter(state["optimizer"]["state"].values()))["step"])
-    return done, state["rows"]
 
 
 def _take(stream: FreshImages, count: int) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
