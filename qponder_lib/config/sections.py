@@ -32,7 +32,7 @@ class DataConfig(Section):
         description="embedded: make the mini sets; prepared: data/<set>/<split>.jsonl lie there",
     )
     train_set: str = Field("mini-koniq", description="set that training draws on; section 4.1")
-    n_train: int = Field(2800, ge=1, description="training images; section 4.1: about 5,600")
+    n_train: int = Field(5600, ge=1, description="training images; section 4.1: about 5,600")
     n_validation: int = Field(300, ge=1, description=f"validation images; {OURS}")
     n_test: int = Field(300, ge=1, description=f"images in each test set; {OURS}")
     image_size: int = Field(128, ge=28, description=f"pixels, side of an image; {OURS}")
@@ -102,7 +102,7 @@ class SftConfig(Section):
         ("none", "short", "long"), description="reasoning in the answers; section 4.3, Table 3"
     )
     learning_rate: float = Field(1e-3, gt=0.0, description=f"peak; {OURS}")
-    max_steps: int = Field(200, description="optimiser steps, -1: epochs; section 4.1: within 300")
+    max_steps: int = Field(240, description="optimiser steps, -1: epochs; section 4.1: within 300")
     num_train_epochs: float = Field(1.0, gt=0.0, description=f"used if max_steps is -1; {OURS}")
     per_device_batch_size: int = Field(32, ge=1, description=f"images per device; {OURS}")
     gradient_accumulation_steps: int = Field(1, ge=1, description=OURS)
@@ -112,7 +112,7 @@ class SftConfig(Section):
     max_length: int | None = Field(
         None, description="tokens; None, since a limit cuts answers off silently"
     )
-    save_steps: int = Field(50, ge=1, description=f"optimiser steps between checkpoints; {OURS}")
+    save_steps: int = Field(60, ge=1, description=f"optimiser steps between checkpoints; {OURS}")
     logging_steps: int = Field(5, ge=1, description=f"optimiser steps between log rows; {OURS}")
     freeze_vision: bool = Field(False, description=f"keep the vision tower as it is; {OURS}")
     lora_rank: int = Field(0, ge=0, description=f"0: train all weights; {OURS}")
@@ -156,7 +156,7 @@ class GrpoConfig(Section):
     use_bias_correction_kl: bool = Field(
         False, description="weight the KL term by the ratio; Eq. 2 does not"
     )
-    learning_rate: float = Field(2e-5, gt=0.0, description="peak; section 4.1: 2e-5")
+    learning_rate: float = Field(2.0e-5, gt=0.0, description="peak; section 4.1: 2e-5")
     lr_scheduler_type: Scheduler = Field("cosine", description="section 4.1")
     warmup_steps: int = Field(10, ge=0, description=f"optimiser steps; {OURS}")
     max_steps: int = Field(60, ge=1, description="optimiser steps; section 4.1: one epoch")
