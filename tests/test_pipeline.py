@@ -49,16 +49,22 @@ def test_every_stage_comes_after_its_inputs(mini):
 
 def test_new_gamma_touches_the_filter_and_what_follows_only(mini):
     downstream = {"filter", "sft-none", "sft-short", "sft-long", "grpo-qponder"}
-    assert changed(mini, filter__gamma=0.5) == downstream | {"predict", "evaluate", "judge", "tables"}
+    assert changed(mini, filter__gamma=0.5) == downstream | {
+        "predict",
+        "evaluate",
+        "judge",
+        "tables",
+        "cases",
+    }
 
 
 def test_new_learning_rate_of_grpo_leaves_sft_alone(mini):
-    expected = {"rewards", "grpo-qponder", "predict", "evaluate", "judge", "tables"}
+    expected = {"rewards", "grpo-qponder", "predict", "evaluate", "judge", "tables", "cases"}
     assert changed(mini, grpo__learning_rate=1e-5) == expected
 
 
-def test_more_resamples_touch_evaluation_only(mini):
-    assert changed(mini, evaluate__n_resamples=100) == {"evaluate", "tables"}
+def test_more_resamples_touch_evaluation_and_what_shows_it_only(mini):
+    assert changed(mini, evaluate__n_resamples=100) == {"evaluate", "tables", "cases"}
 
 
 def test_a_dropped_variant_leaves_the_others_alone(mini):
