@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from qponder_lib import baseline, pipeline
 from qponder_lib.artifacts import write_jsonl

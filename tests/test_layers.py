@@ -26,7 +26,7 @@ LAYERS = [
         "audit",
     ],
     ["teacher", "student", "preflight", "training", "video", "inference", "judging"],
-    ["tables", "figures", "health", "cases", "report", "widgets"],
+    ["tables", "figures", "cases", "report", "widgets"],
     [
         "execution",
         "progress",

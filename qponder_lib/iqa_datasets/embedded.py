@@ -19,7 +19,7 @@ from multiprocessing import get_context
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from qponder_lib.artifacts import read_jsonl, write_bytes_atomic, write_csv, write_jsonl
 from qponder_lib.config import DataConfig
@@ -96,7 +96,8 @@ def build(config: DataConfig, paths: RunPaths, *, progress: bool = True) -> Buil
     workers = min(os.cpu_count() or 1, 8)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         results = pool.map(_Maker(config, paths), todo, chunksize=_CHUNK)
-        made = list(tqdm(results, total=len(todo), desc="images", disable=not progress))
+        bar = tqdm(results, total=len(todo), desc="images", mininterval=5, disable=not progress)
+        made = list(bar)
     rows = []
     for (dataset, split), group in _grouped(made):
         write_jsonl(paths.split(dataset, split), [one.record for one in group])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from PIL import Image
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from qponder_lib.prompts import student_messages
 from qponder_lib.student.load import Student

@@ -7,7 +7,7 @@ import zlib
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from qponder_lib.artifacts import write_bytes_atomic, write_jsonl
 from qponder_lib.distortions import N_LEVELS
