@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from tqdm import tqdm
 
 from qponder_lib import baseline, pipeline
 from qponder_lib.artifacts import write_jsonl
 from qponder_lib.config import PredictConfig
 from qponder_lib.iqa_datasets.embedded import load_pil, load_pixels, load_records
+from qponder_lib.iqa_datasets.images import read_rgb
 from qponder_lib.parsing import read_answer
 from qponder_lib.pipeline import Run
 from qponder_lib.prompts import answer_form
@@ -64,17 +64,17 @@ def score_images(paths: Sequence[Path], folder: Path) -> list[PredictionRecord]:
 
     Returns:
         One prediction per file, in their order; ``image_id`` is the file's path.
+
+    Raises:
+        ImageProblem: If a file cannot be used; nothing is scored then.
     """
     from qponder_lib.config import load_profile
     from qponder_lib.paths import RunPaths
 
+    images = [read_rgb(path) for path in paths]
     run_paths = RunPaths.at(folder.parents[1])
     profile = load_profile(str(run_paths.profile) if run_paths.profile.is_file() else "mini")
     student = load_student(profile.student, folder)
-    images = []
-    for path in paths:
-        with Image.open(path, formats=("PNG", "JPEG", "WEBP", "BMP")) as image:
-            images.append(image.convert("RGB"))
     decoding = Decoding(profile.predict.max_new_tokens)
     answers = generate(student, images, profile.student.prompt_id, decoding)
     return [

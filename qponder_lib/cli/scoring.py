@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from qponder_lib import artifacts, paths, runner
+from qponder_lib.iqa_datasets.images import ImageProblem
 
 
 def score(
@@ -25,7 +26,12 @@ def score(
         raise typer.Exit(runner.EXIT_FAILED) from error
     from qponder_lib import inference  # torch, which no other command needs
 
-    for image, row in zip(images, inference.score_images(images, folder), strict=True):
+    try:
+        rows = inference.score_images(images, folder)
+    except ImageProblem as error:
+        print(f"qponder: {error.kind}: {error}", file=sys.stderr)
+        raise typer.Exit(runner.EXIT_FAILED) from error
+    for image, row in zip(images, rows, strict=True):
         if as_json:
             print(json.dumps({"image": str(image), **row.model_dump(mode="json")}))
         else:

@@ -63,6 +63,20 @@ def decode_rgb(content: bytes) -> Image.Image:
         raise ImageProblem(kind, str(error)) from error
 
 
+def read_rgb(path: Path) -> Image.Image:
+    """Decode an image file as `decode_rgb` does; the error names the file.
+
+    Raises:
+        ImageProblem: If it is missing or cannot be used.
+    """
+    try:
+        return decode_rgb(path.read_bytes())
+    except OSError as error:
+        raise ImageProblem("missing_image", f"{path}: {error.strerror}") from error
+    except ImageProblem as error:
+        raise ImageProblem(error.kind, f"{path}: {error}") from error
+
+
 def _plain_rgb(image: Image.Image) -> Image.Image:
     width, height = image.size
     if max(width, height) > MAX_ASPECT * min(width, height):
