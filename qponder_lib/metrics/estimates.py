@@ -21,7 +21,9 @@ from qponder_lib.metrics.agreement import (
     krcc,
     mean_statistic,
 )
+from qponder_lib.metrics.kendall import tau_b_interval
 from qponder_lib.metrics.resampling import (
+    Interval,
     Resampling,
     bootstrap_interval,
     draw,
@@ -95,7 +97,8 @@ def estimate(
         scores: One answer per image, or several lists of them (the k samples of sampled
             decoding: the metric is computed per sample and averaged). None: could not be read.
         mos: Mean opinion score per image.
-        resampling: How the interval is made; None for a value without interval.
+        resampling: How the interval is made; None for a value without interval. That of krcc is
+            asymptotic and takes only its coverage from here.
         clusters: Photograph or reference of each image, if images that share one are to be drawn
             together; None draws images one by one.
         min_n: Fewest readable answers (in every sample) for which a value is given.
@@ -119,8 +122,8 @@ def estimate(
         raise ValueError(f"expected one score per mos, got {readable.shape} for {len(mos)} mos")
     try:
         if metric == "krcc":
-            values = [krcc(*_readable(sample, mos), min_n=min_n) for sample in samples]
-            return Estimate(float(np.mean(values)), None, None, n, n_unparsed, "no_interval")
+            value, interval = _kendall(samples, mos, resampling, clusters, min_n)
+            return Estimate(value, interval.low, interval.high, n, n_unparsed, interval.reason)
         statistic = mean_over_samples(metric, samples, mos, min_n)
     except DegenerateInputError as error:
         return Estimate(None, None, None, n, n_unparsed, error.reason)
@@ -255,6 +258,24 @@ def mean_over_samples(
         return np.mean(values, axis=0)
 
     return statistic
+
+
+def _kendall(
+    samples: Sequence[Answers],
+    mos: Sequence[float],
+    resampling: Resampling | None,
+    clusters: Sequence[str] | None,
+    min_n: int,
+) -> tuple[float, Interval]:
+    """Measure tau-b, and its interval if one is asked for."""
+    value = float(np.mean([krcc(*_readable(sample, mos), min_n=min_n) for sample in samples]))
+    if resampling is None:
+        return value, Interval(None, None)
+    prepared = []
+    for sample in samples:
+        kept = np.array([i for i, answer in enumerate(sample) if answer is not None], dtype=int)
+        prepared.append((kept, *checked("krcc", *_readable(sample, mos), min_n)))
+    return value, tau_b_interval(prepared, len(mos), resampling.confidence, clusters)
 
 
 def _readable(sample: Answers, mos: Sequence[float]) -> tuple[list[float], list[float]]:

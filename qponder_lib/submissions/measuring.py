@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -63,9 +63,10 @@ def measure(
     Returns:
         SRCC, PLCC, KRCC, RMSE and MAE of the raw scores, and PLCC and RMSE after the 4- and the
         5-parameter logistic fit. RMSE and MAE of raw scores have no value, with the reason
-        "other_scale", if more than half of the scores lie outside the range of the labels. KRCC
-        has no interval. With several samples per image each number is the mean over samples, and
-        the fitted protocols are left out.
+        "other_scale", if more than half of the scores lie outside the range of the labels. The
+        interval of KRCC is asymptotic (`metrics.kendall`); the others are resampled. With several
+        samples per image each number is the mean over samples, and the fitted protocols are left
+        out.
 
     Source:
         Decisions D25 and D26.
@@ -75,10 +76,15 @@ def measure(
     readable = np.array([[score is not None for score in s] for s in joined.samples])
     counts = {"n": int(readable.any(axis=0).sum()), "n_unparsed": int((~readable).sum())}
     rows = _with_intervals(prepared, joined, plan, counts)
-    krcc = metrics.estimate("krcc", list(joined.samples), joined.mos, min_n=min_n)
-    rows.append(
-        Measured(metric="krcc", protocol=RAW, value=krcc.value, reason=krcc.reason, **counts)
+    krcc = metrics.estimate(
+        "krcc",
+        list(joined.samples),
+        joined.mos,
+        resampling=plan,
+        clusters=joined.clusters,
+        min_n=min_n,
     )
+    rows.append(Measured(metric="krcc", protocol=RAW, **asdict(krcc)))
     return rows
 
 

@@ -1,0 +1,146 @@
+"""The interval of Kendall's tau-b, against resamples and against what must be so."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from qponder_lib.metrics import Resampling, estimate
+from qponder_lib.metrics.kendall import tau_b_influence
+
+TIED = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=10, max_size=40)
+PLAN = Resampling(1)  # no resample is drawn for this metric
+
+
+def noisy(n, noise, seed=0):
+    rng = np.random.default_rng(seed)
+    mos = rng.uniform(0.0, 100.0, n)
+    return mos + rng.normal(0.0, noise, n), mos
+
+
+def ends(result):
+    return np.array([result.ci_low, result.ci_high])
+
+
+@settings(deadline=None)
+@given(TIED)
+def test_influences_belong_to_scipys_tau_b_and_sum_to_nothing(pairs):
+    x, y = np.array(pairs, dtype=float).T
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return
+    tau, influence = tau_b_influence(x, y)
+    assert tau == pytest.approx(stats.kendalltau(x, y).statistic, abs=1e-12)
+    assert influence.sum() == pytest.approx(0.0, abs=1e-9)
+
+
+@settings(deadline=None)
+@given(TIED)
+def test_influence_is_the_slope_of_tau_b_in_the_weight_of_an_image(pairs):
+    x, y = np.array(pairs, dtype=float).T
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return
+    sx, sy = np.sign(x[:, None] - x), np.sign(y[:, None] - y)
+
+    def tau(weights):
+        pairs = np.outer(weights, weights)
+        scale = np.sqrt((pairs * sx**2).sum() * (pairs * sy**2).sum())
+        return (pairs * sx * sy).sum() / scale
+
+    step, n = 1e-6, len(x)
+    first = np.eye(n)[0] - 1.0 / n  # moves a share of the weight to the first image
+    slope = (tau(1 / n + step * first) - tau(1 / n - step * first)) / (2 * step)
+    assert tau_b_influence(x, y)[1][0] == pytest.approx(slope, abs=1e-5)
+
+
+@pytest.mark.parametrize("noise", [10.0, 30.0, 300.0])
+@pytest.mark.parametrize("digits", [6, -1])
+def test_interval_is_that_of_scipys_bootstrap(noise, digits):
+    """With and without ties; a fifth of the width is what chance and few images leave open."""
+    x, y = (np.round(values, digits) for values in noisy(150, noise))
+    drawn = stats.bootstrap(
+        (x, y),
+        lambda a, b: stats.kendalltau(a, b).statistic,
+        paired=True,
+        vectorized=False,
+        n_resamples=600,
+        method="percentile",
+        rng=np.random.default_rng(1),
+    ).confidence_interval
+    result = estimate("krcc", x, y, resampling=PLAN)
+    assert result.reason is None
+    assert ends(result) == pytest.approx(np.array(drawn), abs=0.2 * (drawn.high - drawn.low))
+
+
+def test_95_percent_intervals_hold_the_true_tau_of_normal_scores_about_that_often():
+    """Tau of two normal variables is 2 / pi * arcsin(r); 600 draws scatter by 0.9 percent."""
+    rng, r, held = np.random.default_rng(0), 0.8, 0
+    for _ in range(600):
+        x, y = rng.multivariate_normal([0, 0], [[1, r], [r, 1]], 60).T
+        low, high = ends(estimate("krcc", x, y, resampling=PLAN))
+        held += low < 2 / np.pi * np.arcsin(r) < high
+    assert 0.92 < held / 600 < 0.985
+
+
+def test_copies_of_an_image_drawn_together_tell_no_more_than_the_image():
+    x, y = noisy(40, 30.0)
+    once = estimate("krcc", x, y, resampling=PLAN)
+    groups = [f"r{k // 10}" for k in range(400)]
+    copies = np.repeat(x, 10), np.repeat(y, 10)
+    together = estimate("krcc", *copies, resampling=PLAN, clusters=groups)
+    assert ends(together) == pytest.approx(ends(once))
+    alone = estimate("krcc", *copies, resampling=PLAN)
+    assert np.ptp(ends(together)) > 2.5 * np.ptp(ends(alone))
+
+
+def test_clusters_of_one_change_nothing():
+    x, y = noisy(40, 30.0)
+    single = estimate("krcc", x, y, resampling=PLAN, clusters=[str(k) for k in range(40)])
+    assert single == estimate("krcc", x, y, resampling=PLAN)
+
+
+def test_one_cluster_has_a_value_and_no_interval_with_the_reason():
+    result = estimate("krcc", *noisy(40, 30.0), resampling=PLAN, clusters=["r"] * 40)
+    assert (result.ci_low, result.ci_high, result.reason) == (None, None, "one_cluster")
+    assert result.value is not None
+
+
+def test_perfect_order_has_the_interval_that_srcc_has():
+    for sign in (1.0, -1.0):
+        both = [
+            estimate(name, sign * np.arange(20.0), np.arange(20.0), resampling=Resampling(50))
+            for name in ("krcc", "srcc")
+        ]
+        assert ends(both[0]) == pytest.approx([sign, sign])
+        assert ends(both[0]) == pytest.approx(ends(both[1]))
+
+
+def test_the_same_sample_twice_tells_no_more_and_another_one_does():
+    first, mos = noisy(60, 30.0)
+    once = estimate("krcc", first, mos, resampling=PLAN)
+    assert ends(estimate("krcc", [first, first], mos, resampling=PLAN)) == pytest.approx(ends(once))
+    second = mos + np.random.default_rng(9).normal(0.0, 30.0, 60)
+    both = estimate("krcc", [first, second], mos, resampling=PLAN)
+    assert np.ptp(ends(both)) < np.ptp(ends(once))
+
+
+def test_unread_answers_change_the_interval_only_by_their_absence():
+    x, y = noisy(60, 30.0)
+    some = [None] * 10 + list(x[10:])
+    clusters = [str(k) for k in range(60)]
+    result = estimate("krcc", some, y, resampling=PLAN, clusters=clusters)
+    assert ends(result) == pytest.approx(ends(estimate("krcc", x[10:], y[10:], resampling=PLAN)))
+
+
+def test_without_a_plan_there_is_a_value_and_no_complaint():
+    result = estimate("krcc", *noisy(60, 30.0))
+    assert (result.ci_low, result.reason) == (None, None)
+
+
+def test_more_coverage_means_a_wider_interval():
+    x, y = noisy(60, 30.0)
+    widths = [
+        np.ptp(ends(estimate("krcc", x, y, resampling=Resampling(1, confidence))))
+        for confidence in (0.5, 0.95, 0.999)
+    ]
+    assert widths == sorted(widths)
