@@ -92,7 +92,7 @@ def test_the_fast_vision_tower_equals_the_stock_one(student, grids):
     grid = torch.tensor(grids)
     expected = stock(patches, grid_thw=grid).pooler_output
     found = fast(patches, grid_thw=grid).pooler_output
-    assert torch.allclose(found, expected, atol=2e-5)
+    assert torch.allclose(found, expected, rtol=1e-4, atol=5e-6 * expected.abs().max().item())
     gradients = [
         torch.autograd.grad(out.square().sum(), tower.patch_embed.proj.weight)[0]
         for tower, out in ((stock, expected), (fast, found))
