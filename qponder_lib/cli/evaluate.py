@@ -116,7 +116,7 @@ def describe(
     drawn = f"{len(set(joined.clusters))} references" if joined.clusters else "single images"
     lines.append(
         f"  n {measured[0].n}, unparsed {measured[0].n_unparsed}; {PLAN.confidence:.0%} intervals "
-        f"from {PLAN.n_resamples} resamples of {drawn}"
+        f"from {PLAN.n_resamples} resamples of {drawn} (KRCC: asymptotic)"
     )
     lines += [f"    {row.metric.upper():<5}{row.protocol:<10}{_number(row)}" for row in measured]
     if any(row.metric == "srcc" and (row.value or 0.0) < 0.0 for row in measured):
