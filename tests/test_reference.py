@@ -1,9 +1,13 @@
 """A reference keeps what can be compared, and neither weights nor images."""
 
+import io
+
+import numpy as np
 import pytest
+from PIL import Image
 
 from qponder_lib.paths import RunPaths
-from qponder_lib.reference import LARGEST_DRAWING, keep_reference
+from qponder_lib.reference import LARGEST_DRAWING, keep_reference, smaller_picture
 
 KEPT = ["manifest.json", "eval/scores.csv", "figures/a.png", "figures/a.pdf", "grpo/q/history.csv"]
 LEFT = ["data/s/images/1.png", "grpo/q/model.safetensors", "eval/predictions/m/s.jsonl"]
@@ -31,3 +35,19 @@ def test_an_unfinished_run_is_refused_and_the_old_reference_stays(tmp_path):
     with pytest.raises(FileNotFoundError, match="finish"):
         keep_reference(RunPaths(tmp_path / "run"), tmp_path / "reference")
     assert (tmp_path / "reference" / "manifest.json").is_file()
+
+
+def test_a_large_picture_is_kept_with_fewer_colours_and_a_small_one_as_it_is():
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
+    pictures = []
+    for pixels in (noise, noise[:20, :20]):
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "PNG")
+        pictures.append(buffer.getvalue())
+    large, small = pictures
+    assert smaller_picture(small) == small
+    kept = smaller_picture(large)
+    assert len(kept) < len(large) / 2
+    with Image.open(io.BytesIO(kept)) as image:
+        assert image.size == (300, 300)
+        assert len(image.convert("RGB").getcolors(90_000)) <= 256
