@@ -417,3 +417,26 @@ def test_history_is_cut_in_fifths_and_nothing_is_lost():
 
 def test_change_of_noise_about_the_same_mean_is_in_doubt():
     assert change([1.0, 3.0], [1.0, 3.0]).above_zero is None
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "holds"), [((0.02, 0.10), None), ((-0.10, -0.02), False), ((-0.01, 0.02), None)]
+)
+def test_an_aspect_at_the_end_of_its_scale_shows_no_direction(run, accuracy, holds):
+    gaps = {"completeness": (0.0, 0.0), "accuracy": accuracy, "reasonableness": (0.01, 0.03)}
+    rows = [
+        {
+            "judge": "rubric-v1",
+            "selection": "filtered - unfiltered",
+            "aspect": aspect,
+            "value": (low + high) / 2,
+            "ci_low": low,
+            "ci_high": high,
+            "reason": None,
+        }
+        for aspect, (low, high) in gaps.items()
+    ]
+    artifacts.write_csv(run.tables / "filter_judged.csv", rows, list(rows[0]))
+    found = verdict(run, "filter-reasoning")
+    assert (found.verdict, found.holds) == ("mini_scale_only", holds)
+    assert "completeness 0.000 [0.000, 0.000]" in found.sentence

@@ -29,6 +29,7 @@ CHECKS: Mapping[str, Callable[[RunFiles], Measured]] = {
         training.preresq_improves,
         training.preresq_branches_rise,
         training.preresq_steadies,
+        descriptions.filter_raises_reasoning,
         descriptions.judged_against_teacher,
         descriptions.judged_cold_start,
         descriptions.judged_both_stages,

@@ -60,6 +60,29 @@ def _compared(run: RunFiles, one: str, other: str, aspects: Sequence[str]) -> Me
     )
 
 
+def filter_raises_reasoning(run: RunFiles) -> Measured:
+    """Judged aspects of the distilled texts: the kept ones minus all of them.
+
+    An aspect at which both means are at the end of the scale can move neither way: None.
+    """
+    path = run.paths.tables / "filter_judged.csv"
+    judges = list(dict.fromkeys(row.get("judge") or "" for row in run.rows(path)))
+    gaps = {
+        (judge, aspect): run.number(
+            path, judge=judge, selection="filtered - unfiltered", aspect=aspect
+        )
+        for judge in judges
+        for aspect in ASPECTS
+    }
+    flat = {key for key, gap in gaps.items() if gap.low == gap.high == 0.0}
+    directions = [None if key in flat else gap.above_zero for key, gap in gaps.items()]
+    return Measured(
+        f"judged texts kept by the filter minus all texts, {_words(gaps)}",
+        together(directions),
+        path,
+    )
+
+
 def judged_against_teacher(run: RunFiles) -> Measured:
     """Accuracy and reasonableness of the student minus its teacher's."""
     return _compared(run, "qponder", "teacher", _CLAIMED)
