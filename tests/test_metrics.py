@@ -339,3 +339,8 @@ def test_interval_at_full_size_takes_seconds_not_minutes():
     result = estimate("srcc", scores, mos, resampling=Resampling(1000))
     assert time.perf_counter() - start < 10.0  # 10,000 resamples: about 4 s on one core
     assert result.ci_high - result.ci_low < 0.02
+
+
+def test_no_image_at_all_is_too_few_and_not_an_error():
+    found = metrics.estimate("srcc", [], [], resampling=metrics.Resampling(100))
+    assert (found.value, found.reason, found.n) == (None, "too_few", 0)

@@ -116,7 +116,9 @@ def estimate(
         'constant_scores'
     """
     samples = _samples(scores)
-    readable = np.array([[answer is not None for answer in sample] for sample in samples])
+    readable = np.array(
+        [[answer is not None for answer in sample] for sample in samples], dtype=bool
+    )
     n, n_unparsed = int(readable.any(axis=0).sum()), int((~readable).sum())
     if readable.shape[1:] != (len(mos),):
         raise ValueError(f"expected one score per mos, got {readable.shape} for {len(mos)} mos")
