@@ -141,7 +141,10 @@ def prepare(
         str, typer.Option(help="minmax: by the labels of the whole set; scale: by its scale")
     ] = "minmax",
     validation: Annotated[int, typer.Option(help="training images to hold out", min=0)] = 0,
-    seed: Annotated[int, typer.Option(help="which are held out")] = 0,
+    at_most: Annotated[
+        int | None, typer.Option(help="images of each part at most, for a rehearsal", min=1)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="which are held out, and which stay")] = 0,
 ) -> None:
     """Write the rows of a set into a run; the images stay where they are."""
     try:
@@ -151,6 +154,7 @@ def prepare(
             source=_one_of("--layout", layout, ("official", "metas")),
             mapping=_one_of("--mapping", mapping, ("minmax", "scale")),
             n_validation=validation,
+            at_most=at_most,
             seed=seed,
         )
         made = preparing.prepare(name, root, RunPaths.named(run), choices)
@@ -159,7 +163,11 @@ def prepare(
     except (ValueError, FileNotFoundError) as error:
         _refuse(error)
     low, high = made.label_range
-    parts = ", ".join(f"{part} {n:,}" for part, n in made.n.items())
+    whole = made.n_whole or {}
+    parts = ", ".join(
+        f"{part} {n:,}" + (f" of {whole[part]:,}" if part in whole else "")
+        for part, n in made.n.items()
+    )
     print(f"{made.name}, split {made.split}: {parts}")
     print(f"label {made.label}: {low:g} to {high:g} on MOS 0 to 100 ({made.mapping})")
     if made.n_duplicates:

@@ -1,4 +1,4 @@
-"""Profiles, YAML files that state the settings of a run, and studies, lists of such runs."""
+"""Profiles, YAML files that state the settings of a run; variations of them; studies."""
 
 from __future__ import annotations
 
@@ -118,6 +118,30 @@ class Profile(BaseModel):
         return Profile.model_validate(values)
 
 
+class Variation(BaseModel):
+    """A profile that is another one with some fields replaced: a file with `base`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    description: str
+    base: str
+    overrides: dict[str, Any]
+
+    def profile(self) -> Profile:
+        """The base with the overrides, under the name of the variation.
+
+        Raises:
+            FileNotFoundError: If there is no such base.
+            ValueError: If the base is not a whole profile, or an override does not fit.
+        """
+        values = _read_yaml(profile_path(self.base))
+        if "base" in values or "runs" in values:
+            raise ValueError(f"{self.name}: base {self.base!r} is no whole profile")
+        made = Profile.model_validate(values).with_overrides(self.overrides)
+        return made.model_copy(update={"name": self.name, "description": self.description})
+
+
 class StudyRun(BaseModel):
     """One run of a study: a name and what differs from the base profile."""
 
@@ -174,13 +198,20 @@ def load_profile(path_or_name: str | Path) -> Profile:
         FileNotFoundError: If there is no such file.
         ValueError: If a field is unknown, of the wrong type or out of range.
     """
-    return Profile.model_validate(_read_yaml(profile_path(path_or_name)))
+    loaded = load_profile_or_study(path_or_name)
+    if isinstance(loaded, Study):
+        raise ValueError(f"{path_or_name} is a study, a list of runs; expected one profile")
+    return loaded
 
 
 def load_profile_or_study(path_or_name: str | Path) -> Profile | Study:
-    """Read a profile or, where the file has `runs`, a study."""
+    """Read a profile or, where the file has `runs`, a study. Errors as in `load_profile`."""
     values = _read_yaml(profile_path(path_or_name))
-    return (Study if "runs" in values else Profile).model_validate(values)
+    if "runs" in values:
+        return Study.model_validate(values)
+    if "base" in values:
+        return Variation.model_validate(values).profile()
+    return Profile.model_validate(values)
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from qponder_lib.artifacts import write_json, write_jsonl
 from qponder_lib.iqa_datasets.catalog import spec_named
@@ -23,7 +23,7 @@ from qponder_lib.iqa_datasets.findings import DatasetError, errors
 from qponder_lib.iqa_datasets.labels import Labels, Source, load_labels
 from qponder_lib.iqa_datasets.leaks import shared_in_rows
 from qponder_lib.iqa_datasets.metas import FIVE_POINT, five_point
-from qponder_lib.iqa_datasets.splits import assign, hold_out
+from qponder_lib.iqa_datasets.splits import assign, hold_out, thin
 from qponder_lib.paths import RunPaths
 from qponder_lib.records import Distortion, ImageRecord, Split
 from qponder_lib.scales import MOS_MAX, linear_rescale, severity_of
@@ -42,7 +42,9 @@ class Choices(BaseModel):
         mapping: minmax: 0 and 100 are the smallest and largest label of the whole set; scale:
             they are the ends of the declared scale (decision D22).
         n_validation: Training images to hold out for validation.
-        seed: Which are held out.
+        at_most: Images of each part at most, for a rehearsal; None for all. The scale stays that
+            of the whole set.
+        seed: Which are held out, and which stay.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -52,6 +54,7 @@ class Choices(BaseModel):
     source: Source | None = None
     mapping: Mapping = "minmax"
     n_validation: int = 0
+    at_most: int | None = Field(None, ge=1)
     seed: int = 0
 
 
@@ -67,6 +70,7 @@ class PreparedSet(BaseModel):
         label_range: Labels that became 0 and 100 (or 100 and 0, where higher is worse).
         split: Name of the split.
         n: Rows per part.
+        n_whole: Rows per part of the split, where a rehearsal has fewer; else None.
         n_duplicates: Images within one part that show the same pixels as another of it.
     """
 
@@ -80,6 +84,7 @@ class PreparedSet(BaseModel):
     label_range: tuple[float, float]
     split: str
     n: dict[str, int]
+    n_whole: dict[str, int] | None = None
     n_duplicates: int
 
 
@@ -108,6 +113,9 @@ def prepare(
     split, parts = _parts(labels, wanted)
     if blocking := errors(labels.findings):
         raise DatasetError(f"{spec.title} in {root} cannot be prepared:", blocking)
+    whole = {part: len(rows) for part, rows in parts.items()}
+    if wanted.at_most is not None:
+        parts = thin(parts, wanted.at_most, wanted.seed)
     chosen = tuple(row for rows in parts.values() for row in rows)
     copy = examine(dataclasses.replace(labels, rows=chosen), root, progress=progress)
     blocking = [one for one in errors(copy.findings) if one.kind != "duplicate_image"]
@@ -127,6 +135,7 @@ def prepare(
         label_range=ends,
         split=split,
         n={part: len(rows) for part, rows in parts.items()},
+        n_whole=None if wanted.at_most is None else whole,
         n_duplicates=sum(one.kind == "duplicate_image" for one in copy.findings),
     )
     _write(records, made, paths)

@@ -173,3 +173,29 @@ def hold_out(parts: dict[Split, list[LabelRow]], n: int, seed: int) -> dict[Spli
     kept = [row for row in train if (row.reference or row.image) not in taken]
     held = [row for row in train if (row.reference or row.image) in taken]
     return {**parts, "train": kept, "validation": held}
+
+
+def thin(parts: dict[Split, list[LabelRow]], at_most: int, seed: int) -> dict[Split, list[LabelRow]]:
+    """Keep at most so many rows of each part, for a rehearsal (decision D56).
+
+    Rows are taken in the order of a hash of seed and name, and stand in their own order.
+
+    Args:
+        parts: From `assign` or `hold_out`.
+        at_most: Rows of a part that may stay.
+        seed: Another seed takes other rows.
+
+    Example:
+        >>> rows = [LabelRow(f"{n}.png", ("",), 3.0, None, "dmos.csv", n) for n in range(9)]
+        >>> {part: len(left) for part, left in thin({"test": rows}, 4, seed=0).items()}
+        {'test': 4}
+    """
+    return {part: _fewer(rows, at_most, seed) for part, rows in parts.items()}
+
+
+def _fewer(rows: Sequence[LabelRow], at_most: int, seed: int) -> list[LabelRow]:
+    def place(row: LabelRow) -> str:
+        return hashlib.sha256(f"{seed}/{row.image}".encode()).hexdigest()
+
+    kept = {row.image for row in sorted(rows, key=place)[:at_most]}
+    return [row for row in rows if row.image in kept]
