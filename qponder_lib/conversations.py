@@ -165,7 +165,7 @@ def replace_score(text: str, mos: float, sft_format: SftFormat) -> str:
         >>> replace_score("<think>Soft.</think><answer>40</answer>", 62.4, SftFormat())
         '<think>Soft.</think>\n<answer>62</answer>'
     """
-    answer = _answer(mos, sft_format)
+    answer = answer_text(mos, sft_format)
     if sft_format.variant == "none":
         return completion_text(None, answer)
     think = parse_answer(text).think
@@ -179,8 +179,15 @@ def replace_score(text: str, mos: float, sft_format: SftFormat) -> str:
     raise ValueError(f"expected variant none, short or long, got {sft_format.variant!r}")
 
 
-def _answer(mos: float, sft_format: SftFormat) -> str:
-    """Every aspect states the label, since no aspect has a label of its own (decision D48)."""
+def answer_text(mos: float, sft_format: SftFormat) -> str:
+    r"""Write what stands in the answer tag, in the form that the prompt asks for.
+
+    Every aspect states the label, since no aspect has a label of its own (decision D48).
+
+    Example:
+        >>> answer_text(62.5, SftFormat(prompt_id="preresq_video"))
+        '3.50\n3.50\n'
+    """
     form = answer_form(sft_format.prompt_id)
     if (form.low, form.high) == (MOS_MIN, MOS_MAX):
         return format_score(mos, sft_format.answer_decimals)

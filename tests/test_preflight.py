@@ -143,15 +143,41 @@ def test_a_checkpoint_that_would_never_be_written_is_found(tmp_path):
 
 def test_a_reward_that_a_perfect_answer_does_not_earn_is_found():
     config = load_profile("full").grpo
-    right = checks.reward_of(config, parse)
+    right = checks.reward_of(config, "student_expert", parse)
     assert checks.check_perfect_answer(config, right).verdict == "ok"
-    of_five = checks.reward_of(config, lambda text: (parse(text) or 0.0) / 20)
+    of_five = checks.reward_of(config, "student_expert", lambda text: (parse(text) or 0.0) / 20)
     assert "earns" in checks.check_perfect_answer(config, of_five).said
 
 
 def test_a_prompt_with_another_scale_is_found():
     prompt = "Give a score between 1 and 5 in <answer>...</answer>."
     assert checks.check_scale_of_prompt(prompt).verdict == "problem"
+
+
+@pytest.mark.parametrize("prompt_id", ["preresq_image", "preresq_video"])
+@pytest.mark.parametrize("reward", ["preresq", "qponder", "threshold", "fidelity", "gaussian"])
+def test_prompts_for_scores_from_1_to_5_fit_every_reward(tmp_path, prompt_id, reward):
+    report = checked(tmp_path, **{"student.prompt_id": prompt_id, "grpo.reward": reward})
+    assert problems(report) == {}
+    said = {one.check: one.said for one in report.findings}
+    assert said["prompt scale"] == "1 to 5 in prompt, parser and reward"
+
+
+def test_aspects_read_on_the_scale_of_one_score_are_found():
+    prompt = "\n".join(one["content"] for one in student_messages("preresq_image"))
+    finding = checks.check_example(prompt, lambda text: True, parse, "preresq_image")
+    assert "parser reads None" in finding.said  # five numbers are not one
+    assert checks.check_scale_of_prompt(prompt, "student_expert").said == (
+        "the prompt asks for 1 to 5, answers are read and rewarded as 0 to 100"
+    )
+
+
+@pytest.mark.parametrize("reward", ["preresq", "fidelity"])
+def test_a_comparing_reward_that_pays_a_wrong_answer_more_is_found(reward):
+    config = load_profile("full").grpo.model_copy(update={"reward": reward})
+    upside_down = checks.reward_of(config, "student_expert", lambda text: 100.0 - parse(text))
+    finding = checks.check_perfect_answer(config, upside_down)
+    assert (finding.verdict, "a wrong one up to" in finding.said) == ("problem", True)
 
 
 def test_a_cold_start_that_never_reasons_is_found(tmp_path):

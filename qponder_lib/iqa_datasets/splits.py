@@ -175,7 +175,9 @@ def hold_out(parts: dict[Split, list[LabelRow]], n: int, seed: int) -> dict[Spli
     return {**parts, "train": kept, "validation": held}
 
 
-def thin(parts: dict[Split, list[LabelRow]], at_most: int, seed: int) -> dict[Split, list[LabelRow]]:
+def thin(
+    parts: dict[Split, list[LabelRow]], at_most: int, seed: int
+) -> dict[Split, list[LabelRow]]:
     """Keep at most so many rows of each part, for a rehearsal (decision D56).
 
     Rows are taken in the order of a hash of seed and name, and stand in their own order.

@@ -11,15 +11,16 @@ from pydantic import ValidationError
 from qponder_lib.artifacts import ArtifactError, read_jsonl
 from qponder_lib.config import Profile
 from qponder_lib.conversations import SftFormat, replace_score
-from qponder_lib.parsing import is_format_compliant, parse_answer
+from qponder_lib.parsing import read_answer
 from qponder_lib.paths import RunPaths
 from qponder_lib.preflight import checks
 from qponder_lib.preflight.checks import Finding
 from qponder_lib.preflight.lengths import Counter, Lengths, lengths
 from qponder_lib.preflight.memory import FORMULAS, Machine, hours, memory
 from qponder_lib.preflight.shapes import shape_of
-from qponder_lib.prompts import student_messages
+from qponder_lib.prompts import answer_form, student_messages
 from qponder_lib.records import FilteredResponse, ImageRecord
+from qponder_lib.rewards.batch import form_reward
 
 __all__ = ["FORMULAS", "Finding", "Lengths", "Machine", "Report", "preflight", "refused"]
 
@@ -103,18 +104,22 @@ def refused(name: str, error: ValueError) -> Report:
 
 
 def _consistency(profile: Profile) -> list[Finding]:
-    prompt = "\n".join(one["content"] for one in student_messages(profile.student.prompt_id))
+    prompt_id = profile.student.prompt_id
+    form = answer_form(prompt_id)
+    prompt = "\n".join(one["content"] for one in student_messages(prompt_id))
 
     def parse(text: str) -> float | None:
-        return parse_answer(text).score
+        return read_answer(text, form).score
 
+    def is_compliant(text: str) -> bool:
+        return form_reward(text, form) == 1.0
+
+    reward = checks.reward_of(profile.grpo, prompt_id, parse)
     found = [
-        checks.check_example(prompt, is_format_compliant, parse),
-        checks.check_scale_of_prompt(prompt),
+        checks.check_example(prompt, is_compliant, parse, prompt_id),
+        checks.check_scale_of_prompt(prompt, prompt_id),
+        checks.check_perfect_answer(profile.grpo, reward, prompt_id),
     ]
-    if profile.grpo.reward == "qponder":
-        reward = checks.reward_of(profile.grpo, parse)
-        found.append(checks.check_perfect_answer(profile.grpo, reward))
     if profile.grpo.start_from == "none" and profile.grpo.weight_format:
         said = "grpo.start_from is none: that cold start never reasons, so no answer has the form"
         found.append(Finding("cold start", "problem", said, "start from short or long"))

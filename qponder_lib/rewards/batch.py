@@ -9,8 +9,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qponder_lib.prompts import AnswerForm
 from qponder_lib.rewards import neighbours, preresq
-from qponder_lib.rewards.qponder import ALPHA, UNPARSED_REWARD, accuracy_reward
+from qponder_lib.rewards.qponder import ALPHA, UNPARSED_REWARD, accuracy_reward, format_reward
 from qponder_lib.scales import ASPECT_SCALE, linear_rescale
 
 FloatArray = NDArray[np.float64]
@@ -87,6 +88,26 @@ def reward_batch(scores: ArrayLike, mos: ArrayLike, settings: RewardSettings) ->
     if settings.name == "preresq":
         return _preresq(aspects, labels, settings.penalise_spread)
     raise ValueError(f"unknown reward {settings.name!r}")
+
+
+def form_reward(text: str | None, form: AnswerForm) -> float:
+    """Reward an answer for the form that its prompt asked for.
+
+    Args:
+        text: The answer.
+        form: From `prompts.answer_form`: one, two or five scores.
+
+    Returns:
+        1.0 or 0.0, by Q-Ponder's Eq. 6 or PreResQ-R1's two forms.
+
+    Example:
+        >>> form_reward("<think>Soft.</think><answer>62</answer>", AnswerForm(1, 0.0, 100.0, 0))
+        1.0
+    """
+    if form.n_scores == 1:
+        return format_reward(text)
+    several = preresq.image_format_reward if form.n_scores == 5 else preresq.video_format_reward
+    return several(text)
 
 
 def _preresq(aspects: FloatArray, labels: FloatArray, penalise_spread: bool) -> BatchRewards:

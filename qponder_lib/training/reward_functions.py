@@ -15,9 +15,8 @@ from qponder_lib.config import GrpoConfig
 from qponder_lib.parsing import parse_scores, to_mos
 from qponder_lib.prompts import AnswerForm, answer_form
 from qponder_lib.records import Record
-from qponder_lib.rewards.batch import RewardSettings, reward_batch
-from qponder_lib.rewards.preresq import image_format_reward, video_format_reward
-from qponder_lib.rewards.qponder import format_reward, group_advantages, total_reward
+from qponder_lib.rewards.batch import RewardSettings, form_reward, reward_batch
+from qponder_lib.rewards.qponder import group_advantages, total_reward
 from qponder_lib.training.gathering import gather_rows
 
 GROUPS_LOGGED = 1
@@ -99,7 +98,7 @@ def _score(
         np.reshape(stated, (-1, size, form.n_scores)), mos[::size], _settings(config)
     )
     accuracy = batch.total.ravel().tolist()
-    shape = [_form_reward(text, form) for text in texts]
+    shape = [form_reward(text, form) for text in texts]
     weights = {"weight_accuracy": config.weight_accuracy, "weight_format": config.weight_format}
     totals = [total_reward(a, f, **weights) for a, f in zip(accuracy, shape, strict=True)]
     groups = np.asarray(totals).reshape(-1, size)
@@ -185,7 +184,7 @@ class RewardFunctions:
         Source:
             Q-Ponder (arXiv:2506.05384), Eq. 6.
         """
-        values = [_form_reward(one[0]["content"], self.form) for one in completions]
+        values = [form_reward(one[0]["content"], self.form) for one in completions]
         rows, own = gather_rows(values)
         return self._control(rows, int(trainer_state.global_step))[own]
 
@@ -237,9 +236,3 @@ def _settings(config: GrpoConfig) -> RewardSettings:
         gaussian_width=config.gaussian_width,
         penalise_spread=config.penalise_spread,
     )
-
-
-def _form_reward(text: str, form: AnswerForm) -> float:
-    if form.n_scores == 1:
-        return format_reward(text)
-    return image_format_reward(text) if form.n_scores == 5 else video_format_reward(text)
