@@ -24,9 +24,10 @@ LAYERS = [
         "evaluation",
         "submissions",
         "audit",
+        "rl_health",
     ],
     ["teacher", "student", "preflight", "training", "video", "inference", "judging"],
-    ["tables", "figures", "cases", "report", "widgets"],
+    ["tables", "figures", "health", "cases", "report", "widgets"],
     [
         "execution",
         "progress",

@@ -16,10 +16,10 @@ from qponder_lib.config import load_profile
 from qponder_lib.iqa_datasets import embedded
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
+from qponder_lib.rl_health import alarms
 from qponder_lib.teacher.choose import open_teacher
 from qponder_lib.teacher.distill import current_responses, distil
 from qponder_lib.training import grpo, sft
-from qponder_lib.training.alarms import alarms
 from qponder_lib.training.checkpoints import check_finite, last_checkpoint
 from qponder_lib.training.guards import StopAtNonsense
 from qponder_lib.training.reward_functions import RewardFunctions, health, score_rollouts
@@ -221,7 +221,7 @@ def test_each_trouble_raises_its_alarm_and_a_healthy_run_none(change, said):
     healthy = [row(step) for step in range(40)]
     assert alarms(healthy, grpo.LOGGED) == []
     sick = [{**one, **change} for one in healthy]
-    assert any(said in line for line in alarms(sick, grpo.LOGGED))
+    assert any(said in str(line) for line in alarms(sick, grpo.LOGGED))
 
 
 def test_history_has_one_row_per_step_and_validation_where_it_ran(prepared):

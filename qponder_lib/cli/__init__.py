@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import typer
 
-from qponder_lib.cli import audit, checks, data, evaluate, preflight, reporting, runs, scoring
+from qponder_lib.cli import (
+    audit,
+    checks,
+    data,
+    evaluate,
+    health,
+    preflight,
+    reporting,
+    runs,
+    scoring,
+)
 from qponder_lib.cli.runs import parse_settings
 from qponder_lib.cli.scoring import last_sealed_model
 
@@ -15,6 +25,7 @@ for command in (
     runs.reference,
     reporting.report,
     reporting.diff,
+    health.health,
     preflight.preflight,
     scoring.score,
     evaluate.evaluate,

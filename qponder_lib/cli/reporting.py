@@ -23,7 +23,7 @@ def report(
     from qponder_lib.report import write_report  # pandas, which most commands do not need
 
     try:
-        print(shown(write_report(_run_folder(run))))
+        print(shown(write_report(run_folder(run))))
     except FileNotFoundError as error:
         print(f"qponder: {error}", file=sys.stderr)
         raise typer.Exit(_USAGE) from error
@@ -39,7 +39,7 @@ def diff(
 ) -> None:
     """Say which numbers of a run moved beyond tolerance; exit code 1 if any did."""
     try:
-        rows = drift.compare(_run_folder(run), _run_folder(reference))
+        rows = drift.compare(run_folder(run), run_folder(reference))
     except (FileNotFoundError, ValueError) as error:
         print(f"qponder: {error}", file=sys.stderr)
         raise typer.Exit(_USAGE) from error
@@ -51,7 +51,7 @@ def diff(
     raise typer.Exit(1 if found["counts"]["moved"] else 0)
 
 
-def _run_folder(name: str) -> RunPaths:
+def run_folder(name: str) -> RunPaths:
     """Find a run by its name below `papermill_runs/`, or by the path of its folder."""
     if Path(name).is_dir():
         return RunPaths(Path(name).resolve())

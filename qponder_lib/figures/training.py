@@ -80,6 +80,11 @@ def grpo_data(paths: RunPaths, reward: str = "qponder") -> pd.DataFrame:
     """Read the log of reinforcement learning, with a smoothed column for every raw one."""
     history = pd.read_csv(paths.grpo(reward) / "history.csv")
     curves = [name for name in GRPO_LABELS if name in history]
+    return with_smoothed(history, curves)
+
+
+def with_smoothed(history: pd.DataFrame, curves: list[str]) -> pd.DataFrame:
+    """Keep the step and some columns of a log, with a smoothed column for all but validations."""
     data = history[["step", *curves]].copy()
     for name in curves:
         if not name.startswith("validation"):
@@ -87,18 +92,19 @@ def grpo_data(paths: RunPaths, reward: str = "qponder") -> pd.DataFrame:
     return data
 
 
-def grpo_curve(ax: Axes, data: pd.DataFrame, name: str) -> Axes:
+def grpo_curve(ax: Axes, data: pd.DataFrame, name: str, title: str | None = None) -> Axes:
     """Draw one curve of the log: raw and smoothed, or the validations as points.
 
     Args:
         ax: Where to draw.
         data: As from `grpo_data`.
-        name: A key of `GRPO_LABELS`.
+        name: A column; without a title, a key of `GRPO_LABELS`.
+        title: Another title.
 
     Source:
         Q-Ponder (arXiv:2506.05384), Fig. 5: (a) accuracy reward, (b) completion length.
     """
-    ax.set_title(GRPO_LABELS[name])
+    ax.set_title(title or GRPO_LABELS[name])
     if name not in data or data[name].notna().sum() == 0:
         return say_missing(ax, "not logged")
     rows = data.dropna(subset=[name])
