@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from tqdm import tqdm
 
 from qponder_lib import baseline, pipeline
@@ -15,19 +17,22 @@ from qponder_lib.config import PredictConfig
 from qponder_lib.iqa_datasets.embedded import load_pil, load_pixels, load_records
 from qponder_lib.iqa_datasets.images import read_rgb
 from qponder_lib.parsing import read_answer
+from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.prompts import answer_form
 from qponder_lib.records import ImageRecord, PredictionRecord
 from qponder_lib.student.generation import Answer, Decoding, generate
 from qponder_lib.student.load import Student, load_student
+from qponder_lib.teacher import ConcurrentTeacher, Teacher, TeacherAnswer
 from qponder_lib.teacher.choose import open_teacher
-from qponder_lib.teacher.concurrency import run_in_thread
+from qponder_lib.teacher.distill import current_responses, distil
 
 
 def predict_all(run: Run, work: Path) -> list[Path]:
     """Write the predictions of every model of the profile on every test set.
 
-    Files that an interrupted call finished are kept.
+    Files that an interrupted call finished are kept, and so are single answers of a teacher
+    behind a server.
 
     Args:
         run: Profile and folder.
@@ -46,7 +51,7 @@ def predict_all(run: Run, work: Path) -> list[Path]:
                 path = run.paths.predictions(model, dataset, sampled=sampled)
                 done = work / f"{model}.{dataset}.{'sampled' if sampled else 'greedy'}.done"
                 if not done.exists():
-                    predictor = predictor or _predictor(run, model)
+                    predictor = predictor or _predictor(run, model, work)
                     records = load_records(run.paths, dataset, "test")
                     write_jsonl(path, predictor(records, sampled))
                     done.touch()
@@ -86,11 +91,26 @@ def score_images(paths: Sequence[Path], folder: Path) -> list[PredictionRecord]:
 _Predictor = Callable[[Sequence[ImageRecord], bool], list[PredictionRecord]]
 
 
-def _predictor(run: Run, model: str) -> _Predictor:
+@dataclass(frozen=True)
+class Pictures(Sequence[Image.Image]):
+    """The images of rows, decoded when they are taken: a public set does not fit into memory."""
+
+    paths: RunPaths
+    records: Sequence[ImageRecord]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> Image.Image:
+        """Decode one image."""
+        return load_pil(self.paths, self.records[index])
+
+
+def _predictor(run: Run, model: str, work: Path) -> _Predictor:
     if model == "handcrafted":
         return _handcrafted(run)
     if model == "teacher":
-        return _teacher(run)
+        return _teacher(run, work)
     folder = pipeline.model_folder(model, run.profile, run.paths)
     student = load_student(run.profile.student, folder)
 
@@ -106,16 +126,16 @@ def _student_predictions(
     config = run.profile.predict
     copies = config.n_samples if sampled else 1
     temperature = config.sampling_temperature if sampled else 0.0
-    images = [load_pil(run.paths, record) for record in records]
     torch.manual_seed(config.seed)
     rows = []
     for sample in range(copies):
         answers = generate(
             student,
-            images,
+            Pictures(run.paths, records),
             run.profile.student.prompt_id,
             Decoding(config.max_new_tokens, temperature),
             batch_size=config.batch_size,
+            progress=records[0].dataset,
         )
         rows += [
             _record(record.image_id, record.mos, answer, sample, run.profile.student.prompt_id)
@@ -129,7 +149,8 @@ def _handcrafted(run: Run) -> _Predictor:
     train = load_records(run.paths, run.profile.data.train_set, "train")
 
     def features(records: Sequence[ImageRecord]) -> np.ndarray:
-        return np.stack([baseline.features(load_pixels(run.paths, one)) for one in records])
+        shown = tqdm(records, desc="handcrafted", mininterval=5, delay=5)
+        return np.stack([baseline.features(load_pixels(run.paths, one)) for one in shown])
 
     fitted = baseline.fit(features(train), [one.mos for one in train])
 
@@ -151,24 +172,40 @@ def _handcrafted(run: Run) -> _Predictor:
     return predict
 
 
-def _teacher(run: Run) -> _Predictor:
+def _teacher(run: Run, work: Path) -> _Predictor:
     """The teacher as it answers without a hint, as everybody else."""
     teacher = open_teacher(run.profile.distill)
+    ask = _ask_server if isinstance(teacher, ConcurrentTeacher) else _ask_offline
 
     def predict(records: Sequence[ImageRecord], sampled: bool) -> list[PredictionRecord]:
         rows = []
-        for number, record in enumerate(tqdm(records, desc="teacher", mininterval=5)):
-            rng = np.random.default_rng([run.profile.distill.seed, number])
-            image = load_pil(run.paths, record)
-            if hasattr(teacher, "answer"):
-                said = teacher.answer(image, None, rng)
-            else:
-                said = run_in_thread(teacher.answer_async(image, None, rng))
+        for record, said in zip(records, ask(run, teacher, records, work), strict=True):
             answer = Answer(said.text or "", said.n_tokens or 0, said.finish_reason)
             rows.append(_record(record.image_id, record.mos, answer, 0))
         return rows
 
     return predict
+
+
+def _ask_offline(
+    run: Run, teacher: Teacher, records: Sequence[ImageRecord], work: Path
+) -> list[TeacherAnswer]:
+    said = []
+    for number, record in enumerate(tqdm(records, desc="teacher", mininterval=5)):
+        rng = np.random.default_rng([run.profile.distill.seed, number])
+        said.append(teacher.answer(load_pil(run.paths, record), None, rng))
+    return said
+
+
+def _ask_server(
+    run: Run, teacher: ConcurrentTeacher, records: Sequence[ImageRecord], work: Path
+) -> list[TeacherAnswer]:
+    """Ask about many images at once; each answer is stored as it comes."""
+    config = run.profile.distill.model_copy(update={"hint": False})
+    store = work / f"teacher.{records[0].dataset}.jsonl"
+    distil(records, teacher, config, run.paths, store=store)
+    rows = current_responses(records, config, run.paths, store=store)
+    return [TeacherAnswer(row.text, row.n_tokens, row.finish_reason, row.version) for row in rows]
 
 
 def _is_sampled(config: PredictConfig, model: str, dataset: str) -> bool:

@@ -42,6 +42,12 @@ def scores_by_path(name: str) -> list[tuple[str, float, str]]:
     ]
 
 
+def agiqa_scores() -> list[list[str]]:
+    """Name, label on 0 to 100 and deviation of every image of AGIQA-3K."""
+    lines = (TABLES / "AGIQA-3K.txt").read_text(encoding="utf-8").splitlines()
+    return [line.split() for line in lines]
+
+
 class Pictures:
     """Writes tiny pictures: 3 x 2, told apart by the colour of their first pixels."""
 
@@ -214,8 +220,7 @@ def pipal(root: Path) -> None:
 def agiqa(root: Path) -> None:
     """AGIQA-3K: the table has labels mapped to 0-100 by the range 0 to 4.488740784."""
     pictures, rows = Pictures(root), []
-    for line in (TABLES / "AGIQA-3K.txt").read_text(encoding="utf-8").splitlines():
-        name, score, spread = line.split()
+    for name, score, spread in agiqa_scores():
         pictures.add(name)
         mos = float(score) / 100 * 4.488740784
         rows.append([name, "a prompt, with a comma", "", "", "", mos, spread, 1.0, 0.1])

@@ -49,36 +49,71 @@ def generate(
 
     Args:
         student: Model and processor.
-        images: Decoded RGB images.
+        images: Decoded RGB images; each is taken when its batch comes.
         prompt_id: One of ``prompts.STUDENT_PROMPT_IDS``.
         decoding: Greedy or sampled; sampling uses torch's global generator.
         batch_size: Images per batch.
-        progress: Label of a progress bar, or None for no bar.
+        progress: Label of a progress bar, shown after five seconds, or None for no bar.
 
     Returns:
         One answer per image, in their order.
     """
-    tokenizer = student.processor.tokenizer
+    to_accelerator(student)
     prompt = _prompt_text(student, prompt_id)
     answers: list[Answer] = []
     starts = range(0, len(images), batch_size)
-    for start in tqdm(starts, desc=progress, disable=progress is None, mininterval=5):
-        batch = list(images[start : start + batch_size])
-        inputs = student.processor(
-            text=[prompt] * len(batch), images=batch, padding=True, return_tensors="pt"
-        ).to(student.model.device)
-        tokens = student.model.generate(
-            **inputs,
-            max_new_tokens=decoding.max_new_tokens,
-            do_sample=decoding.temperature > 0,
-            temperature=decoding.temperature or None,
-            top_k=None,
-            top_p=None,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )[:, inputs["input_ids"].shape[1] :]
-        answers += [_answer(row, tokenizer) for row in tokens]
+    for start in tqdm(starts, desc=progress, disable=progress is None, mininterval=5, delay=5):
+        batch = [images[i] for i in range(start, min(start + batch_size, len(images)))]
+        answers += answer_batch(student, [prompt] * len(batch), batch, decoding)
     return answers
+
+
+@torch.inference_mode()
+def answer_batch(
+    student: Student, texts: Sequence[str], pictures: Sequence[Image.Image], decoding: Decoding
+) -> list[Answer]:
+    """Let a model answer one batch of prompts, each of which may hold several pictures.
+
+    Args:
+        student: Model and processor.
+        texts: Prompts in the model's chat layout.
+        pictures: Decoded RGB pictures of all prompts, in the order of their places in them.
+        decoding: As in `generate`.
+
+    Returns:
+        One answer per prompt, in their order.
+    """
+    tokenizer = student.processor.tokenizer
+    inputs = student.processor(
+        text=list(texts), images=list(pictures), padding=True, return_tensors="pt"
+    ).to(student.model.device)
+    tokens = student.model.generate(
+        **inputs,
+        max_new_tokens=decoding.max_new_tokens,
+        do_sample=decoding.temperature > 0,
+        temperature=decoding.temperature or None,
+        top_k=None,
+        top_p=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )[:, inputs["input_ids"].shape[1] :]
+    return [_answer(row, tokenizer) for row in tokens]
+
+
+def to_accelerator(student: Student, device: torch.device | None = None) -> None:
+    """Move a model that still lies on the CPU to the GPU, if there is one.
+
+    Args:
+        student: 4-bit weights lie where they were read to and stay there.
+        device: Where to; without, the current CUDA device, or nowhere without CUDA.
+    """
+    if device is None:
+        if not torch.cuda.is_available():
+            return
+        device = torch.device("cuda", torch.cuda.current_device())
+    on_cpu = student.model.device.type == "cpu"
+    if on_cpu and not getattr(student.model, "is_quantized", False):
+        student.model.to(device)
 
 
 def _prompt_text(student: Student, prompt_id: str) -> str:

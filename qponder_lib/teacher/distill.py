@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -119,6 +120,7 @@ def distil(
     paths: RunPaths,
     *,
     progress: bool = True,
+    store: Path | None = None,
 ) -> DistilReport:
     """Ask a teacher about every image that has no final answer yet.
 
@@ -132,6 +134,7 @@ def distil(
         config: What is asked, and how.
         paths: The run folder.
         progress: Show a bar, or plain lines where no terminal is.
+        store: File of the answers in place of `distill/raw.jsonl`.
 
     Returns:
         Counts by state.
@@ -145,23 +148,28 @@ def distil(
         raise ValueError(f"config asks for {config.teacher_model!r}, got {teacher.name!r}")
     _check_ids(images)
     began = time.monotonic()
-    with ResponseStore(paths.raw_responses) as store:
-        todo = [q for q in questions(images, config) if not store.is_final(q.response_id)]
+    with ResponseStore(store or paths.raw_responses) as stored:
+        todo = [q for q in questions(images, config) if not stored.is_final(q.response_id)]
         with Progress(len(images), len(images) - len(todo), shown=progress) as shown:
-            collector = _Collector(teacher, config, paths, store, shown.step)
+            collector = _Collector(teacher, config, paths, stored, shown.step)
             collector.ask(todo)
-        states = Counter(store.state(q.response_id) or "" for q in questions(images, config))
+        states = Counter(stored.state(q.response_id) or "" for q in questions(images, config))
     return DistilReport(len(images), len(todo), dict(states), time.monotonic() - began)
 
 
 def current_responses(
-    images: Iterable[ImageRecord], config: DistillConfig, paths: RunPaths
+    images: Iterable[ImageRecord],
+    config: DistillConfig,
+    paths: RunPaths,
+    *,
+    store: Path | None = None,
 ) -> list[ResponseRecord]:
     """Read the answers that belong to this configuration, one per image, in the images' order.
 
-    `raw.jsonl` may also hold answers to other prompts, of other teachers or other seeds.
+    `raw.jsonl`, or the file `store` in its place, may also hold answers to other prompts, of
+    other teachers or other seeds.
     """
-    newest = {row.response_id: row for row in newest_responses(paths.raw_responses)}
+    newest = {row.response_id: row for row in newest_responses(store or paths.raw_responses)}
     wanted = (question.response_id for question in questions(images, config))
     return [newest[key] for key in wanted if key in newest]
 

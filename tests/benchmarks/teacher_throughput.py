@@ -1,10 +1,12 @@
 """How near the server teacher comes to its concurrency limit, and whether memory stays bounded.
 
-A stub with a fixed latency sets the ideal: concurrency / latency requests a second. The peak
-memory after all answers is compared with the peak after a tenth of them. Stub and client share
-one process, so the figures are a lower bound. Prints JSON.
+A stub with a fixed latency sets the limit: concurrency / latency requests a second. The peak
+memory at every tenth of the answers shows whether it grows with their number. Stub and client
+share one process, so the shares are a lower bound; what they cost in processor time stands
+beside them. Prints a table, writes JSON.
 
-    python tests/benchmarks/teacher_throughput.py --n 2000 --latency-s 0.2 --concurrency 16
+    PYTHONPATH=. python tests/benchmarks/teacher_throughput.py
+    PYTHONPATH=. python tests/benchmarks/teacher_throughput.py --memory-n 100000
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import typer
+from measuring import RESULTS, about, write
 from PIL import Image
 
 from qponder_lib.config import DistillConfig
@@ -32,18 +35,25 @@ from qponder_lib.teacher.server import ServerTeacher
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from stub_openai_server import MODEL, StubServer, ok
 
+RESULT = RESULTS / "teacher_throughput.json"
+CASES = ((1.0, 64), (0.5, 16), (0.2, 16))
+"""Latency in seconds and concurrency."""
+ROUNDS = 40
+"""Requests per place, so that the last round's idle places weigh little."""
+MEMORY_CASE = (0.02, 64)
+
 
 class WatchedTeacher(ServerTeacher):
-    """A server teacher that notes the peak memory of the process after a tenth of its answers."""
+    """A server teacher that notes the peak memory of the process at each tenth of its answers."""
 
     def watch(self, n: int) -> None:
-        self.n_answers, self.tenth, self.peak_at_tenth = 0, n // 10, 0.0
+        self.n_answers, self.tenth, self.peaks = 0, max(n // 10, 1), []
 
     async def answer_async(self, *question: Any) -> TeacherAnswer:
         answer = await super().answer_async(*question)
         self.n_answers += 1
-        if self.n_answers == self.tenth:
-            self.peak_at_tenth = peak_mib()
+        if self.n_answers % self.tenth == 0:
+            self.peaks.append(round(peak_mib(), 1))
         return answer
 
 
@@ -70,8 +80,8 @@ def one_picture_many_rows(paths: RunPaths, n: int, side: int) -> list[ImageRecor
     return [row.model_copy(update={"image_id": str(number)}) for number in range(n)]
 
 
-def main(n: int = 2000, latency_s: float = 0.2, concurrency: int = 16, side: int = 128) -> None:
-    """Measure and print."""
+def measure(n: int, latency_s: float, concurrency: int, side: int) -> dict[str, Any]:
+    """Distil `n` answers from a stub with a fixed latency."""
     with tempfile.TemporaryDirectory() as folder:
         paths = RunPaths(Path(folder))
         images = one_picture_many_rows(paths, n, side)
@@ -85,23 +95,49 @@ def main(n: int = 2000, latency_s: float = 0.2, concurrency: int = 16, side: int
             )
             teacher = WatchedTeacher.from_config(config)
             teacher.watch(n)
-            began = time.monotonic()
-            report = distil(images, teacher, config, paths)
-            seconds = time.monotonic() - began
-    ideal = concurrency / latency_s
-    result = {
+            began, cpu = time.monotonic(), time.process_time()
+            report = distil(images, teacher, config, paths, progress=n > 10_000)
+            seconds, cpu = time.monotonic() - began, time.process_time() - cpu
+            at_once = server.most_at_once
+    return {
         "n": n,
         "latency_s": latency_s,
         "concurrency": concurrency,
+        "most_at_once": at_once,
         "image_side": side,
         "states": report.states,
         "requests_per_second": round(n / seconds, 1),
-        "share_of_ideal": round(n / seconds / ideal, 3),
-        "peak_mib_after_a_tenth": round(teacher.peak_at_tenth, 1),
-        "peak_mib_at_the_end": round(peak_mib(), 1),
-        "peak_ratio": round(peak_mib() / teacher.peak_at_tenth, 3),
+        "limit_per_second": round(concurrency / latency_s, 1),
+        "share_of_limit": round(n / seconds * latency_s / concurrency, 3),
+        "cpu_ms_per_request": round(1000 * cpu / n, 2),
+        "peak_mib_at_tenths": teacher.peaks,
     }
-    print(json.dumps(result, indent=2, sort_keys=True))
+
+
+def main(memory_n: int = 0, side: int = 128) -> None:
+    """Measure, print and write.
+
+    Args:
+        memory_n: Requests of the memory run; 0 leaves it out and keeps the figures it left.
+        side: Side of the image, pixels.
+    """
+    result = about("openai", "httpx")
+    before = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
+    rows = [measure(ROUNDS * places, latency, places, side) for latency, places in CASES]
+    print(f"{'latency':>8}{'places':>8}{'limit/s':>9}{'got/s':>8}{'share':>8}{'cpu ms':>8}")
+    for row in rows:
+        print(
+            f"{row['latency_s']:>8}{row['concurrency']:>8}{row['limit_per_second']:>9}"
+            f"{row['requests_per_second']:>8}{row['share_of_limit']:>8}"
+            f"{row['cpu_ms_per_request']:>8}"
+        )
+    memory = before.get("memory")
+    if memory_n:
+        memory = {**measure(memory_n, *MEMORY_CASE, side), "about": about("openai", "httpx")}
+    if memory:
+        peaks = memory["peak_mib_at_tenths"]
+        print(f"{memory['n']:,} requests, peak MiB at each tenth: {peaks}")
+    print(write("teacher_throughput", {**result, "limit": rows, "memory": memory}))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,120 @@
+"""Evaluation in batches beside one image at a time: equal greedy answers first, then the time.
+
+The mini student answers for images of the embedded benchmark, by the function that prediction
+uses. Cases: its base weights' own short answers; answers of a length that its trained variants
+write (the end token is forbidden); the same with images of different sizes in a batch. One
+thread; both ways take turns, and each has its least seconds. The ratio of processor time is what
+an idle machine would show; the ratio by the clock suffers from whatever else runs.
+
+    PYTHONPATH=. OMP_NUM_THREADS=1 python tests/benchmarks/batched_evaluation.py
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import typer
+from measuring import about, in_turn, write
+from PIL import Image
+from tqdm import tqdm
+
+from qponder_lib.config import load_profile
+from qponder_lib.iqa_datasets import mixtures
+from qponder_lib.student.generation import Answer, Decoding, generate
+from qponder_lib.student.load import Student, load_student
+
+SIZES = ((128, 128), (192, 112), (112, 160), (256, 128))
+
+
+@dataclass(frozen=True)
+class Case:
+    """One kind of evaluation."""
+
+    name: str
+    max_new_tokens: int
+    runs_to_the_end: bool = False
+    mixed_sizes: bool = False
+
+
+CASES = (
+    Case("own answers", 192),
+    Case("120 tokens", 120, runs_to_the_end=True),
+    Case("120 tokens, mixed sizes", 120, runs_to_the_end=True, mixed_sizes=True),
+)
+
+
+def pictures(n: int, *, mixed: bool) -> list[Image.Image]:
+    """Damaged scenes of the embedded benchmark."""
+    mixture, made = mixtures.mixture_named("mini-koniq"), []
+    for number in range(n):
+        rng = np.random.default_rng(number)
+        scene, _ = mixtures.draw_scene(mixture, "test", 256 if mixed else 128, rng)
+        pixels = mixtures.damage(scene, mixtures.draw_damage(mixture, rng), rng)
+        width, height = SIZES[number % len(SIZES)] if mixed else SIZES[0]
+        made.append(Image.fromarray(np.ascontiguousarray(pixels[:height, :width])))
+    return made
+
+
+def opened(case: Case) -> Student:
+    """The mini student, set up for a case."""
+    config = load_profile("mini").student
+    if case.mixed_sizes:
+        config = config.model_copy(update={"max_pixels": 4 * config.max_pixels})
+    student = load_student(config)
+    if case.runs_to_the_end:
+        end = student.processor.tokenizer.eos_token_id
+        student.model.generation_config.suppress_tokens = [end]
+    return student
+
+
+def measure(case: Case, n: int, batch_size: int, turns: int) -> dict[str, Any]:
+    """Prove that answers are equal, then time both ways."""
+    student, images = opened(case), pictures(n, mixed=case.mixed_sizes)
+
+    def answers(some: Sequence[Image.Image], size: int) -> list[Answer]:
+        decoding = Decoding(case.max_new_tokens)
+        return generate(student, some, "student_short", decoding, batch_size=size)
+
+    together, alone = answers(images, batch_size), answers(images, 1)
+    equal = sum(one == two for one, two in zip(together, alone, strict=True))
+    assert equal == n, f"{case.name}: {n - equal} of {n} answers differ between batch and single"
+    taken = in_turn(
+        {"batched": lambda: answers(images, batch_size), "alone": lambda: answers(images, 1)}, turns
+    )
+    return {
+        "case": case.name,
+        "equal_answers": f"{equal} of {n}",
+        "mean_tokens": round(float(np.mean([one.n_tokens for one in alone])), 1),
+        "ms_per_image": {
+            name: {clock: round(1000 * value / n, 2) for clock, value in one.items()}
+            for name, one in taken.items()
+        },
+        "ratio_cpu": round(taken["alone"]["cpu"] / taken["batched"]["cpu"], 2),
+        "ratio_wall": round(taken["alone"]["wall"] / taken["batched"]["wall"], 2),
+    }
+
+
+def main(n: int = 64, batch_size: int = 64, turns: int = 2) -> None:
+    """Measure every case, print a table, write JSON."""
+    torch.set_num_threads(1)
+    result = {**about("torch", "transformers"), "settings": {"images": n, "batch": batch_size}}
+    result["settings"] |= {"turns": turns, "threads": 1, "timing": "in turn, least of the turns"}
+    rows = [measure(one, n, batch_size, turns) for one in tqdm(CASES, file=sys.stderr)]
+    print(f"{n} images, batches of {batch_size}; processor ms per image, ratios cpu and wall")
+    print(f"{'case':<26}{'equal':>10}{'tokens':>8}{'alone':>9}{'batched':>9}{'cpu':>7}{'wall':>7}")
+    for row in rows:
+        ms = [row["ms_per_image"][name]["cpu"] for name in ("alone", "batched")]
+        print(
+            f"{row['case']:<26}{row['equal_answers']:>10}{row['mean_tokens']:>8}"
+            f"{ms[0]:>9}{ms[1]:>9}{row['ratio_cpu']:>7}{row['ratio_wall']:>7}"
+        )
+    print(write("batched_evaluation", {**result, "measured": rows}))
+
+
+if __name__ == "__main__":
+    typer.run(main)

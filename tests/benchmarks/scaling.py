@@ -1,0 +1,267 @@
+"""How the stages of mini grow with their input: processor seconds at several sizes, and exponents.
+
+Each stage runs through the function that its notebook calls, at sizes that double twice, with all
+else equal. An exponent of 1 says that twice the input takes twice the time; below 1 a fixed part
+weighs at these sizes, or work is shared. Sizes take turns; each has its least processor time, of
+this process and those it started, which other work on the machine disturbs little. For answers
+the measured length in tokens is the size.
+
+    PYTHONPATH=. OMP_NUM_THREADS=1 python tests/benchmarks/scaling.py
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import typer
+from measuring import about, exponent, write
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import synthetic_run
+
+from qponder_lib import artifacts, evaluation, filtering
+from qponder_lib.artifacts import read_csv, read_jsonl, write_jsonl
+from qponder_lib.config import load_profile
+from qponder_lib.inference import Pictures
+from qponder_lib.iqa_datasets import embedded
+from qponder_lib.judging.collect import rate_offline
+from qponder_lib.judging.rubric import Candidate, RubricJudge
+from qponder_lib.paths import RunPaths
+from qponder_lib.pipeline import Run
+from qponder_lib.records import FilteredResponse
+from qponder_lib.student.generation import Decoding, generate
+from qponder_lib.student.load import load_student
+from qponder_lib.teacher.choose import open_teacher
+from qponder_lib.teacher.distill import current_responses, distil
+from qponder_lib.training import grpo, sft
+
+STEPS = 4
+BASE = {
+    "data.n_train": 128,
+    "data.n_validation": 4,
+    "data.n_test": 1,
+    "sft.max_steps": STEPS,
+    "sft.save_steps": STEPS,
+    "sft.per_device_batch_size": 16,
+    "grpo.max_steps": STEPS,
+    "grpo.save_steps": STEPS,
+    "grpo.n_validation": 0,
+    "grpo.images_per_step": 4,
+    "grpo.images_per_device": 4,
+    "grpo.num_generations": 8,
+    "grpo.max_completion_length": 48,
+}
+Stage = Callable[[Run, int, Path], float | None]
+
+
+@dataclass(frozen=True)
+class Growth:
+    """A stage, what of its input grows, and the sizes; a stage may return the size it measured."""
+
+    stage: str
+    input: str
+    sizes: tuple[int, ...]
+    run: Stage
+
+
+def variant(run: Run, **changes: Any) -> Run:
+    """The run with other settings and the same folder."""
+    named = {name.replace("__", "."): value for name, value in changes.items()}
+    return Run(run.paths, run.profile.with_overrides(named))
+
+
+def data(run: Run, n: int, work: Path) -> None:
+    """01: make the embedded sets."""
+    config = run.profile.data.model_copy(update={"n_train": n})
+    embedded.build(config, RunPaths(work), progress=False)
+
+
+def distilled(run: Run, n: int, work: Path) -> None:
+    """02: the offline expert's answers."""
+    config = run.profile.distill
+    records = embedded.load_records(run.paths, "mini-koniq", "train")[:n]
+    store = work / "raw.jsonl"
+    distil(records, open_teacher(config), config, run.paths, progress=False, store=store)
+
+
+def filtered(run: Run, n: int, work: Path) -> None:
+    """03: Eq. 1 on copies of real answers."""
+    records = embedded.load_records(run.paths, "mini-koniq", "train")
+    answers = current_responses(records, run.profile.distill, run.paths)
+    many = [
+        one.model_copy(update={"image_id": f"{one.image_id}-{k}", "response_id": f"{k:016x}"})
+        for k, one in zip(range(n), answers * (n // len(answers) + 1), strict=False)
+    ]
+    mos = {one.image_id: 50.0 for one in many}
+    filtering.filter_responses(many, mos, run.profile.filter.gamma)
+
+
+def sft_images(run: Run, n: int, work: Path) -> None:
+    """04: steps of so many images."""
+    sft.train(variant(run, sft__per_device_batch_size=n), "long", work)
+
+
+def sft_tokens(run: Run, n: int, work: Path) -> float:
+    """04: answers cut to n words; the mean tokens of prompt, image and answer are the size."""
+    kept = read_jsonl(run.paths.kept, FilteredResponse)
+    short = []
+    for row in kept:
+        words = (row.text or "").removeprefix("<think>").partition("</think>")[0].split()
+        text = f"<think>{' '.join((words * 9)[:n])}</think><answer>{row.score}</answer>"
+        short.append(row.model_copy(update={"text": text}))
+    place = RunPaths(work / "run")
+    place.root.mkdir(parents=True)
+    place.data.symlink_to(run.paths.data)
+    write_jsonl(place.kept, short)
+    sft.train(Run(place, run.profile), "long", work / "sft")
+    tokenizer = load_student(run.profile.student).processor.tokenizer
+    lengths = [len(tokenizer(row.text).input_ids) for row in short]
+    return sum(lengths) / len(lengths) + PROMPT_TOKENS
+
+
+PROMPT_TOKENS = 41 + 16
+"""Of the mini student: the prompt, and an image of 128 x 128."""
+
+
+def grpo_images(run: Run, n: int, work: Path) -> None:
+    """06: steps of so many images."""
+    grpo.train(variant(run, grpo__images_per_step=n, grpo__images_per_device=n), work)
+
+
+def grpo_answers(run: Run, n: int, work: Path) -> None:
+    """06: so many answers per image."""
+    grpo.train(variant(run, grpo__num_generations=n), work)
+
+
+def grpo_tokens(run: Run, n: int, work: Path) -> float:
+    """06: answers of at most n tokens; the mean length measured is the size."""
+    folder = grpo.train(variant(run, grpo__max_completion_length=n), work)
+    lengths = [float(row["completion_length"] or 0) for row in read_csv(folder / "history.csv")]
+    return sum(lengths) / len(lengths)
+
+
+def predicted_images(run: Run, n: int, work: Path) -> None:
+    """07: greedy answers in batches of 32."""
+    records = embedded.load_records(run.paths, "mini-koniq", "train")[:n]
+    student = load_student(run.profile.student, run.paths.sft("long"))
+    images = Pictures(run.paths, records)
+    generate(student, images, "student_short", Decoding(48), batch_size=32)
+
+
+def predicted_tokens(run: Run, n: int, work: Path) -> None:
+    """07: answers of exactly n tokens."""
+    records = embedded.load_records(run.paths, "mini-koniq", "train")[:32]
+    student = load_student(run.profile.student, run.paths.sft("long"))
+    student.model.generation_config.suppress_tokens = [student.processor.tokenizer.eos_token_id]
+    images = Pictures(run.paths, records)
+    generate(student, images, "student_short", Decoding(n), batch_size=32)
+
+
+def evaluated(run: Run, n: int, work: Path) -> None:
+    """08: scores, intervals and differences of seven models on six sets."""
+    evaluation.evaluate(synthetic_run.write_run(work, n))
+
+
+def judged(run: Run, n: int, work: Path) -> None:
+    """09: the offline rubric."""
+    records = embedded.load_records(run.paths, "mini-koniq", "train")
+    answers = current_responses(records, run.profile.distill, run.paths)
+    texts = [
+        (Candidate("teacher", one, said.text, 50.0), 0)
+        for one, said in zip(records, answers, strict=True)
+    ]
+    rate_offline(RubricJudge(), (texts * (n // len(texts) + 1))[:n], progress=False)
+
+
+GROWTHS = (
+    Growth("01 data", "images", (100, 200, 400), data),
+    Growth("02 distill", "images", (32, 64, 128), distilled),
+    Growth("03 filter", "answers", (2000, 4000, 8000), filtered),
+    Growth("04 sft", "images a step", (8, 16, 32), sft_images),
+    Growth("04 sft", "tokens a row", (60, 150, 330), sft_tokens),
+    Growth("06 grpo", "images a step", (2, 4, 8), grpo_images),
+    Growth("06 grpo", "answers an image, n", (4, 8, 16), grpo_answers),
+    Growth("06 grpo", "tokens an answer", (24, 48, 96), grpo_tokens),
+    Growth("07 predict", "images", (32, 64, 128), predicted_images),
+    Growth("07 predict", "tokens an answer", (32, 64, 128), predicted_tokens),
+    Growth("08 evaluate", "images a set", (100, 200, 400), evaluated),
+    Growth("09 judge", "texts", (200, 400, 800), judged),
+)
+
+
+def prepared(folder: Path) -> Run:
+    """A run with images, kept answers and a cold start, made by the stages themselves."""
+    run = Run(RunPaths(folder), load_profile("smoke").with_overrides(BASE))
+    embedded.build(run.profile.data, run.paths, progress=False)
+    records = embedded.load_records(run.paths, "mini-koniq", "train")
+    distil(records, open_teacher(run.profile.distill), run.profile.distill, run.paths)
+    answers = current_responses(records, run.profile.distill, run.paths)
+    mos = {one.image_id: one.mos for one in records}
+    kept = filtering.filter_responses(answers, mos, run.profile.filter.gamma).kept
+    artifacts.write_jsonl(run.paths.kept, kept)
+    sft.train(run, "long", folder / "work")
+    return run
+
+
+def cpu_seconds() -> float:
+    """Processor seconds of this process and of those it started and that have ended."""
+    return sum(os.times()[:4])
+
+
+def measure(growth: Growth, run: Run, turns: int) -> dict[str, Any]:
+    """Run a stage at every size, in turn, and fit the exponent."""
+    taken: dict[int, list[float]] = {size: [] for size in growth.sizes}
+    real = {size: float(size) for size in growth.sizes}
+    for _ in range(turns):
+        for size in growth.sizes:
+            with tempfile.TemporaryDirectory() as work:
+                began = cpu_seconds()
+                found = growth.run(run, size, Path(work))
+                taken[size].append(cpu_seconds() - began)
+                real[size] = found or real[size]
+    seconds = [round(min(taken[size]), 3) for size in growth.sizes]
+    sizes = [round(real[size], 1) for size in growth.sizes]
+    return {
+        "stage": growth.stage,
+        "input": growth.input,
+        "sizes": sizes,
+        "cpu_seconds": seconds,
+        "exponent": round(exponent(sizes, seconds), 2),
+        "exponent_of_last_step": round(exponent(sizes[-2:], seconds[-2:]), 2),
+    }
+
+
+def main(turns: int = 1, only: str = "") -> None:
+    """Measure every stage, print a table, write JSON.
+
+    Args:
+        turns: How often each size is run; the least time counts.
+        only: Beginning of the stages' names; others are left out, and nothing is written.
+    """
+    torch.set_num_threads(1)
+    result = about("torch", "transformers", "trl")
+    chosen: Sequence[Growth] = [one for one in GROWTHS if one.stage.startswith(only)]
+    with tempfile.TemporaryDirectory() as folder:
+        run = prepared(Path(folder))
+        rows = [measure(one, run, turns) for one in tqdm(chosen, file=sys.stderr)]
+    print(f"{'stage':<13}{'input':<21}{'sizes':<24}{'cpu seconds':<26}exponent (last step)")
+    for row in rows:
+        print(
+            f"{row['stage']:<13}{row['input']:<21}{row['sizes']!s:<24}{row['cpu_seconds']!s:<26}"
+            f"{row['exponent']} ({row['exponent_of_last_step']})"
+        )
+    if not only:
+        settings = {"turns": turns, "steps": STEPS, "base": BASE, "threads": 1}
+        print(write("scaling", {**result, "settings": settings, "measured": rows}))
+
+
+if __name__ == "__main__":
+    typer.run(main)
