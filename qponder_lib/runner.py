@@ -6,10 +6,8 @@ stages has no fitting seal. Killed at any moment, the same command goes on where
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -17,8 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-
-from filelock import FileLock, Timeout
 
 from qponder_lib import artifacts, execution, paths, pipeline
 from qponder_lib.config import Profile, dump_profile
@@ -213,21 +209,13 @@ def _unsealed(notebook: PlannedNotebook, job: Job) -> list[str]:
 def _run_lock(run_paths: RunPaths) -> Iterator[None]:
     """Hold the run folder; the system frees it when the process dies, however it dies."""
     run_paths.root.mkdir(parents=True, exist_ok=True)
-    owner_file = run_paths.lock.with_suffix(".json")
-    lock = FileLock(run_paths.lock)
+    lock = artifacts.OwnedLock(run_paths.lock)
     try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        owner = json.loads(owner_file.read_text()) if owner_file.exists() else {}
-        raise Locked(
-            f"{shown(run_paths.root)} is locked by process {owner.get('pid', 'unknown')} on "
-            f"{owner.get('host', 'unknown host')}, started {owner.get('started', 'just now')}"
-        ) from error
+        lock.acquire()
+    except artifacts.HeldError as error:
+        raise Locked(f"{shown(run_paths.root)} is locked by {error}") from error
     try:
-        owner = {"pid": os.getpid(), "host": socket.gethostname(), "started": artifacts.now()}
-        artifacts.write_json(owner_file, owner)
         yield
-        owner_file.unlink(missing_ok=True)
     finally:
         lock.release()
 

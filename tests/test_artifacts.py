@@ -1,13 +1,16 @@
 """Files are whole or absent, whatever kills the writer."""
 
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from qponder_lib import artifacts
 from qponder_lib.artifacts import ArtifactError, JsonlAppender
@@ -128,14 +131,38 @@ def test_bad_middle_line_is_an_error_that_names_it(tmp_path, middle):
         JsonlAppender(path, Distortion)
 
 
-def test_two_appenders_on_one_file_are_refused(tmp_path):
+def test_second_appender_is_refused_and_told_process_and_host_of_the_first(tmp_path):
     path = tmp_path / "a.jsonl"
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from qponder_lib.artifacts import JsonlAppender\n"
+        "from qponder_lib.records import Distortion\n"
+        "store = JsonlAppender(Path(sys.argv[1]), Distortion)\n"
+        "print('held', flush=True); sys.stdin.read()\n"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code, str(path)], **pipes) as holder:
+        assert holder.stdout.readline() == b"held\n"
+        told = rf"a\.jsonl: another process .* {holder.pid} on {re.escape(socket.gethostname())},"
+        with pytest.raises(ArtifactError, match=told):
+            JsonlAppender(path, Distortion)
+        holder.kill()
+    JsonlAppender(path, Distortion).close()  # the system frees what a dead process held
+    assert [file.name for file in tmp_path.iterdir() if "owner" in file.name] == []
+
+
+def test_a_lock_whose_holder_has_not_signed_yet_is_refused_all_the_same(tmp_path):
     with (
-        JsonlAppender(path, Distortion),
-        pytest.raises(ArtifactError, match="another process appends"),
+        FileLock(tmp_path / "a.jsonl.lock"),
+        pytest.raises(ArtifactError, match="process unknown on unknown host"),
     ):
-        JsonlAppender(path, Distortion)
-    JsonlAppender(path, Distortion).close()
+        JsonlAppender(tmp_path / "a.jsonl", Distortion)
+
+
+def test_a_seal_lists_no_lock_and_no_holder(tmp_path):
+    (tmp_path / "kept.txt").write_text("x")
+    with artifacts.OwnedLock(tmp_path / "a.lock"):
+        assert list(artifacts.hash_outputs(tmp_path, [tmp_path])) == ["kept.txt"]
 
 
 def test_csv_keeps_column_order_and_missing_cells(tmp_path):

@@ -177,7 +177,8 @@ def test_second_runner_on_one_folder_is_locked_out_and_told_by_whom(root, capsys
     paths = job().paths
     paths.root.mkdir()
     artifacts.write_json(
-        paths.lock.with_suffix(".json"), {"pid": 4711, "host": "elsewhere", "started": "today"}
+        paths.lock.with_suffix(".owner.lock"),
+        {"pid": 4711, "host": "elsewhere", "started": "today"},
     )
     with FileLock(paths.lock):
         assert runner.run(job()) == runner.EXIT_LOCKED

@@ -17,6 +17,7 @@ from qponder_lib.artifacts.files import (
     write_json,
     write_text_atomic,
 )
+from qponder_lib.artifacts.locks import HeldError, OwnedLock
 from qponder_lib.artifacts.rows import (
     JsonlAppender,
     read_csv,
@@ -38,7 +39,9 @@ from qponder_lib.artifacts.seals import (
 __all__ = [
     "SEAL_NAME",
     "ArtifactError",
+    "HeldError",
     "JsonlAppender",
+    "OwnedLock",
     "Seal",
     "digest",
     "file_sha256",

@@ -12,7 +12,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError
 
 from qponder_lib.artifacts.files import (
@@ -22,6 +21,7 @@ from qponder_lib.artifacts.files import (
     write_bytes_atomic,
     write_text_atomic,
 )
+from qponder_lib.artifacts.locks import HeldError, OwnedLock
 
 log = logging.getLogger(__name__)
 
@@ -93,11 +93,11 @@ class JsonlAppender(Generic[Row]):
         """
         self.path, self.model = path, model
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(f"{path}.lock")
+        self._lock = OwnedLock(path.with_name(f"{path.name}.lock"))
         try:
-            self._lock.acquire(timeout=0)
-        except Timeout as error:
-            raise ArtifactError(f"{path}: another process appends to this file") from error
+            self._lock.acquire()
+        except HeldError as error:
+            raise ArtifactError(f"{path}: another process appends to this file: {error}") from error
         try:
             self._cut_torn_tail()
             self.rows = read_jsonl(path, model) if path.exists() else []

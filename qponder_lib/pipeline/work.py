@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from qponder_lib import artifacts
 from qponder_lib.config import SECTIONS, Profile, Section, load_profile
 from qponder_lib.paths import RunPaths
@@ -195,12 +193,12 @@ def _sealed_inputs(stage: Stage, paths: RunPaths, profile: Profile) -> dict[str,
 @contextmanager
 def _only_one(paths: RunPaths, name: str) -> Iterator[None]:
     paths.work(name).mkdir(parents=True, exist_ok=True)
-    lock = FileLock(paths.seal(name).with_suffix(".lock"))
+    lock = artifacts.OwnedLock(paths.seal(name).with_suffix(".lock"))
     paths.seal(name).parent.mkdir(parents=True, exist_ok=True)
     try:
-        lock.acquire(timeout=_LOCK_PATIENCE_S)
-    except Timeout as error:
-        raise RuntimeError(f"stage {name!r} is being run by another process") from error
+        lock.acquire(_LOCK_PATIENCE_S)
+    except artifacts.HeldError as error:
+        raise RuntimeError(f"stage {name!r} is being run by another process: {error}") from error
     try:
         yield
     finally:
