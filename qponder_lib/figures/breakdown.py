@@ -19,7 +19,7 @@ from qponder_lib.figures.style import (
 from qponder_lib.scales import MOS_MAX, MOS_MIN
 from qponder_lib.tables.breakdown import ALL_SETS
 from qponder_lib.tables.render import plain
-from qponder_lib.tables.sources import METRIC_LABELS, in_order, select
+from qponder_lib.tables.sources import METRIC_LABELS, in_order, select, set_label
 
 _UNITS = {"mae": "Mean absolute error (MOS units)", "srcc": "SRCC within the group"}
 
@@ -172,7 +172,7 @@ def judged_lines(ax: Axes, data: pd.DataFrame, aspect: str, sets: Sequence[str])
             label=short_label(model) + (" (no value)" if mine["value"].isna().all() else ""),
         )
     ax.set_title(aspect.capitalize())
-    ax.set_xticks(range(len(sets)), sets, rotation=35, ha="right")
+    ax.set_xticks(range(len(sets)), [set_label(name) for name in sets], rotation=35, ha="right")
     ax.set_ylim(0.9, 5.1)
     ax.set_yticks(range(1, 6))
     return ax

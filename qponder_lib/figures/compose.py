@@ -12,7 +12,7 @@ from qponder_lib.figures.style import Drawing, colour_of, house_style, new_figur
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.rewards.qponder import ALPHA
-from qponder_lib.tables.sources import read
+from qponder_lib.tables.sources import read, set_label
 
 _DIAGNOSTICS = (
     "reward_format",
@@ -150,7 +150,7 @@ def scatter_sets(run: Run) -> Drawing:
     for ax in axes.flat[len(sets) :]:
         ax.set_visible(False)
     for ax, dataset, data in zip(axes.flat, sets, frames, strict=False):
-        title = f"{short_label(model)}, {dataset}"
+        title = f"{short_label(model)}, {set_label(dataset)}"
         results.scatter(ax, data, colour=colour_of(model), title=title)
     return Drawing("scatter_sets", figure, pd.concat(frames))
 
@@ -165,7 +165,7 @@ def decoding(run: Run) -> Drawing:
         results.decoding_dots(ax, data, metric)
     for ax in axes[0, 1:]:
         ax.tick_params(axis="y", labelleft=False)
-    axes[0, 0].set_title(dataset)
+    axes[0, 0].set_title(set_label(dataset))
     return Drawing("decoding", figure, data)
 
 

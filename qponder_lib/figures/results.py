@@ -23,7 +23,7 @@ from qponder_lib.pipeline import Run
 from qponder_lib.records import PredictionRecord
 from qponder_lib.scales import MOS_MAX, MOS_MIN
 from qponder_lib.tables.render import number, plain
-from qponder_lib.tables.sources import in_order, one, read_ceilings, read_scores, select
+from qponder_lib.tables.sources import in_order, one, read_ceilings, read_scores, select, set_label
 
 COLUMNS = ["model", "dataset", "metric", "value", "ci_low", "ci_high", "n", "n_unparsed", "reason"]
 
@@ -77,7 +77,7 @@ def srcc_dots(ax: Axes, data: pd.DataFrame) -> Axes:
     for position in range(1, len(sets)):
         ax.axvline(position - 0.5, color=LIGHT, linewidth=0.6)
     ax.axhline(0.0, color=GREY, linewidth=0.7)
-    ax.set_xticks(range(len(sets)), sets)
+    ax.set_xticks(range(len(sets)), [set_label(name) for name in sets])
     ax.set_xlim(-0.5, len(sets) - 0.5)
     ax.tick_params(axis="x", length=0)
     ax.grid(False, axis="x")
@@ -130,7 +130,7 @@ def heatmap(ax: Axes, data: pd.DataFrame) -> Axes:
                 fontsize=8.5,
                 color="white" if dark else "black",
             )
-    ax.set_xticks(range(len(sets)), sets)
+    ax.set_xticks(range(len(sets)), [set_label(name) for name in sets])
     ax.set_yticks(range(len(models)), [short_label(model) for model in models])
     ax.tick_params(length=0)
     ax.grid(False)

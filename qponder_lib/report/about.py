@@ -41,8 +41,8 @@ def headline(source: Source) -> Section:
         picture(
             source,
             "main_result",
-            "SRCC with intervals of every model on every set; the "
-            "dashed line is the ceiling of a predictor that knows the true quality.",
+            "SRCC with intervals of every model on every set; a "
+            "dashed line is the ceiling of a predictor that knows the true quality, where known.",
         ),
     ]
     return Section("summary", "In short", join(*body))

@@ -15,6 +15,7 @@ from qponder_lib.tables.sources import (
     read,
     read_reported,
     select,
+    set_label,
 )
 
 ASPECTS = ("completeness", "accuracy", "reasonableness")
@@ -57,7 +58,7 @@ def _measured(run: Run, number_: int, title: str, judged: pd.DataFrame) -> Table
             counted = counted[counted["dataset"] != "mean"]
             counts = [Cell(str(counted[name].sum())) for name in ("n", "n_failed")]
             rows.append((Cell(model_label(model)), *cells, *counts))
-        header = ("Model", *sets, "n", "not judged")
+        header = ("Model", *map(set_label, sets), "n", "not judged")
         blocks.append(Block(f"Judge: {judge}", header, tuple(rows)))
     note = (
         f"{origin(run)} Completeness / accuracy / reasonableness, 1 to 5, mean over images with "

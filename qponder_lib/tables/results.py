@@ -19,6 +19,8 @@ from qponder_lib.tables.sources import (
     read_reported,
     read_scores,
     select,
+    set_label,
+    sets_note,
 )
 
 CORRELATIONS = ("plcc", "srcc")
@@ -42,8 +44,8 @@ def table1(run: Run) -> Table:
     """Lay out PLCC and SRCC of every model on every set, with the ceiling of each set.
 
     Source:
-        Q-Ponder (arXiv:2506.05384), Table 1. The measured numbers are of the embedded sets and
-        are not comparable with the paper's; those are in `table1_reported`.
+        Q-Ponder (arXiv:2506.05384), Table 1. Measured numbers of the embedded sets are not
+        comparable with the paper's; those are in `table1_reported`.
     """
     scores = select(read_scores(run.paths), decoding="greedy", protocol="raw", metric=CORRELATIONS)
     sets, ceilings = _sets(run, scores), read_ceilings(run.paths)
@@ -68,11 +70,10 @@ def table1(run: Run) -> Table:
     note = (
         f"{origin(run)} Greedy answers; PLCC / SRCC (no fitted curve), {_confidence(run)} "
         "bootstrap intervals over images; n images with a readable answer, unread answers left "
-        "out and counted. Sets named mini- stand in the roles of the paper's columns; their "
-        "numbers are not those of the public sets."
+        f"out and counted. {sets_note(run)}"
     )
     data = pd.concat([scores[COLUMNS], _long_ceilings(ceilings)], ignore_index=True)
-    header = ("Model", *sets, "n", "unread")
+    header = ("Model", *map(set_label, sets), "n", "unread")
     return Table("table1", _title(run, 1), note, data, (Block("", header, tuple(rows)),))
 
 
@@ -138,7 +139,7 @@ def table3(run: Run) -> Table:
                     | {"model": model, "dataset": dataset, "metric": metric}
                     | {"reported_dataset": theirs, "reported_value": (told or {}).get("value")}
                 )
-            rows.append((Cell(dataset), *measured, Cell(theirs or MISSING), *printed))
+            rows.append((Cell(set_label(dataset)), *measured, Cell(theirs or MISSING), *printed))
         measured_names = [f"{name} (measured)" for name in present]
         printed_names = [f"{name} (reported)" for name in present]
         header = ("Set", *measured_names, "Reported on", *printed_names)
@@ -173,7 +174,7 @@ def decoding(run: Run) -> Table:
                     for metric, digits in (("srcc", 3), ("mae", 2), ("parse_rate", 3))
                 ]
                 unread = "" if mine.empty else str(mine["n_unparsed"].max())
-                label = Cell(f"{model_label(model)}, {dataset}")
+                label = Cell(f"{model_label(model)}, {set_label(dataset)}")
                 rows.append((label, Cell(name), *cells, Cell(unread)))
     note = (
         f"{origin(run)} Sampled: temperature {predict.sampling_temperature:g}, "
@@ -205,7 +206,7 @@ def protocols(run: Run) -> Table:
         "does not say which it reports. Intervals are in the CSV."
     )
     data = scores[["protocol", *COLUMNS]]
-    blocks = (Block("", ("Model", *sets), tuple(rows)),)
+    blocks = (Block("", ("Model", *map(set_label, sets)), tuple(rows)),)
     return Table("protocols", "PLCC by protocol", note, data, blocks)
 
 
@@ -238,7 +239,7 @@ def differences(run: Run) -> Table:
     header = (
         "Models",
         "Decoding",
-        *(f"{dataset} {METRIC_LABELS[metric]}" for dataset, metric, _ in columns),
+        *(f"{set_label(dataset)} {METRIC_LABELS[metric]}" for dataset, metric, _ in columns),
     )
     blocks = (Block("", header, tuple(rows)),)
     return Table("differences", "Paired differences", note, found, blocks)

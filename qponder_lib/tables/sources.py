@@ -9,6 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from qponder_lib.iqa_datasets.catalog import SPECS
+from qponder_lib.iqa_datasets.prepared import prepared_sets
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 
@@ -57,6 +59,19 @@ TEXT_COLUMNS = ("reason",)
 def model_label(model: str) -> str:
     """Return a model's name for readers; an unknown one keeps its own."""
     return MODEL_LABELS.get(model, model)
+
+
+def set_label(dataset: str) -> str:
+    """Return a public set's own name for readers; an embedded one, or a mean, keeps its name.
+
+    Example:
+        >>> set_label("koniq"), set_label("mini-koniq"), set_label("mean")
+        ('KonIQ-10k', 'mini-koniq', 'mean')
+    """
+    return _TITLES.get(dataset, dataset)
+
+
+_TITLES = {spec.name: spec.title.partition(" (")[0] for spec in SPECS}
 
 
 def in_order(models: list[str]) -> list[str]:
@@ -131,6 +146,26 @@ def one(data: pd.DataFrame, **names: Any) -> Mapping[str, Any] | None:
 
 
 def origin(run: Run) -> str:
-    """Say which run and profile numbers come from."""
-    data = run.profile.data
-    return f"Run {run.paths.root.name}, profile {run.profile.name}, {data.source} sets."
+    """Say which run and profile numbers come from, and whether its sets are whole."""
+    told = f"Run {run.paths.root.name}, profile {run.profile.name}, "
+    if run.profile.data.source == "embedded":
+        return f"{told}embedded sets."
+    few = [one for one in prepared_sets(run.paths) if one.n_whole is not None]
+    if not few:
+        return f"{told}public sets as prepared."
+    counts = ", ".join(
+        f"{set_label(one.name)} {one.n['test']:,} of {(one.n_whole or {})['test']:,}"
+        for one in few
+        if "test" in one.n
+    )
+    return f"{told}a rehearsal on few images of the public sets ({counts} test images)."
+
+
+def sets_note(run: Run) -> str:
+    """Say what the columns of a run's sets are beside those of the paper."""
+    if run.profile.data.source == "embedded":
+        return (
+            "Sets named mini- stand in the roles of the paper's columns; their numbers are not "
+            "those of the public sets."
+        )
+    return "Labels, splits and counts of the sets are in tables/benchmark.csv."

@@ -122,6 +122,8 @@ def more_than_one_judge(run: RunFiles) -> Measured:
         for name in dict.fromkeys(row["model"] for row in rows)
         if name and all(_has_mean(run, judge, name) for judge in judges)
     ]
+    if len(models) < 2:
+        raise NotMeasured("not two models have a mean accuracy, over all sets, by every judge")
     orders = {
         judge: sorted(models, key=lambda name: -_accuracy(run, judge, name)) for judge in judges
     }
@@ -129,7 +131,7 @@ def more_than_one_judge(run: RunFiles) -> Measured:
     same = len({tuple(order) for order in orders.values()}) == 1
     return Measured(
         f"{len(judges)} judges order the models by accuracy, best first, {words}",
-        None if len(models) < 2 else same,
+        same,
         run.paths.judged,
     )
 

@@ -13,6 +13,7 @@ import yaml
 
 from qponder_lib import artifacts
 from qponder_lib.artifacts import ArtifactError
+from qponder_lib.iqa_datasets.prepared import prepared_sets
 from qponder_lib.paths import RunPaths
 
 PAPER_SETS = {
@@ -188,6 +189,8 @@ class RunFiles:
         told = []
         if data.get("source") != "prepared" or not sets >= set(PAPER_SETS):
             told.append("other image sets")
+        elif any(one.n_whole is not None for one in prepared_sets(self.paths)):
+            told.append("few images of each set")
         if PAPER_MODEL not in str(student.get("model", "")):
             told.append(f"model {student.get('model', 'not known')}")
         return told
