@@ -141,6 +141,10 @@ class RunPaths:
         """Model folder of a GRPO run."""
         return self.root / "grpo" / reward
 
+    def video(self, phase: str) -> Path:
+        """Model folder of the video model: "sft", its cold start, or "grpo"."""
+        return self.root / "video" / phase
+
     def predictions(self, model: str, dataset: str, *, sampled: bool = False) -> Path:
         """Answers of a model on a set, greedy or sampled."""
         suffix = ".sampled.jsonl" if sampled else ".jsonl"

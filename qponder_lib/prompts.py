@@ -145,11 +145,18 @@ PRERESQ_VIDEO_FORM = (
     "Each score is a number from 1 to 5 with two decimals. Write your reasoning in "
     "<think>...</think>, then the two scores, each ending its line, in <answer>...</answer>."
 )
+VIDEO_SHORT = (
+    "Assess the quality of this video. Think step by step, then give two scores from 1 to 5: one "
+    "for its quality over time, one for its frames."
+)
+GLOBAL_PICTURE = "Global multiframe picture:"
+LOCAL_PICTURE = "Local single frame picture {number}:"
+VIDEO_PROMPT_IDS = ("preresq_video", "video_short")
 
 TEACHER_PROMPT_ID = "teacher_expert"
 TEACHER_HINT_PROMPT_ID = "teacher_expert_hint"
 JUDGE_PROMPT_ID = "judge_reasoning"
-STUDENT_PROMPT_IDS = ("student_short", "student_expert", "preresq_image", "preresq_video")
+STUDENT_PROMPT_IDS = ("student_short", "student_expert", "preresq_image", *VIDEO_PROMPT_IDS)
 
 _JUDGE_MARKUP = re.compile(
     r"<(?=/?(?:think|answer|tag|completeness|accuracy|reasonableness)>)", re.ASCII | re.IGNORECASE
@@ -259,8 +266,9 @@ def student_messages(prompt_id: str) -> list[Message]:
 
     Args:
         prompt_id: ``"student_short"`` (one sentence, for the mini student),
-            ``"student_expert"`` (Table 5 without a hint), ``"preresq_image"`` (five aspects) or
-            ``"preresq_video"`` (a global and a local score).
+            ``"student_expert"`` (Table 5 without a hint), ``"preresq_image"`` (five aspects),
+            ``"preresq_video"`` (a global and a local score) or ``"video_short"`` (the same in two
+            sentences, for the mini student).
 
     Returns:
         The messages; contents are plain strings, the image is added by the trainer.
@@ -285,6 +293,8 @@ def student_messages(prompt_id: str) -> list[Message]:
     if prompt_id == "preresq_video":
         text = f"{PRERESQ_VIDEO}\n{PRERESQ_VIDEO_FORM}"
         return [{"role": "user", "content": text}]
+    if prompt_id == "video_short":
+        return [{"role": "user", "content": VIDEO_SHORT}]
     raise ValueError(f"unknown student prompt {prompt_id!r}; expected one of {STUDENT_PROMPT_IDS}")
 
 
@@ -308,6 +318,33 @@ def preresq_messages(variant: int) -> list[Message]:
     return [{"role": "user", "content": f"{PRERESQ_POOL[variant]}\n{PRERESQ_IMAGE_FORM}"}]
 
 
+def video_blocks(prompt_id: str, n_local: int, *, mosaic: bool = True) -> list[dict[str, str]]:
+    """Write the user's message about a clip: each picture behind its name, then the question.
+
+    Args:
+        prompt_id: One of `VIDEO_PROMPT_IDS`.
+        n_local: Single frames.
+        mosaic: The picture of the whole clip comes first; without, there are single frames alone.
+
+    Returns:
+        Content blocks of type text, and of type image where a picture belongs.
+
+    Source:
+        PreResQ-R1, released code: names and order of the pictures; the question is ours
+        (decisions D48, D62).
+
+    Example:
+        >>> [block["type"] for block in video_blocks("video_short", 1)]
+        ['text', 'image', 'text', 'image', 'text']
+    """
+    names = [GLOBAL_PICTURE] if mosaic else []
+    names += [LOCAL_PICTURE.format(number=number) for number in range(1, n_local + 1)]
+    blocks: list[dict[str, str]] = []
+    for name in names:
+        blocks += [{"type": "text", "text": name}, {"type": "image"}]
+    return [*blocks, {"type": "text", "text": student_messages(prompt_id)[0]["content"]}]
+
+
 def answer_form(prompt_id: str) -> AnswerForm:
     """Return the form of the answers that a student prompt asks for.
 
@@ -320,7 +357,7 @@ def answer_form(prompt_id: str) -> AnswerForm:
     """
     if prompt_id in ("student_short", "student_expert"):
         return AnswerForm(1, MOS_MIN, MOS_MAX, 0)
-    if prompt_id in ("preresq_image", "preresq_video"):
+    if prompt_id in ("preresq_image", *VIDEO_PROMPT_IDS):
         n_scores = len(PRERESQ_ASPECTS) if prompt_id == "preresq_image" else 2
         return AnswerForm(n_scores, *ASPECT_SCALE, 2)
     raise ValueError(f"unknown student prompt {prompt_id!r}; expected one of {STUDENT_PROMPT_IDS}")

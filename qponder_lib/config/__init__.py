@@ -21,20 +21,28 @@ from qponder_lib.config.sections import (
     FilterConfig,
     GrpoConfig,
     JudgeConfig,
+    LaunchConfig,
     PredictConfig,
     Section,
     SftConfig,
     StudentConfig,
 )
+from qponder_lib.config.video import OPTIONAL_SECTIONS, ClipsConfig, VideoConfig
+
+ALL_SECTIONS: dict[str, type[Section]] = {**SECTIONS, **OPTIONAL_SECTIONS}
 
 __all__ = [
+    "ALL_SECTIONS",
+    "OPTIONAL_SECTIONS",
     "SECTIONS",
+    "ClipsConfig",
     "DataConfig",
     "DistillConfig",
     "EvaluateConfig",
     "FilterConfig",
     "GrpoConfig",
     "JudgeConfig",
+    "LaunchConfig",
     "PredictConfig",
     "Profile",
     "Section",
@@ -42,6 +50,7 @@ __all__ = [
     "StudentConfig",
     "Study",
     "StudyRun",
+    "VideoConfig",
     "dump_profile",
     "load_profile",
     "load_profile_or_study",

@@ -18,14 +18,16 @@ from qponder_lib.config.sections import (
     FilterConfig,
     GrpoConfig,
     JudgeConfig,
+    LaunchConfig,
     PredictConfig,
     SftConfig,
     StudentConfig,
 )
+from qponder_lib.config.video import OPTIONAL_SECTIONS, ClipsConfig, VideoConfig
 
 
 class Profile(BaseModel):
-    """All settings of a run.
+    """All settings of a run; without `clips` and `video` there is no video model.
 
     `seed` fills in every section's seed that the file does not state.
 
@@ -48,6 +50,9 @@ class Profile(BaseModel):
     predict: PredictConfig = PredictConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     judge: JudgeConfig = JudgeConfig()
+    launch: LaunchConfig = LaunchConfig()
+    clips: ClipsConfig | None = None
+    video: VideoConfig | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -59,7 +64,16 @@ class Profile(BaseModel):
             given = spread.get(name, {})
             if "seed" in section.model_fields and isinstance(given, Mapping):
                 spread[name] = {"seed": values["seed"], **given}
+        for name in OPTIONAL_SECTIONS:
+            if isinstance(spread.get(name), Mapping):
+                spread[name] = {"seed": values["seed"], **spread[name]}
         return spread
+
+    @model_validator(mode="after")
+    def _clips_and_video_go_together(self) -> Self:
+        if (self.clips is None) != (self.video is None):
+            raise ValueError("expected both sections, clips and video, or neither")
+        return self
 
     @model_validator(mode="after")
     def _start_is_trained(self) -> Self:
@@ -99,7 +113,8 @@ class Profile(BaseModel):
         """Return a copy with some fields replaced.
 
         Args:
-            overrides: Values by `section.field`.
+            overrides: Values by `section.field`. One of `clips` or `video` brings both sections
+                in, the rest of them at the defaults.
 
         Raises:
             ValueError: If a name is unknown or a value does not fit.
@@ -110,9 +125,13 @@ class Profile(BaseModel):
             0.5
         """
         values = self.model_dump()
+        known = {**SECTIONS, **OPTIONAL_SECTIONS}
+        if {name.partition(".")[0] for name in overrides} & set(OPTIONAL_SECTIONS):
+            for section in OPTIONAL_SECTIONS:
+                values[section] = values[section] or {"seed": self.seed}
         for name, value in overrides.items():
             section, _, field = name.partition(".")
-            if section not in SECTIONS or field not in SECTIONS[section].model_fields:
+            if section not in known or field not in known[section].model_fields:
                 raise ValueError(f"unknown setting {name!r}; expected section.field")
             values[section][field] = value
         return Profile.model_validate(values)
@@ -152,7 +171,15 @@ class StudyRun(BaseModel):
 
 
 class Study(BaseModel):
-    """Several runs of one base profile, one after another."""
+    """Several runs of one base profile, one after another.
+
+    Attributes:
+        name: Folder below `papermill_runs/`.
+        description: What it is for, and how long it takes.
+        base: Profile that the runs vary.
+        runs: The runs, in their order.
+        notebook: Number of a notebook that shows the study, executed last; none if empty.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -160,6 +187,7 @@ class Study(BaseModel):
     description: str
     base: str
     runs: tuple[StudyRun, ...] = Field(min_length=1)
+    notebook: str = Field("", pattern=r"|\d{2}")
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
@@ -219,11 +247,14 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
 
 def _unique_mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    pairs = [(loader.construct_object(k, deep=True), v) for k, v in node.value]
-    keys = [key for key, _ in pairs]
+    keys = [key.value for key, _ in node.value]
     if len(set(keys)) != len(keys):
         raise ValueError(f"duplicate key in {node.start_mark}: {keys}")
-    return {key: loader.construct_object(value, deep=True) for key, value in pairs}
+    loader.flatten_mapping(node)  # "<<" takes another mapping over; what is stated here wins
+    return {
+        loader.construct_object(key, deep=True): loader.construct_object(value, deep=True)
+        for key, value in node.value
+    }
 
 
 _UniqueKeyLoader.add_constructor("tag:yaml.org,2002:map", _unique_mapping)
@@ -238,4 +269,6 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 def dump_profile(profile: Profile) -> str:
     """Return a profile as YAML that `load_profile` reads back to an equal one."""
-    return yaml.safe_dump(profile.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    absent = {name for name in OPTIONAL_SECTIONS if getattr(profile, name) is None}
+    values = profile.model_dump(mode="json", exclude=absent)
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)

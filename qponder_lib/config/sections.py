@@ -6,7 +6,7 @@ Each field says its unit, its meaning and where the paper states it; "paper" is 
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -22,9 +22,24 @@ class Section(BaseModel):
         frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True
     )
 
+    ADDED: ClassVar[frozenset[str]] = frozenset()
+    """Settings that older runs do not have: they ran as the default now says."""
+
+    def unstated(self) -> set[str]:
+        """Return the added settings at their default: keys leave them out, so older runs stay done.
+
+        Example:
+            >>> DataConfig().unstated(), DataConfig(n_mirror=300).unstated()
+            ({'n_mirror'}, set())
+        """
+        fields = type(self).model_fields
+        return {name for name in self.ADDED if getattr(self, name) == fields[name].default}
+
 
 class DataConfig(Section):
     """The image sets."""
+
+    ADDED = frozenset({"n_mirror"})
 
     seed: int = Field(0, ge=0, description=f"seed of images and raters; {OURS}")
     source: Literal["embedded", "prepared"] = Field(
@@ -37,6 +52,9 @@ class DataConfig(Section):
     n_test: int = Field(300, ge=1, description=f"images in each test set; {OURS}")
     image_size: int = Field(128, ge=28, description=f"pixels, side of an image; {OURS}")
     n_raters: int = Field(20, ge=2, description=f"simulated raters per image; {OURS}")
+    n_mirror: int = Field(
+        0, ge=0, description=f"images in each mini-valid set, made to choose and tune by; {OURS}"
+    )
 
 
 class DistillConfig(Section):
@@ -123,9 +141,9 @@ class SftConfig(Section):
 class GrpoConfig(Section):
     """Reinforcement fine-tuning."""
 
-    reward: Literal["qponder", "preresq", "threshold", "fidelity", "gaussian"] = Field(
-        "qponder", description="reward of scores; qponder: exponential, Eqs. 5-7"
-    )
+    reward: Literal[
+        "qponder", "preresq", "preresq_video", "threshold", "fidelity", "gaussian"
+    ] = Field("qponder", description="reward of scores; qponder: exponential, Eqs. 5-7")
     start_from: Variant = Field("long", description="SFT variant to start from; section 4.3")
     alpha: float = Field(30.0, gt=0.0, description="MOS units, tolerance; Eq. 5, section 4.1: 10")
     threshold: float = Field(0.35, gt=0.0, description="of 1 to 5; reward threshold; Q-Insight")
@@ -300,6 +318,28 @@ class JudgeConfig(Section):
         return self
 
 
+class LaunchConfig(Section):
+    """How many processes train together, and how a model is shared out over them."""
+
+    ADDED = frozenset({"processes", "accelerate"})
+
+    processes: int = Field(1, ge=1, description="one on each GPU; section 4.1: 8 GPUs")
+    accelerate: str = Field(
+        "",
+        description="file in papermill_runs/accelerate, or a path to YAML, that shares the model "
+        f"out over the processes; empty: a whole copy in each; {OURS}",
+    )
+
+    @model_validator(mode="after")
+    def _one_process_shares_nothing(self) -> Self:
+        if self.accelerate and self.processes == 1:
+            raise ValueError(
+                f"launch.accelerate is {self.accelerate!r}, but launch.processes is 1: nothing is "
+                "shared out; state the processes, or leave accelerate empty"
+            )
+        return self
+
+
 SECTIONS: dict[str, type[Section]] = {
     "data": DataConfig,
     "distill": DistillConfig,
@@ -310,4 +350,5 @@ SECTIONS: dict[str, type[Section]] = {
     "predict": PredictConfig,
     "evaluate": EvaluateConfig,
     "judge": JudgeConfig,
+    "launch": LaunchConfig,
 }

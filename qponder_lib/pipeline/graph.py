@@ -16,6 +16,7 @@ _NOT_IN_KEYS = {
     "distill": {"concurrency", "timeout_s", "max_attempts"},
     "sft": {"variants"},
     "judge": {"concurrency", "timeout_s", "max_attempts"},
+    "launch": {"accelerate"},
 }
 
 
@@ -51,7 +52,7 @@ def stages(profile: Profile) -> tuple[Stage, ...]:
         Stage("data", "01", ("data",)),
         Stage("distill", "02", ("distill",), ("data",)),
         Stage("filter", "03", ("filter",), ("data", "distill")),
-        *(Stage(name, "04", ("student", "sft"), ("data", "filter")) for name in sft),
+        *(Stage(name, "04", ("student", "sft", "launch"), ("data", "filter")) for name in sft),
         Stage("rewards", "05", ("grpo",), sealed_by_runner=True),
         *_reinforced(profile),
         Stage("predict", "07", ("student", "predict", *teacher), ("data", *trained)),
@@ -59,6 +60,20 @@ def stages(profile: Profile) -> tuple[Stage, ...]:
         Stage("judge", "09", ("judge",), ("data", "predict", "filter")),
         Stage("tables", "10", (), ("filter", grpo, "evaluate", "judge")),
         Stage("cases", "11", ("evaluate",), ("data", "predict")),
+        *_video(profile),
+    )
+
+
+def _video(profile: Profile) -> tuple[Stage, ...]:
+    """The video model, where a profile asks for one; it goes on from the image model."""
+    if profile.clips is None or profile.video is None:
+        return ()
+    image_model = f"grpo-{profile.grpo.reward}"
+    return (
+        Stage("clips", "13", ("clips",)),
+        Stage("video-sft", "13", ("student", "sft", "video"), ("clips", image_model)),
+        Stage("video-grpo", "13", ("student", "grpo", "video"), ("clips", "video-sft")),
+        Stage("video-scores", "13", ("evaluate", "video"), ("clips", "video-sft", "video-grpo")),
     )
 
 
@@ -68,7 +83,7 @@ def _reinforced(profile: Profile) -> tuple[Stage, ...]:
     names = (f"{last}-explore", last) if profile.grpo.exploration_steps else (last,)
     starts = (f"sft-{profile.grpo.start_from}", *names)
     return tuple(
-        Stage(name, "06", ("student", "grpo"), ("data", start))
+        Stage(name, "06", ("student", "grpo", "launch"), ("data", start))
         for name, start in zip(names, starts, strict=False)
     )
 
@@ -131,10 +146,12 @@ def stage_config(stage: Stage, profile: Profile) -> dict[str, Any]:
 
     Where the shipped mini student is used, its checksum is one of them.
     """
-    config = {
-        name: getattr(profile, name).model_dump(mode="json", exclude=_NOT_IN_KEYS.get(name))
-        for name in stage.sections
-    }
+    config = {}
+    for name in stage.sections:
+        section = getattr(profile, name)
+        left_out = _NOT_IN_KEYS.get(name, set()) | section.unstated()
+        stated = section.model_dump(mode="json", exclude=left_out)
+        config |= {name: stated} if stated else {}
     if config.get("student", {}).get("model") == "builtin:mini":
         config["student"]["weights_sha256"] = paths.MINI_CHECKSUM.read_text("ascii").split()[0]
     return config

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from qponder_lib import artifacts
-from qponder_lib.config import SECTIONS, Profile, Section, load_profile
+from qponder_lib.config import ALL_SECTIONS, Profile, Section, load_profile
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline.graph import Stage, stage_config, stage_key, stage_named
 
@@ -48,7 +48,7 @@ def open_run(namespace: Mapping[str, Any]) -> Run:
     """
     overrides = {
         f"{section}.{name}": namespace[f"{section}_{name}"]
-        for section, model in SECTIONS.items()
+        for section, model in ALL_SECTIONS.items()
         for name in model.model_fields
         if f"{section}_{name}" in namespace
     }
@@ -163,7 +163,7 @@ def _break_seal(paths: RunPaths, name: str) -> None:
 
 
 def _with_section(profile: Profile, config: Section) -> Profile:
-    for name, model in SECTIONS.items():
+    for name, model in ALL_SECTIONS.items():
         if type(config) is model:
             return profile.model_copy(update={name: config})
     raise TypeError(f"expected a section of a profile, got {type(config).__name__}")

@@ -11,13 +11,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from qponder_lib.prompts import AnswerForm
 from qponder_lib.rewards import neighbours, preresq
+from qponder_lib.rewards.preresq.totals import VIDEO_NUMBERS
 from qponder_lib.rewards.qponder import ALPHA, UNPARSED_REWARD, accuracy_reward, format_reward
 from qponder_lib.scales import ASPECT_SCALE, linear_rescale
 
 FloatArray = NDArray[np.float64]
-RewardName = Literal["qponder", "preresq", "threshold", "fidelity", "gaussian"]
+RewardName = Literal["qponder", "preresq", "preresq_video", "threshold", "fidelity", "gaussian"]
 PRERESQ_TERMS = ("std_penalty", "balance", "pairwise", "triplet", "truth_rank")
 """Terms of PreResQ-R1's reward, by which its history is logged."""
+PRERESQ_VIDEO_TERMS = PRERESQ_TERMS[:-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,8 @@ class RewardSettings:
     """Which reward, and its constants.
 
     Attributes:
-        name: "qponder" is the exponential reward.
+        name: "qponder" is the exponential reward; "preresq_video" is PreResQ-R1's for clips, of
+            which answers state a global and a local score.
         alpha: Tolerance of "qponder", MOS units of the 0 to 100 scale.
         threshold: Error on the 1 to 5 scale from which "threshold" earns nothing.
         gaussian_width: Deviation of the bell of "gaussian" on the 1 to 5 scale.
@@ -87,6 +90,8 @@ def reward_batch(scores: ArrayLike, mos: ArrayLike, settings: RewardSettings) ->
         return BatchRewards(neighbours.fidelity_rewards(means, labels))
     if settings.name == "preresq":
         return _preresq(aspects, labels, settings.penalise_spread)
+    if settings.name == "preresq_video":
+        return _preresq_video(aspects, labels, settings.penalise_spread)
     raise ValueError(f"unknown reward {settings.name!r}")
 
 
@@ -114,10 +119,26 @@ def _preresq(aspects: FloatArray, labels: FloatArray, penalise_spread: bool) -> 
     """One score has no spread between aspects, so nothing is deducted for it."""
     penalised = penalise_spread and aspects.shape[-1] > 1
     rewards = preresq.image_rewards(aspects, labels, penalise_spread=penalised)
-    read = ~np.isnan(aspects[..., 0])
+    return _with_terms(rewards, PRERESQ_TERMS, ~np.isnan(aspects[..., 0]))
+
+
+def _preresq_video(aspects: FloatArray, labels: FloatArray, penalise_spread: bool) -> BatchRewards:
+    """The reward of clips has no term of rank between response and label."""
+    if aspects.shape[-1] != VIDEO_NUMBERS:
+        raise ValueError(
+            f"reward preresq_video is for answers with {VIDEO_NUMBERS} scores, got "
+            f"{aspects.shape[-1]}"
+        )
+    rewards = preresq.video_rewards(aspects, labels, penalise_spread=penalise_spread)
+    return _with_terms(rewards, PRERESQ_VIDEO_TERMS, ~np.isnan(aspects[..., 0]))
+
+
+def _with_terms(
+    rewards: preresq.PreResqRewards, names: tuple[str, ...], read: NDArray[np.bool_]
+) -> BatchRewards:
     if not read.any():
         return BatchRewards(rewards.total)
-    terms = {name: float(getattr(rewards, name)[read].mean()) for name in PRERESQ_TERMS}
+    terms = {name: float(getattr(rewards, name)[read].mean()) for name in names}
     return BatchRewards(rewards.total, terms)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from qponder_lib.prompts import student_messages
+from qponder_lib.prompts import video_blocks
 from qponder_lib.video.decoding import Pixels, Timeline, read_frames, read_timeline
 
 ROWS = COLUMNS = 4
@@ -158,23 +158,17 @@ def mosaic(frames: Sequence[Pixels], columns: int, long_side: int = LONG_SIDE) -
     return Image.fromarray(np.vstack(lines))
 
 
-def video_content(packed: Packed) -> list[dict[str, object]]:
-    """Write the user's message: each picture behind its name, then the question.
-
-    Returns:
-        Content blocks of type text and image, as chat templates take them.
+def video_content(packed: Packed, prompt_id: str = "preresq_video") -> list[dict[str, object]]:
+    """Write the user's message with its pictures in place, as chat templates take it.
 
     Source:
-        PreResQ-R1, released code: names and order of the pictures; the question is ours
-        (decision D48).
+        PreResQ-R1, released code: names and order of the pictures (`prompts.video_blocks`).
     """
-    names = ["Global multiframe picture:"]
-    names += [f"Local single frame picture {k}:" for k in range(1, len(packed.pictures))]
-    blocks: list[dict[str, object]] = []
-    for name, picture in zip(names, packed.pictures, strict=True):
-        blocks += [{"type": "text", "text": name}, {"type": "image", "image": picture}]
-    question = student_messages("preresq_video")[0]["content"]
-    return [*blocks, {"type": "text", "text": question}]
+    pictures = iter(packed.pictures)
+    return [
+        {**block, "image": next(pictures)} if block["type"] == "image" else dict(block)
+        for block in video_blocks(prompt_id, len(packed.pictures) - 1)
+    ]
 
 
 def _fitted(frame: Pixels, long_side: int) -> Image.Image:
