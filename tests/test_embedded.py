@@ -1,13 +1,14 @@
 """The embedded benchmark: deterministic, split by photograph, with a known ceiling."""
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 
 from qponder_lib.artifacts import read_csv
 from qponder_lib.config import DataConfig
 from qponder_lib.iqa_datasets import embedded, scenes
-from qponder_lib.iqa_datasets.mixtures import MIXTURES
+from qponder_lib.iqa_datasets.mixtures import MIRRORS, MIXTURES
 from qponder_lib.paths import RunPaths
 from qponder_lib.scales import severity_of
 
@@ -82,3 +83,35 @@ def test_synthetic_sets_know_exactly_one_type_and_level(built):
     paths, _ = built
     for name in ("mini-kadid", "mini-csiq"):
         assert all(len(one.distortions) == 1 for one in embedded.load_records(paths, name, "test"))
+
+
+def test_mirrors_change_no_byte_of_the_other_sets_and_show_validation_photographs(built, tmp_path):
+    paths, _ = built
+    with_mirrors = RunPaths(tmp_path)
+    report = embedded.build(SMALL.model_copy(update={"n_mirror": 12}), with_mirrors, progress=False)
+    for file in sorted(path for path in paths.root.rglob("*") if path.is_file()):
+        there = with_mirrors.root / file.relative_to(paths.root)
+        assert there.read_bytes() == file.read_bytes(), file
+    assert report.n_images == 40 + 20 + 6 * 30
+    rows = {one.name: embedded.load_records(with_mirrors, one.name, "test") for one in MIRRORS}
+    assert [len(mirror) for mirror in rows.values()] == [12] * 6
+    every = [row for mirror in rows.values() for row in mirror]
+    photographs = {row.reference for row in every if "." in row.reference}
+    assert photographs == set(scenes.PHOTOGRAPHS["validation"])
+    assert {row.sha256 for row in every}.isdisjoint(row.sha256 for row in everything(paths))
+
+
+def test_a_shorter_mirror_is_the_beginning_of_a_longer_one_whenever_it_is_made(tmp_path):
+    short, long = RunPaths(tmp_path / "short"), RunPaths(tmp_path / "long")
+    embedded.build_mirrors(SMALL, 2, short, progress=False)
+    embedded.build_mirrors(SMALL, 3, long, progress=False)
+    for mixture in MIRRORS:
+        first = embedded.load_records(short, mixture.name, "test")
+        assert first == embedded.load_records(long, mixture.name, "test")[:2]
+    assert not (short.tables / "benchmark.csv").exists()
+
+
+def test_a_mirror_is_drawn_like_the_set_it_mirrors():
+    for mixture, mirror in zip(MIXTURES, MIRRORS, strict=True):
+        assert mirror.name == mixture.name.replace("mini-", "mini-valid-")
+        assert replace(mirror, name=mixture.name, photographs=None) == mixture

@@ -1,4 +1,4 @@
-"""`qponder data`: list, check, leaks, prepare."""
+"""`qponder data`: list, check, leaks, prepare, mirrors."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from qponder_lib import artifacts
-from qponder_lib.iqa_datasets import catalog, checking, leaks
+from qponder_lib import artifacts, config
+from qponder_lib.iqa_datasets import catalog, checking, embedded, leaks
 from qponder_lib.iqa_datasets import prepared as preparing
 from qponder_lib.iqa_datasets.findings import DatasetError
 from qponder_lib.iqa_datasets.specs import DatasetSpec
@@ -172,3 +172,21 @@ def prepare(
     print(f"label {made.label}: {low:g} to {high:g} on MOS 0 to 100 ({made.mapping})")
     if made.n_duplicates:
         print(f"{made.n_duplicates} images show the same pixels as another of their part")
+
+
+@app.command()
+def mirrors(
+    run: Annotated[str, typer.Option(help="folder in papermill_runs/")],
+    images: Annotated[int, typer.Option(help="in each mirror", min=1)] = 300,
+) -> None:
+    """Make the mini-valid sets, to choose and tune by, in a run that has none."""
+    try:
+        paths = RunPaths.named(run)
+        settings = config.load_profile(paths.profile).data
+        if settings.source != "embedded":
+            raise ValueError(f"{run} has {settings.source} sets; mirrors are of the embedded ones")
+        report = embedded.build_mirrors(settings, images, paths)
+    except (ValueError, FileNotFoundError) as error:
+        _refuse(error)
+    for row in report.rows:
+        print(f"{row['set']}: {row['n']} images, ceiling SRCC {row['ceiling_srcc']:.3f}")

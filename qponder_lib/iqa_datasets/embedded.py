@@ -25,7 +25,7 @@ from qponder_lib.artifacts import read_jsonl, write_bytes_atomic, write_csv, wri
 from qponder_lib.config import DataConfig
 from qponder_lib.iqa_datasets import mixtures
 from qponder_lib.iqa_datasets.images import decode_rgb
-from qponder_lib.iqa_datasets.mixtures import IN_DOMAIN, MIXTURES, Mixture
+from qponder_lib.iqa_datasets.mixtures import IN_DOMAIN, MIRRORS, MIXTURES, Mixture
 from qponder_lib.iqa_datasets.pseudo_mos import RaterPanel, true_quality
 from qponder_lib.paths import RunPaths
 from qponder_lib.records import ImageRecord, Split
@@ -79,7 +79,7 @@ def tasks(config: DataConfig) -> list[Task]:
 
 
 def build(config: DataConfig, paths: RunPaths, *, progress: bool = True) -> BuildReport:
-    """Make every set of the benchmark.
+    """Make every set of the benchmark, and the mirrors where the settings ask for them.
 
     Args:
         config: Seed, counts, side of an image, number of raters.
@@ -90,9 +90,43 @@ def build(config: DataConfig, paths: RunPaths, *, progress: bool = True) -> Buil
         Counts and, per set, the spread of the MOS and the ceiling: the SRCC and PLCC of a
         predictor that knows the true quality, limited by the raters' noise alone.
     """
-    todo = tasks(config)
-    for mixture in MIXTURES:
-        paths.images(mixture.name).mkdir(parents=True, exist_ok=True)
+    report = _make(tasks(config), config, paths, progress)
+    paths.tables.mkdir(parents=True, exist_ok=True)
+    write_csv(paths.tables / "benchmark.csv", report.rows, list(report.rows[0]))
+    if config.n_mirror:
+        build_mirrors(config, config.n_mirror, paths, progress=progress)
+    return report
+
+
+def build_mirrors(
+    config: DataConfig, n: int, paths: RunPaths, *, progress: bool = True
+) -> BuildReport:
+    """Make the mirrors of the six test sets, also in a run that was made without them.
+
+    Nothing that lies there is touched; ``data/mirrors.csv`` describes them.
+
+    Args:
+        config: Seed, side of an image, number of raters.
+        n: Images in each mirror. The first of a longer mirror are those of a shorter one.
+        paths: The run folder to write into.
+        progress: Show a bar.
+
+    Returns:
+        As from `build`.
+
+    Example:
+        >>> [mixture.name for mixture in MIRRORS][:2]
+        ['mini-valid-koniq', 'mini-valid-spaq']
+    """
+    todo = [Task(mixture.name, "test", number) for mixture in MIRRORS for number in range(n)]
+    report = _make(todo, config, paths, progress)
+    write_csv(paths.data / "mirrors.csv", report.rows, list(report.rows[0]))
+    return report
+
+
+def _make(todo: Sequence[Task], config: DataConfig, paths: RunPaths, progress: bool) -> BuildReport:
+    for name in {task.mixture for task in todo}:
+        paths.images(name).mkdir(parents=True, exist_ok=True)
     workers = min(os.cpu_count() or 1, 8)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         results = pool.map(_Maker(config, paths), todo, chunksize=_CHUNK)
@@ -102,8 +136,6 @@ def build(config: DataConfig, paths: RunPaths, *, progress: bool = True) -> Buil
     for (dataset, split), group in _grouped(made):
         write_jsonl(paths.split(dataset, split), [one.record for one in group])
         rows.append(_summary(dataset, split, group))
-    paths.tables.mkdir(parents=True, exist_ok=True)
-    write_csv(paths.tables / "benchmark.csv", rows, list(rows[0]))
     return BuildReport(len(made), tuple(rows))
 
 

@@ -2,19 +2,20 @@
 
 Six test sets stand in the roles of the paper's six columns (section 4.1 of Q-Ponder): three of
 in-the-wild pictures, of which the first is the training domain, two of synthetic damage with a
-known type and level, and one of generated pictures.
+known type and level, and one of generated pictures. Each has a mirror for choosing and tuning:
+the same mixture, other photographs, other raters, other random numbers.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qponder_lib import distortions
 from qponder_lib.iqa_datasets import scenes
-from qponder_lib.records import Distortion
+from qponder_lib.records import Distortion, Split
 
 Pixels = NDArray[np.uint8]
 Rng = np.random.Generator
@@ -48,6 +49,7 @@ class Mixture:
         counts: Probability of 0, 1, 2, ... distortions in one image.
         types: Distortion types in use, with relative weights.
         levels: Relative weights of the levels 1 to 5.
+        photographs: Split whose photographs it shows; None for the split of each image.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Mixture:
     counts: tuple[float, ...]
     types: dict[str, float]
     levels: tuple[float, float, float, float, float] = (1, 1, 1, 1, 1)
+    photographs: Split | None = None
 
 
 def _equal(names: tuple[str, ...]) -> dict[str, float]:
@@ -110,13 +113,25 @@ MIXTURES: tuple[Mixture, ...] = (
     ),
 )
 
+MIRRORS: tuple[Mixture, ...] = tuple(
+    replace(
+        mixture,
+        name=mixture.name.replace("mini-", "mini-valid-"),
+        photographs="validation",
+    )
+    for mixture in MIXTURES
+)
+"""Like the test sets, from the validation photographs; whoever chooses by them has seen no test
+image. Their rows are the test part of their set, so that they are predicted as any other set."""
+
 
 def mixture_named(name: str) -> Mixture:
-    """Look a mixture up. Raises KeyError naming the sets that exist."""
-    for mixture in MIXTURES:
+    """Look a mixture up, mirrors included. Raises KeyError naming the sets that exist."""
+    known = (*MIXTURES, *MIRRORS)
+    for mixture in known:
         if mixture.name == name:
             return mixture
-    raise KeyError(f"no embedded set {name!r}; there are {', '.join(m.name for m in MIXTURES)}")
+    raise KeyError(f"no embedded set {name!r}; there are {', '.join(m.name for m in known)}")
 
 
 def draw_scene(mixture: Mixture, split: str, size: int, rng: Rng) -> tuple[Pixels, str]:
@@ -128,7 +143,7 @@ def draw_scene(mixture: Mixture, split: str, size: int, rng: Rng) -> tuple[Pixel
     """
     kind = str(rng.choice(list(mixture.scenes), p=_shares(mixture.scenes)))
     if kind == "photograph":
-        return scenes.photograph_scene(split, size, rng)
+        return scenes.photograph_scene(mixture.photographs or split, size, rng)
     draw = {"dead_leaves": scenes.dead_leaves_scene, "generated": scenes.generated_scene}[kind]
     return draw(size, rng), kind
 
