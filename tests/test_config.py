@@ -61,6 +61,12 @@ def test_study_has_three_seeds_their_controls_and_a_gamma_sweep():
     control = {(p.sft.seed, p.grpo.seed) for p in runs if p.grpo.shuffle_rewards}
     assert real == control == {(0, 0), (1, 1), (2, 2)}
     assert {p.filter.gamma for p in runs} >= {0.5, 0.8, 1.0}
+    assert all(not p.grpo.shuffle_rewards for p in runs if p.filter.gamma != 0.8)
+    trained = ("grpo", "data", "distill", "student")
+    usual = runs[0].model_dump(include=trained, exclude={"grpo": {"seed", "shuffle_rewards"}})
+    for profile in runs:
+        same = profile.model_dump(include=trained, exclude={"grpo": {"seed", "shuffle_rewards"}})
+        assert same == usual, "a control differs in nothing else"
 
 
 def test_unknown_field_is_refused():
@@ -119,3 +125,35 @@ def test_every_model_of_every_profile_has_a_maker():
         profile = config.load_profile(name)
         for model in profile.predict.models:
             pipeline.model_stage(model, profile)
+
+
+def test_a_profile_with_a_base_is_the_base_but_for_its_overrides():
+    full, rehearsal = config.load_profile("full"), config.load_profile("rehearsal")
+    assert (rehearsal.name, rehearsal.student.model) == ("rehearsal", "builtin:mini")
+    assert rehearsal.predict.models == full.predict.models
+    assert rehearsal.predict.sets == full.predict.sets
+    assert (rehearsal.grpo.alpha, rehearsal.filter, rehearsal.data) == (
+        10.0,
+        full.filter,
+        full.data,
+    )
+
+
+@pytest.mark.parametrize("base", ["rehearsal", "study"])
+def test_only_a_whole_profile_is_a_base(tmp_path, base):
+    path = tmp_path / "on.yaml"
+    path.write_text(f"name: mine\ndescription: d\nbase: {base}\noverrides: {{filter.gamma: 0.5}}\n")
+    with pytest.raises(ValueError, match=f"base '{base}' is no whole profile"):
+        config.load_profile(path)
+
+
+def test_an_override_that_is_not_known_is_refused_in_a_file_too(tmp_path):
+    path = tmp_path / "on.yaml"
+    path.write_text("name: mine\ndescription: d\nbase: mini\noverrides: {filter.gama: 0.5}\n")
+    with pytest.raises(ValueError, match=r"unknown setting 'filter\.gama'"):
+        config.load_profile(path)
+
+
+def test_a_study_is_no_profile():
+    with pytest.raises(ValueError, match="study is a study"):
+        config.load_profile("study")

@@ -20,6 +20,7 @@ from qponder_lib.paths import RunPaths
 
 KONIQ_HEAD = "image_name,c1,c2,c3,c4,c5,c_total,MOS,SD,MOS_zscore"
 SETS_HEAD = "image_name,c1,c2,c3,c4,c5,c_total,MOS,SD,set"
+PARTS_WRITTEN = ("train", "validation", "test")
 PARTS = ("training", "training", "training", "validation", "test", "test")
 
 
@@ -93,6 +94,29 @@ def test_labels_can_become_mos_by_their_declared_scale(koniq, run):
     train = embedded.load_records(run, "koniq", "train")
     assert [one.mos for one in train] == pytest.approx([12.5, 25.0, 37.5])  # of 1 to 5
     assert train[0].mos_std == pytest.approx(12.5)
+
+
+def test_a_rehearsal_has_few_images_of_each_part_on_the_scale_of_the_whole_set(koniq, run):
+    whole = prepare("koniq", koniq, run)
+    train = {one.image_id: one.mos for one in embedded.load_records(run, "koniq", "train")}
+    few = prepare("koniq", koniq, run, at_most=1)
+    assert (few.n, few.n_whole) == ({"train": 1, "validation": 1, "test": 1}, whole.n)
+    (kept,) = embedded.load_records(run, "koniq", "train")
+    assert kept.mos == train[kept.image_id]
+    assert few.label_range == whole.label_range
+
+
+def test_a_rehearsal_looks_at_the_images_it_takes_and_no_others(koniq, run):
+    prepare("koniq", koniq, run, at_most=1)
+    taken = {
+        one.image for part in PARTS_WRITTEN for one in embedded.load_records(run, "koniq", part)
+    }
+    for path in (koniq / "1024x768").iterdir():
+        if f"koniq/images/1024x768/{path.name}" not in taken:
+            path.write_bytes(b"broken")
+    assert prepare("koniq", koniq, run, at_most=1).n["train"] == 1
+    with pytest.raises(DatasetError, match="invalid_image"):
+        prepare("koniq", koniq, run)
 
 
 def test_images_stay_where_they_are_and_load_through_the_run(koniq, run):

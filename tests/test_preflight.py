@@ -53,7 +53,7 @@ def put_labels(paths, values):
     paths.split("koniq", "train").write_text(text)
 
 
-@pytest.mark.parametrize("name", ["smoke", "mini", "full", "full-80gb", "full-24gb"])
+@pytest.mark.parametrize("name", ["smoke", "mini", "full", "full-80gb", "full-24gb", "rehearsal"])
 def test_the_shipped_profiles_have_no_problem(tmp_path, name):
     assert problems(checked(tmp_path, name=name)) == {}
 
@@ -80,6 +80,11 @@ def test_a_prompt_of_1150_tokens_against_a_limit_of_1024_is_found():
     assert said == [
         "prompt 150 (counted) + image 1000 leave no room for an answer in sft.max_length, 1024"
     ]
+
+
+def test_a_limit_of_1024_is_found_in_a_whole_profile(tmp_path):
+    said = problems(checked(tmp_path, **{"sft.max_length": 1024}))["lengths"]
+    assert "leave no room for an answer in sft.max_length, 1024" in said
 
 
 def test_an_answer_that_would_be_cut_is_found(tmp_path):

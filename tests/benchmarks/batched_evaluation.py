@@ -1,4 +1,4 @@
-"""Evaluation in batches beside one image at a time: equal greedy answers first, then the time.
+"""Evaluation in batches beside one image at a time: equal greedy answers, and the time.
 
 The mini student answers for images of the embedded benchmark, by the function that prediction
 uses. Cases: its base weights' own short answers; answers of a length that its trained variants
@@ -12,7 +12,6 @@ an idle machine would show; the ratio by the clock suffers from whatever else ru
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,23 +72,25 @@ def opened(case: Case) -> Student:
 
 
 def measure(case: Case, n: int, batch_size: int, turns: int) -> dict[str, Any]:
-    """Prove that answers are equal, then time both ways."""
+    """Time both ways, and prove that the answers timed are equal."""
     student, images = opened(case), pictures(n, mixed=case.mixed_sizes)
+    found: dict[str, list[Answer]] = {}
 
-    def answers(some: Sequence[Image.Image], size: int) -> list[Answer]:
+    def answer(name: str, size: int) -> None:
         decoding = Decoding(case.max_new_tokens)
-        return generate(student, some, "student_short", decoding, batch_size=size)
+        found[name] = generate(student, images, "student_short", decoding, batch_size=size)
 
-    together, alone = answers(images, batch_size), answers(images, 1)
-    equal = sum(one == two for one, two in zip(together, alone, strict=True))
-    assert equal == n, f"{case.name}: {n - equal} of {n} answers differ between batch and single"
+    answer("warm-up", batch_size)
     taken = in_turn(
-        {"batched": lambda: answers(images, batch_size), "alone": lambda: answers(images, 1)}, turns
+        {"batched": lambda: answer("batched", batch_size), "alone": lambda: answer("alone", 1)},
+        turns,
     )
+    equal = sum(one == two for one, two in zip(found["batched"], found["alone"], strict=True))
+    assert equal == n, f"{case.name}: {n - equal} of {n} answers differ between batch and single"
     return {
         "case": case.name,
         "equal_answers": f"{equal} of {n}",
-        "mean_tokens": round(float(np.mean([one.n_tokens for one in alone])), 1),
+        "mean_tokens": round(float(np.mean([one.n_tokens for one in found["alone"]])), 1),
         "ms_per_image": {
             name: {clock: round(1000 * value / n, 2) for clock, value in one.items()}
             for name, one in taken.items()
@@ -99,7 +100,7 @@ def measure(case: Case, n: int, batch_size: int, turns: int) -> dict[str, Any]:
     }
 
 
-def main(n: int = 64, batch_size: int = 64, turns: int = 2) -> None:
+def main(n: int = 64, batch_size: int = 64, turns: int = 1) -> None:
     """Measure every case, print a table, write JSON."""
     torch.set_num_threads(1)
     result = {**about("torch", "transformers"), "settings": {"images": n, "batch": batch_size}}

@@ -44,6 +44,8 @@ from qponder_lib.teacher.distill import current_responses, distil
 from qponder_lib.training import grpo, sft
 
 STEPS = 4
+PROMPT_TOKENS = 41 + 16
+"""Of the mini student: the prompt, and an image of 128 x 128."""
 BASE = {
     "data.n_train": 128,
     "data.n_validation": 4,
@@ -125,10 +127,6 @@ def sft_tokens(run: Run, n: int, work: Path) -> float:
     tokenizer = load_student(run.profile.student).processor.tokenizer
     lengths = [len(tokenizer(row.text).input_ids) for row in short]
     return sum(lengths) / len(lengths) + PROMPT_TOKENS
-
-
-PROMPT_TOKENS = 41 + 16
-"""Of the mini student: the prompt, and an image of 128 x 128."""
 
 
 def grpo_images(run: Run, n: int, work: Path) -> None:
