@@ -50,11 +50,20 @@ class StudyRun:
 
     @property
     def settings(self) -> str:
-        """Everything but seeds, gamma and the shuffle: runs that share it belong together."""
-        values = self.profile.model_dump(mode="json", exclude={"name", "description", "seed"})
-        flat = {f"{s}.{k}": v for s, fields in values.items() for k, v in fields.items()}
-        training = {"sft.seed", "grpo.seed", "predict.seed"}
-        return artifacts.digest({k: v for k, v in flat.items() if k not in training | _VARIED})
+        """What the trained models have in common, but for seeds, gamma and the shuffle.
+
+        Runs that share it belong together, whatever they predict, judge and train besides.
+        """
+        left_out = {"name", "description", "seed", "predict", "judge"}
+        values = self.profile.model_dump(mode="json", exclude=left_out)
+        flat = {
+            f"{section}.{key}": value
+            for section, fields in values.items()
+            if isinstance(fields, dict)
+            for key, value in fields.items()
+        }
+        besides = {"sft.seed", "grpo.seed", "sft.variants"} | _VARIED
+        return artifacts.digest({k: v for k, v in flat.items() if k not in besides})
 
 
 @dataclass(frozen=True)
