@@ -200,7 +200,7 @@ def _ask_offline(
 def _ask_server(
     run: Run, teacher: ConcurrentTeacher, records: Sequence[ImageRecord], work: Path
 ) -> list[TeacherAnswer]:
-    """Ask about many images at once; each answer is stored as it comes."""
+    """Ask about many images at once; each answer is stored as it comes (decision D58)."""
     config = run.profile.distill.model_copy(update={"hint": False})
     store = work / f"teacher.{records[0].dataset}.jsonl"
     distil(records, teacher, config, run.paths, store=store)

@@ -154,7 +154,7 @@ def check_perfect_answer(config: GrpoConfig, reward: Reward, prompt_id: str = ON
     """Does the right score in the right form earn the most, at both ends of the scale and between?
 
     A reward that looks at one answer must give all there is; one that compares images must give
-    no wrong answer as much.
+    no wrong answer as much (decision D57).
     """
     most = config.weight_accuracy + config.weight_format
     if most <= 0.0:
