@@ -185,6 +185,16 @@ def test_a_comparing_reward_that_pays_a_wrong_answer_more_is_found(reward):
     assert (finding.verdict, "a wrong one up to" in finding.said) == ("problem", True)
 
 
+def test_a_reward_that_compares_images_is_found_where_a_step_has_one(tmp_path):
+    alone = {"grpo.reward": "fidelity", "grpo.images_per_step": 1}
+    assert "nothing is learnt" in problems(checked(tmp_path, **alone))["compared images"]
+    assert "compared images" not in problems(
+        checked(tmp_path, **{**alone, "grpo.reward": "qponder"})
+    )
+    alone["grpo.images_per_step"] = 2
+    assert "compared images" not in problems(checked(tmp_path, **alone))
+
+
 def test_a_cold_start_that_never_reasons_is_found(tmp_path):
     assert "cold start" in problems(checked(tmp_path, **{"grpo.start_from": "none"}))
 

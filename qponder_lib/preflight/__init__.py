@@ -119,6 +119,7 @@ def _consistency(profile: Profile) -> list[Finding]:
         checks.check_example(prompt, is_compliant, parse, prompt_id),
         checks.check_scale_of_prompt(prompt, prompt_id),
         checks.check_perfect_answer(profile.grpo, reward, prompt_id),
+        checks.check_compared(profile.grpo, reward, prompt_id),
     ]
     if profile.grpo.start_from == "none" and profile.grpo.weight_format:
         said = "grpo.start_from is none: that cold start never reasons, so no answer has the form"

@@ -179,6 +179,28 @@ def check_perfect_answer(config: GrpoConfig, reward: Reward, prompt_id: str = ON
     return Finding("perfect answer", "ok", f"the right answer earns {how} with {config.reward}")
 
 
+def check_compared(config: GrpoConfig, reward: Reward, prompt_id: str = ONE_SCORE) -> Finding:
+    """Does a reward that compares images tell answers apart with the images of one step?"""
+    n = config.images_per_step
+    if config.reward not in _COMPARING:
+        return Finding("compared images", "ok", f"{config.reward} looks at one image at a time")
+    labels = np.linspace(MOS_MIN, MOS_MAX, n + 2).round()[1:-1].tolist()
+    form = SftFormat(prompt_id=prompt_id)
+    texts = [
+        [completion_text(_REASONING, answer_text(_off(mos, by), form)) for by in _ERRORS]
+        for mos in labels
+    ]
+    if np.ptp(reward(texts, labels), axis=1).max() <= _NEAR:
+        return Finding(
+            "compared images",
+            "problem",
+            f"{config.reward} compares images, and grpo.images_per_step is {n}: right and wrong "
+            "answers earn the same, so nothing is learnt",
+            "raise grpo.images_per_step",
+        )
+    return Finding("compared images", "ok", f"{config.reward} compares the {n} images of a step")
+
+
 def _off(mos: float, error: float) -> float:
     return mos + error if mos < (MOS_MIN + MOS_MAX) / 2 else mos - error
 
