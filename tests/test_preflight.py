@@ -12,7 +12,7 @@ from qponder_lib.cli import app
 from qponder_lib.config import dump_profile, load_profile
 from qponder_lib.parsing import is_format_compliant, parse_answer
 from qponder_lib.paths import RunPaths
-from qponder_lib.preflight import Machine, checks, preflight, refused, shapes
+from qponder_lib.preflight import Machine, answers, checks, preflight, refused, shapes
 from qponder_lib.preflight.lengths import Lengths, lengths
 from qponder_lib.preflight.memory import GIB, cache, memory
 from qponder_lib.prompts import student_messages
@@ -62,14 +62,14 @@ def test_a_format_regex_that_the_prompts_own_example_fails_is_found():
     def compliant(text):
         return bool(re.fullmatch(r"<think>.*</think>\s*<answer>\{.*\}</answer>", text, re.DOTALL))
 
-    assert checks.check_example(EXPERT, compliant, parse).verdict == "problem"
-    assert checks.check_example(EXPERT, is_format_compliant, parse).verdict == "ok"
+    assert answers.check_example(EXPERT, compliant, parse).verdict == "problem"
+    assert answers.check_example(EXPERT, is_format_compliant, parse).verdict == "ok"
 
 
 def test_a_prompt_that_asks_for_another_tag_than_the_parser_reads_is_found():
     prompt = EXPERT.replace("answer>", "score>")
-    assert "fails the format" in checks.check_example(prompt, is_format_compliant, parse).said
-    assert "parser reads None" in checks.check_example(prompt, lambda text: True, parse).said
+    assert "fails the format" in answers.check_example(prompt, is_format_compliant, parse).said
+    assert "parser reads None" in answers.check_example(prompt, lambda text: True, parse).said
 
 
 def test_a_prompt_of_1150_tokens_against_a_limit_of_1024_is_found():
@@ -148,15 +148,15 @@ def test_a_checkpoint_that_would_never_be_written_is_found(tmp_path):
 
 def test_a_reward_that_a_perfect_answer_does_not_earn_is_found():
     config = load_profile("full").grpo
-    right = checks.reward_of(config, "student_expert", parse)
-    assert checks.check_perfect_answer(config, right).verdict == "ok"
-    of_five = checks.reward_of(config, "student_expert", lambda text: (parse(text) or 0.0) / 20)
-    assert "earns" in checks.check_perfect_answer(config, of_five).said
+    right = answers.reward_of(config, "student_expert", parse)
+    assert answers.check_perfect_answer(config, right).verdict == "ok"
+    of_five = answers.reward_of(config, "student_expert", lambda text: (parse(text) or 0.0) / 20)
+    assert "earns" in answers.check_perfect_answer(config, of_five).said
 
 
 def test_a_prompt_with_another_scale_is_found():
     prompt = "Give a score between 1 and 5 in <answer>...</answer>."
-    assert checks.check_scale_of_prompt(prompt).verdict == "problem"
+    assert answers.check_scale_of_prompt(prompt).verdict == "problem"
 
 
 @pytest.mark.parametrize("prompt_id", ["preresq_image", "preresq_video"])
@@ -170,9 +170,9 @@ def test_prompts_for_scores_from_1_to_5_fit_every_reward(tmp_path, prompt_id, re
 
 def test_aspects_read_on_the_scale_of_one_score_are_found():
     prompt = "\n".join(one["content"] for one in student_messages("preresq_image"))
-    finding = checks.check_example(prompt, lambda text: True, parse, "preresq_image")
+    finding = answers.check_example(prompt, lambda text: True, parse, "preresq_image")
     assert "parser reads None" in finding.said  # five numbers are not one
-    assert checks.check_scale_of_prompt(prompt, "student_expert").said == (
+    assert answers.check_scale_of_prompt(prompt, "student_expert").said == (
         "the prompt asks for 1 to 5, answers are read and rewarded as 0 to 100"
     )
 
@@ -180,8 +180,8 @@ def test_aspects_read_on_the_scale_of_one_score_are_found():
 @pytest.mark.parametrize("reward", ["preresq", "fidelity"])
 def test_a_comparing_reward_that_pays_a_wrong_answer_more_is_found(reward):
     config = load_profile("full").grpo.model_copy(update={"reward": reward})
-    upside_down = checks.reward_of(config, "student_expert", lambda text: 100.0 - parse(text))
-    finding = checks.check_perfect_answer(config, upside_down)
+    upside_down = answers.reward_of(config, "student_expert", lambda text: 100.0 - parse(text))
+    finding = answers.check_perfect_answer(config, upside_down)
     assert (finding.verdict, "a wrong one up to" in finding.said) == ("problem", True)
 
 

@@ -13,7 +13,7 @@ from qponder_lib.config import Profile
 from qponder_lib.conversations import SftFormat, replace_score
 from qponder_lib.parsing import read_answer
 from qponder_lib.paths import RunPaths
-from qponder_lib.preflight import checks
+from qponder_lib.preflight import answers, checks
 from qponder_lib.preflight.checks import Finding
 from qponder_lib.preflight.lengths import Counter, Lengths, lengths
 from qponder_lib.preflight.memory import FORMULAS, Machine, hours, memory
@@ -114,12 +114,12 @@ def _consistency(profile: Profile) -> list[Finding]:
     def is_compliant(text: str) -> bool:
         return form_reward(text, form) == 1.0
 
-    reward = checks.reward_of(profile.grpo, prompt_id, parse)
+    reward = answers.reward_of(profile.grpo, prompt_id, parse)
     found = [
-        checks.check_example(prompt, is_compliant, parse, prompt_id),
-        checks.check_scale_of_prompt(prompt, prompt_id),
-        checks.check_perfect_answer(profile.grpo, reward, prompt_id),
-        checks.check_compared(profile.grpo, reward, prompt_id),
+        answers.check_example(prompt, is_compliant, parse, prompt_id),
+        answers.check_scale_of_prompt(prompt, prompt_id),
+        answers.check_perfect_answer(profile.grpo, reward, prompt_id),
+        answers.check_compared(profile.grpo, reward, prompt_id),
     ]
     if profile.grpo.start_from == "none" and profile.grpo.weight_format:
         said = "grpo.start_from is none: that cold start never reasons, so no answer has the form"
