@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic_run import NO_SHA, SETS, prediction, write_run
 
@@ -11,6 +11,7 @@ from qponder_lib import artifacts, cases, metrics
 from qponder_lib.cases import Known, choosing, rates, read_statements
 from qponder_lib.cases.rows import CaseAnswer
 from qponder_lib.records import Distortion, ImageRecord
+from qponder_lib.statements import read
 
 HOSTILE = (
     '<script>alert("x")</script><img src=x onerror=alert(1)> There is severe blur.'
@@ -46,6 +47,12 @@ def standings(text, facts):
         ("There is severe motion blur.", [("noise", 2)], "wrong"),
         ("There might be severe noise.", [("blur", 4)], "undecided"),
         ("There is severe blur.", [("lens_blur", 5)], "right"),  # a wider name
+        ("There is severe motion blur.", [("lens_blur", 5)], "undecided"),  # its sister
+        ("There is heavy white noise.", [("white_noise", 5)], "right"),  # a public set's name
+        ("There is severe noise.", [("jitter", 5)], "undecided"),  # not a word that is known
+        ("No noise, blur or banding is seen.", [("jpeg", 2)], "right"),
+        ("Exposure is balanced and colors are natural.", [("color_cast", 4)], "wrong"),
+        ("Reduce the severe noise.", [("blur", 3)], "undecided"),
         ("There is no visible noise.", [("blur", 4)], "right"),
         ("There is no visible noise.", [("noise", 1)], "undecided"),  # just visible
         ("There is no visible noise.", [("noise", 2)], "wrong"),
@@ -63,11 +70,21 @@ def test_clause_is_decided_by_tags(text, tags, expected):
     assert found == expected
 
 
+def test_case_studies_and_judge_read_the_same_defects_in_an_answer():
+    text = "No noise, blur, or banding is evident, but there is slight pixelation."
+    stated = read(text)
+    tags = [(mention.defect, 5) for mention in stated.denied]
+    found = read_statements(text, known(*tags))
+    wrong = [s for s in found if s.standing == "wrong"]
+    assert len(wrong) == len(stated.denied) == 3
+    assert [s.why.split(" is")[0] for s in wrong] == [m.defect for m in stated.denied]
+
+
 def test_clauses_of_one_sentence_are_decided_one_by_one():
     text = "Overall the quality is poor, with severe blur and extreme noise."
     assert standings(text, known(("blur", 4), mos=30.0)) == [
-        ("Overall the quality is poor, with", "right"),
-        ("severe blur and", "right"),
+        ("Overall the quality is poor,", "right"),
+        ("with severe blur and", "right"),
         ("extreme noise.", "wrong"),
     ]
 
@@ -83,12 +100,14 @@ def test_where_tags_are_not_complete_nothing_untagged_is_decided():
     assert standings("There is severe noise. Edges are sharp. No color cast.", wild) == []
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_statements_together_are_the_text(text):
     found = read_statements(text, known(("blur", 3)))
     assert "".join(text[s.start : s.end] for s in found) == text
 
 
+@settings(deadline=None)
 @given(st.integers(1, 5), st.integers(1, 5))
 def test_statement_is_wrong_exactly_from_two_steps_on(stated, tagged):
     words = ("slight", "moderate", "noticeable", "severe", "extreme")

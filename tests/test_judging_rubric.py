@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from qponder_lib import prompts
-from qponder_lib.judging import Candidate, RubricJudge, lexicon, sanitise, split_sentences
+from qponder_lib.judging import Candidate, RubricJudge, sanitise
 from qponder_lib.judging.canaries import BASES, SPOOFS
-from qponder_lib.judging.reading import named_in, read
 from qponder_lib.records import ASPECTS, Distortion, ImageRecord, JudgementRecord
 from qponder_lib.scales import SEVERITIES
+from qponder_lib.statements import lexicon, named_in, read, split_sentences
 from qponder_lib.teacher.expert import CLEAN, DEFECT_NOUNS, DEFECTIVE, ExpertTeacher
 
 TEACHER = (
@@ -279,6 +279,7 @@ def test_a_spoof_after_any_sentence_changes_no_rating(text, spoof, data):
         assert sanitise(spoofed).text == sanitise(text).text
 
 
+@settings(deadline=None)
 @given(st.sampled_from(SEVERITIES), st.sampled_from(SEVERITIES))
 def test_accuracy_falls_only_with_the_distance_of_severities(said, true):
     about = image(None, "blur", severity=true)

@@ -16,6 +16,7 @@ LAYERS = [
         "iqa_datasets",
         "prompts",
         "parsing",
+        "statements",
         "filtering",
         "conversations",
         "rewards",

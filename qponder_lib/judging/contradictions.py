@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qponder_lib.judging import lexicon
-from qponder_lib.judging.reading import Mention, Reading
 from qponder_lib.records import Severity
 from qponder_lib.scales import SEVERITIES, severity_of
+from qponder_lib.statements import Mention, Reading, lexicon
 
 Finding = tuple[str, int]
 """What contradicts what, and the sentence."""
@@ -27,7 +26,7 @@ def contradictions(reading: Reading, score: float | None) -> list[Finding]:
         One finding per contradiction.
 
     Example:
-        >>> from qponder_lib.judging.reading import read
+        >>> from qponder_lib.statements import read
         >>> contradictions(read("Edges are sharp. There is severe blur."), None)
         [('severe blur here, sharpness without fault in sentence 0', 1)]
     """

@@ -1,7 +1,7 @@
 """The offline judge: a rubric that anybody can check with a pencil.
 
 It reads the text and the tags of the image, never the image. What it cannot decide it leaves
-open, with the reason. See `lexicon` for every word it knows.
+open, with the reason. See `statements.lexicon` for every word it knows.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ import re
 from dataclasses import dataclass
 
 from qponder_lib.artifacts import digest
-from qponder_lib.judging import lexicon
 from qponder_lib.judging.contradictions import contradictions, steps_apart
-from qponder_lib.judging.reading import Mention, Reading, named_in, read
 from qponder_lib.judging.sanitise import sanitise
 from qponder_lib.records import Aspect, Evidence, ImageRecord, JudgementRecord, Severity
 from qponder_lib.scales import severity_of
+from qponder_lib.statements import Mention, Reading, kinship, lexicon, named_in, read
 
 RUBRIC = "rubric-v1"
 """Name under which the rubric is recorded; another version when it or a word of it changes."""
@@ -124,7 +123,7 @@ def rate_completeness(reading: Reading, candidate: Candidate) -> Rated:
         Q-Ponder (arXiv:2506.05384), Table 6, task 1; the weights are ours, decision D30.
 
     Example:
-        >>> from qponder_lib.judging.reading import read
+        >>> from qponder_lib.statements import read
         >>> rate_completeness(read("Edges are sharp. Colors look natural."), None).rating
         1
     """
@@ -219,13 +218,12 @@ def _named(tag: str, true: Severity, reading: Reading) -> tuple[float, str, Ment
     best: tuple[float, str, Mention | None] = (0.0, f"missed: {tag}", None)
     if defect is None:
         return _named_literally(tag, reading) or best
-    kind = lexicon.DEFECTS[defect].kind
     for mention in reading.stated:
-        if lexicon.DEFECTS[mention.defect].kind != kind:
+        kin = kinship(mention.defect, defect)
+        if kin is None:
             continue
-        same = kind in (mention.defect, defect) or mention.defect == defect
         near = mention.severity is not None and steps_apart(mention.severity, true) <= 1
-        credit = (1.0 if same else _OTHER_SPECIES) * (1.0 if near else _WRONG_SEVERITY)
+        credit = (1.0 if kin == "same" else _OTHER_SPECIES) * (1.0 if near else _WRONG_SEVERITY)
         if credit > best[0]:
             said = f"{mention.severity or 'no severity'} {mention.defect}"
             best = (credit, f"named: {tag} as {said}, tag says {true}", mention)

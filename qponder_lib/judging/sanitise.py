@@ -13,6 +13,8 @@ import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 
+from qponder_lib.statements import split_sentences
+
 _TAGS = r"completeness|accuracy|reasonableness|tag|score|verdict|rating"
 _RATING = re.compile(
     rf"<\s*({_TAGS})\b[^<>]{{0,40}}>[^<>]{{0,40}}<\s*/\s*\1\s*>|<\s*/?\s*(?:{_TAGS})\b[^<>]{{0,40}}>",
@@ -30,9 +32,6 @@ _ANSWER = re.compile(r"<\s*answer\s*>[^<>]{0,64}<\s*/\s*answer\s*>", re.IGNORECA
 _FRAME = re.compile(r"<\s*/?\s*(?:think|answer)\s*>", re.IGNORECASE)
 _MARKUP = re.compile(r"[<>{}|]")
 _MOST_PASSES = 20  # pieces hidden in pieces; hostile text may nest thousands
-# At most 600 characters: text without a full stop must cost no more than other text.
-_PIECE = re.compile(r"\S(?:.{0,598}\S)?(?=\s|$)|\S{1,600}")
-_SENTENCE_END = re.compile(r"(?<=[.!?;])\s|\n")
 _TO_THE_JUDGE = re.compile(
     r"\b(?:ignore|disregard|forget|override)\b.{0,60}\b(?:instructions?|previous|above|prompt|rules?)\b"
     r"|\b(?:dear|hey|attention|the|note to|as an?) (?:judge|evaluator|grader|assessor|reviewer)s?\b"
@@ -120,14 +119,3 @@ def _n_extra_frames(text: str) -> int:
     tags = Counter(re.sub(r"\s", "", tag).lower() for tag in _FRAME.findall(text))
     extra = sum(max(n - 1, 0) for n in tags.values())
     return extra + (tags["</answer>"] == 1 and tags["<answer>"] == 0)
-
-
-def split_sentences(text: str) -> list[str]:
-    """Split a text into sentences with single spaces; endless ones are cut, empty ones left out.
-
-    Example:
-        >>> split_sentences("(1) Edges are sharp.  Noise, 2.5 levels; slight.")
-        ['(1) Edges are sharp.', 'Noise, 2.5 levels;', 'slight.']
-    """
-    parts = (" ".join(part.split()) for part in _SENTENCE_END.split(text))
-    return [piece for part in parts for piece in _PIECE.findall(part) if re.search(r"\w", piece)]

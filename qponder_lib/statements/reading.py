@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Literal
 
-from qponder_lib.judging import lexicon
-from qponder_lib.judging.sanitise import split_sentences
 from qponder_lib.records import Severity
+from qponder_lib.statements import lexicon
+from qponder_lib.statements.sentences import split_sentences
 
 _CLAUSE = re.compile(
     r"\s*[:()]\s*|,?\s+\b(?:but|although|though|however|yet|while|whereas|except|conversely|"
@@ -25,11 +26,22 @@ _A_QUALITY = re.compile(r"\b(?P<words>(?:\w+[ -]){1,2}?)(?:overall |image |visua
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """A defect in a sentence: stated with a severity or without, or denied."""
+    """A defect in a sentence: stated with a severity or without, or denied.
+
+    Attributes:
+        defect: Its name in the lexicon.
+        severity: What the sentence says about its strength, or None.
+        denied: Whether the sentence says that it is not there.
+        start: First letter in the sentence.
+        end: One behind the last.
+        sentence: Number of the sentence.
+    """
 
     defect: str
     severity: Severity | None
     denied: bool
+    start: int = 0
+    end: int = 0
     sentence: int = 0
 
     @property
@@ -95,46 +107,117 @@ def read(text: str) -> Reading:
     mentions: list[Mention] = []
     quality: list[tuple[int, int]] = []
     for number, sentence in enumerate(sentences):
-        said = _read_sentence(sentence.lower())
-        mentions += [replace(mention, sentence=number) for mention in said.mentions]
-        quality += [(step, number) for step in said.quality]
-        for names, into in (
-            (said.addressed, addressed),
-            (said.clean, clean),
-            (said.ordered, ordered),
-        ):
-            for name in names:
-                into.setdefault(name, number)
+        said = read_sentence(sentence)
+        quality += [(word.step, number) for word in said.quality]
+        for name in said.ordered:
+            ordered.setdefault(name, number)
+        for clause in said.clauses:
+            mentions += [replace(mention, sentence=number) for mention in clause.mentions]
+            for names, into in ((clause.addressed, addressed), (clause.clean, clean)):
+                for name in names:
+                    into.setdefault(name, number)
     return Reading(sentences, addressed, tuple(mentions), clean, ordered, tuple(quality))
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
-    """What one sentence says by itself."""
+class Clause:
+    """What one clause says by itself.
 
-    addressed: tuple[str, ...] = ()
-    mentions: tuple[Mention, ...] = ()
-    clean: tuple[str, ...] = ()
+    Attributes:
+        start: First letter in the sentence.
+        end: One behind the last.
+        mentions: Defects that it states or denies, in its order.
+        addressed: Attributes that it says something about.
+        clean: Low-level attributes in which it states that nothing is wrong.
+        hedged: Whether it leaves open what it names; the rubric takes it as stated.
+        asks: Whether it asks for something instead of stating it; likewise.
+    """
+
+    start: int
+    end: int
+    mentions: tuple[Mention, ...]
+    addressed: tuple[str, ...]
+    clean: tuple[str, ...]
+    hedged: bool
+    asks: bool
+
+
+@dataclass(frozen=True, slots=True)
+class QualityWord:
+    """A word for the whole image's quality: its fifth of the scale, and where it stands."""
+
+    step: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """What one sentence says by itself; advice has no clauses.
+
+    Attributes:
+        clauses: Its clauses in order.
+        quality: Words for the whole image's quality.
+        ordered: Attributes that it orders to improve.
+        advice: Whether it gives advice instead of stating something.
+    """
+
+    clauses: tuple[Clause, ...] = ()
+    quality: tuple[QualityWord, ...] = ()
     ordered: tuple[str, ...] = ()
-    quality: tuple[int, ...] = ()
+    advice: bool = False
+
+
+def read_sentence(sentence: str) -> Sentence:
+    """Read one sentence; all places are places in it.
+
+    Example:
+        >>> (clause,) = read_sentence("There is no blur or noise.").clauses
+        >>> [(mention.defect, mention.denied, mention.start) for mention in clause.mentions]
+        [('blur', True, 12), ('noise', True, 20)]
+    """
+    return _read_lowered(_lowered(sentence))
+
+
+def _lowered(text: str) -> str:
+    """Lower every letter whose small form is one letter, so that places stay the same."""
+    lowered = text.lower()
+    if len(lowered) == len(text):
+        return lowered
+    return "".join(small if len(small := letter.lower()) == 1 else letter for letter in text)
 
 
 @lru_cache(maxsize=1 << 14)  # models repeat their sentences
-def _read_sentence(sentence: str) -> _Said:
+def _read_lowered(sentence: str) -> Sentence:
     if lexicon.ADVICE.search(sentence):
-        if not lexicon.ORDER.search(sentence):
-            return _Said()
-        return _Said(ordered=tuple(n for n, words in lexicon.REMEDIES if words.search(sentence)))
-    addressed: list[str] = []
-    mentions: list[Mention] = []
-    clean: list[str] = []
-    for clause in filter(None, _CLAUSE.split(sentence)):
-        found = list(_mentions(clause))
-        mentions += found
-        addressed += _addressed(clause, found)
-        clean += _clean(clause, found)
-    return _Said(
-        tuple(addressed), tuple(mentions), tuple(clean), quality=tuple(_quality_words(sentence))
+        ordered = [name for name, words in lexicon.REMEDIES if words.search(sentence)]
+        orders = bool(lexicon.ORDER.search(sentence))
+        return Sentence(ordered=tuple(ordered) if orders else (), advice=True)
+    clauses = tuple(_read_clause(sentence, start, end) for start, end in _clause_spans(sentence))
+    return Sentence(clauses, tuple(_quality_words(sentence)))
+
+
+def _clause_spans(sentence: str) -> Iterator[tuple[int, int]]:
+    start = 0
+    for between in _CLAUSE.finditer(sentence):
+        if start < between.start():
+            yield start, between.start()
+        start = between.end()
+    if start < len(sentence):
+        yield start, len(sentence)
+
+
+def _read_clause(sentence: str, start: int, end: int) -> Clause:
+    clause = sentence[start:end]
+    found = list(_mentions(clause))
+    return Clause(
+        start,
+        end,
+        tuple(replace(m, start=m.start + start, end=m.end + start) for m in found),
+        tuple(_addressed(clause, found)),
+        tuple(_clean(clause, found)),
+        lexicon.HEDGE.search(clause) is not None,
+        lexicon.IMPERATIVE.match(clause) is not None,
     )
 
 
@@ -151,6 +234,27 @@ def named_in(words: str) -> str | None:
     return found[0].defect if found else None
 
 
+def kinship(stated: str, tagged: str) -> Literal["same", "sister"] | None:
+    """Say whether a stated defect is a tagged one.
+
+    Args:
+        stated: Defect of the lexicon that a text names.
+        tagged: Defect of the lexicon that an image's tag names.
+
+    Returns:
+        "same" for the defect itself and for the word for its kind, "sister" for another species
+        of the kind, None for anything else.
+
+    Example:
+        >>> kinship("blur", "lens_blur"), kinship("motion_blur", "lens_blur")
+        ('same', 'sister')
+    """
+    kind = lexicon.DEFECTS[tagged].kind
+    if lexicon.DEFECTS[stated].kind != kind:
+        return None
+    return "same" if stated == tagged or kind in (stated, tagged) else "sister"
+
+
 def _mentions(clause: str) -> Iterator[Mention]:
     """Find defects, the longer and more specific name first, each stretch of text once."""
     taken: list[tuple[int, int]] = []
@@ -161,7 +265,7 @@ def _mentions(clause: str) -> Iterator[Mention]:
                 taken.append(match.span())
                 found.append((match.start(), match.end(), name))
     for start, end, name in sorted(found):
-        yield Mention(name, _severity(clause, start, end), _denied(clause, start, end))
+        yield Mention(name, _severity(clause, start, end), _denied(clause, start, end), start, end)
 
 
 def _severity(clause: str, start: int, end: int) -> Severity | None:
@@ -242,11 +346,14 @@ def _clean(clause: str, mentions: Sequence[Mention]) -> list[str]:
     return list(dict.fromkeys(clean))
 
 
-def _quality_words(sentence: str) -> Iterator[int]:
+def _quality_words(sentence: str) -> Iterator[QualityWord]:
     """Read "the quality is poor" and "of poor quality", not the defects that follow."""
     for pattern in (_QUALITY_IS, _A_QUALITY):
         for match in pattern.finditer(sentence):
             words = re.split(r" with | and ", match["words"])[0]
-            steps = [step for step, word in _STEPS.items() if word.search(words)]
-            if steps and not lexicon.NEGATION.search(words):
-                yield steps[0]
+            found = [
+                (step, hit.end()) for step, word in _STEPS.items() if (hit := word.search(words))
+            ]
+            if found and not lexicon.NEGATION.search(words):
+                step, end = found[0]
+                yield QualityWord(step, match.start(), match.start("words") + end)

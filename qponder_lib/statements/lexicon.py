@@ -1,4 +1,4 @@
-"""The words by which the rubric judge reads English about image quality.
+"""The words by which English about image quality is read: one list for judge and case studies.
 
 Lists, not a model: each entry can be read, disputed and tested. They cover the offline teacher's
 wording, the judge's tags, and the words that the answers printed in the paper use.
@@ -211,6 +211,18 @@ ADVICE = re.compile(
 )
 ORDER = re.compile(r"\bto improve\b|\b(?:should|must|needs? to) be\b")
 """Advice that presupposes a defect; a wish ("could further enhance") does not."""
+
+IMPERATIVE = re.compile(
+    r"\W*(?:improve|suggest\w*|apply\w*|reduc(?:e|ing)|adjust\w*|correct(?:ing)?|enhanc(?:e|ing)|"
+    r"final suggestions?)\b"
+)
+"""Begins a clause that asks for something instead of stating it."""
+
+HEDGE = re.compile(
+    r"\b(?:might|may|could|possibl[ey]|perhaps|difficult to|hard to (?:tell|determine)|"
+    r"would|should|seems?|if|or)\b"
+)
+"""Leaves open whether what its clause names is there."""
 
 QUALITY_WORDS: tuple[tuple[int, str], ...] = (
     (0, r"very poor|extremely (?:poor|low)|very low|terrible|awful|bad|unusable"),
