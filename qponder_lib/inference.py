@@ -14,7 +14,7 @@ from tqdm import tqdm
 from qponder_lib import baseline, pipeline
 from qponder_lib.artifacts import write_jsonl
 from qponder_lib.config import PredictConfig
-from qponder_lib.iqa_datasets.embedded import load_pil, load_pixels, load_records
+from qponder_lib.iqa_datasets.embedded import load_pil, load_records
 from qponder_lib.iqa_datasets.images import read_rgb
 from qponder_lib.parsing import read_answer
 from qponder_lib.paths import RunPaths
@@ -149,8 +149,7 @@ def _handcrafted(run: Run) -> _Predictor:
     train = load_records(run.paths, run.profile.data.train_set, "train")
 
     def features(records: Sequence[ImageRecord]) -> np.ndarray:
-        shown = tqdm(records, desc="handcrafted", mininterval=5, delay=5)
-        return np.stack([baseline.features(load_pixels(run.paths, one)) for one in shown])
+        return baseline.features_of_files([run.paths.data / one.image for one in records])
 
     fitted = baseline.fit(features(train), [one.mos for one in train])
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from qponder_lib import baseline
 
@@ -165,3 +166,18 @@ def test_constant_feature_does_not_break_the_fit():
 def test_training_data_that_do_not_fit_are_refused(rows, mos):
     with pytest.raises(ValueError, match="expected"):
         baseline.fit(rows, mos)
+
+
+def test_features_of_files_are_those_of_the_images_on_any_number_of_processes(
+    tmp_path, monkeypatch
+):
+    files = []
+    for number in range(5):
+        pixels = np.random.default_rng(number).integers(0, 256, (40, 32, 3), dtype=np.uint8)
+        files.append(tmp_path / f"{number}.png")
+        Image.fromarray(pixels).save(files[-1])
+    alone = baseline.features_of_files(files, progress=False)
+    assert (alone[3] == baseline.features(np.asarray(Image.open(files[3])))).all()
+    monkeypatch.setattr(baseline, "_FEW", 2)
+    monkeypatch.setattr(baseline.os, "cpu_count", lambda: 2)
+    assert (baseline.features_of_files(files, progress=False) == alone).all()

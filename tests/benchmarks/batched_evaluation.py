@@ -22,7 +22,7 @@ from measuring import about, in_turn, write
 from PIL import Image
 from tqdm import tqdm
 
-from qponder_lib.config import load_profile
+from qponder_lib.config import StudentConfig
 from qponder_lib.iqa_datasets import mixtures
 from qponder_lib.student.generation import Answer, Decoding, generate
 from qponder_lib.student.load import Student, load_student
@@ -61,7 +61,7 @@ def pictures(n: int, *, mixed: bool) -> list[Image.Image]:
 
 def opened(case: Case) -> Student:
     """The mini student, set up for a case."""
-    config = load_profile("mini").student
+    config = StudentConfig()
     if case.mixed_sizes:
         config = config.model_copy(update={"max_pixels": 4 * config.max_pixels})
     student = load_student(config)
