@@ -19,6 +19,19 @@ FloatArray = NDArray[np.float64]
 RewardName = Literal["qponder", "preresq", "preresq_video", "threshold", "fidelity", "gaussian"]
 PRERESQ_TERMS = ("std_penalty", "balance", "pairwise", "triplet", "truth_rank")
 """Terms of PreResQ-R1's reward, by which its history is logged."""
+PUBLISHED_WEIGHTS: Mapping[RewardName, tuple[float, float]] = {
+    "qponder": (2.0, 1.0),
+    "preresq": (1.0, 1.0),
+    "preresq_video": (1.0, 1.0),
+    "threshold": (1.0, 1.0),
+    "fidelity": (1.0, 1.0),
+    "gaussian": (1.0, 1.0),
+}
+"""Weights of accuracy and format in each reward's source.
+
+Source: Q-Ponder (arXiv:2506.05384), section 4.1; PreResQ-R1, Q-Insight and VisualQuality-R1 add
+both in their released code; VQAThinker's are not known, 1 and 1 is ours (decision D68).
+"""
 PRERESQ_VIDEO_TERMS = PRERESQ_TERMS[:-1]
 
 

@@ -8,6 +8,9 @@ from pathlib import Path
 from qponder_lib.config import GrpoConfig
 from qponder_lib.pipeline import Run
 
+SEED_STEP = 1000
+"""Added to the seed for the second stage (decision D69)."""
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -36,6 +39,8 @@ def phases(run: Run) -> tuple[Phase, ...]:
     image and deducts the std penalty; stability goes on from its model for the other steps, with
     the prompts and the penalty that the profile states. Each has its own schedule.
 
+    The second has another seed: with the same one it would draw the first one's images again.
+
     Source:
         PreResQ-R1, "Exploration-to-Stability" (figure and released code); the switch lies at about
         half of the steps. The schedule of the learning rate across the switch is not known: a
@@ -51,7 +56,11 @@ def phases(run: Run) -> tuple[Phase, ...]:
         "prompt_pool": True,
         "penalise_spread": True,
     }
-    second = {"max_steps": config.max_steps - config.exploration_steps, "exploration_steps": 0}
+    second = {
+        "max_steps": config.max_steps - config.exploration_steps,
+        "exploration_steps": 0,
+        "seed": config.seed + SEED_STEP,
+    }
     name = f"{config.reward}-explore"
     return (
         Phase(name, config.model_copy(update=first), cold),

@@ -15,7 +15,7 @@ from qponder_lib.config import GrpoConfig
 from qponder_lib.parsing import parse_scores, to_mos
 from qponder_lib.prompts import AnswerForm, answer_form
 from qponder_lib.records import Record
-from qponder_lib.rewards.batch import RewardSettings, form_reward, reward_batch
+from qponder_lib.rewards.batch import PUBLISHED_WEIGHTS, RewardSettings, form_reward, reward_batch
 from qponder_lib.rewards.qponder import group_advantages, total_reward
 from qponder_lib.training.gathering import gather_rows
 
@@ -137,6 +137,8 @@ class RewardFunctions:
     ) -> None:
         self.config = config
         self.form = answer_form(prompt_id)
+        if (note := weights_note(config)) is not None:
+            print(f"NOTE: {note}", flush=True)
         self.log_path = log_path
         self.rows: dict[int, list[str]] = {}
         if log_path.is_file():
@@ -204,6 +206,26 @@ class RewardFunctions:
         self.rows[step] = [one.model_dump_json() for one in rollouts]
         lines = [line for old in sorted(self.rows) for line in self.rows[old]]
         write_text_atomic(self.log_path, "\n".join(lines) + "\n")
+
+
+def weights_note(config: GrpoConfig) -> str | None:
+    """Say so where accuracy and format are weighed otherwise than in the reward's source.
+
+    Example:
+        >>> weights_note(GrpoConfig()) is None
+        True
+        >>> weights_note(GrpoConfig(reward="preresq"))
+        'grpo.weight_accuracy and weight_format are 2 and 1; the source of preresq has 1 and 1'
+    """
+    stated = (config.weight_accuracy, config.weight_format)
+    published = PUBLISHED_WEIGHTS[config.reward]
+    if stated == published:
+        return None
+    said, source = ("{:g} and {:g}".format(*pair) for pair in (stated, published))
+    return (
+        f"grpo.weight_accuracy and weight_format are {said}; the source of {config.reward} has "
+        f"{source}"
+    )
 
 
 def health(rollouts: Sequence[Rollout], group_size: int) -> dict[str, float]:
