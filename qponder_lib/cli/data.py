@@ -35,13 +35,13 @@ def _refuse(error: Exception, code: int = _USAGE) -> NoReturn:
 
 @app.command("list")
 def list_sets(as_json: AsJson = False) -> None:
-    """Print every set: images, labels, splits, terms, traps."""
+    """Print every set: images or clips, labels, splits, terms, traps."""
     if as_json:
         print(artifacts.to_json([_described(spec) for spec in catalog.SPECS], indent=2))
         return
     for spec in catalog.SPECS:
         references = f", {spec.n_references} references" if spec.n_references else ""
-        print(f"{spec.name}: {spec.title}, {spec.n_images:,} images{references}")
+        print(f"{spec.name}: {spec.title}, {spec.n_images:,} {spec.media}s{references}")
         for column in spec.labels:
             scale = column.scale
             way = "higher is better" if scale.higher_is_better else "higher is worse"

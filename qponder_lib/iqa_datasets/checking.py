@@ -10,10 +10,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from qponder_lib.iqa_datasets.copies import ImageFiles, LabelRow
+from qponder_lib.iqa_datasets.copies import CLIP_SUFFIXES, SUFFIXES, ImageFiles, LabelRow
 from qponder_lib.iqa_datasets.findings import Finding, errors
 from qponder_lib.iqa_datasets.images import Scanned, scan_images
 from qponder_lib.iqa_datasets.labels import Labels, Source, load_labels
+from qponder_lib.iqa_datasets.scanning_clips import scan_clips
 from qponder_lib.iqa_datasets.specs import DatasetSpec
 
 _SHOWN_PER_KIND = 5
@@ -25,6 +26,7 @@ class CheckReport(BaseModel):
     Attributes:
         name: The set.
         root: Folder of the copy.
+        media: What its files are: image or clip.
         layout: Which label files were read: official or metas.
         label: Kind of label.
         n_expected: Images the set should have.
@@ -41,6 +43,7 @@ class CheckReport(BaseModel):
 
     name: str
     root: str
+    media: str
     layout: str
     label: str
     n_expected: int
@@ -90,7 +93,8 @@ def examine(labels: Labels, root: Path, *, decode: bool = True, progress: bool =
         decode: Read, decode and hash every image; otherwise only see that it is there.
         progress: Show a bar.
     """
-    files = ImageFiles(root)
+    clips = labels.spec.media == "clip"
+    files = ImageFiles(root, CLIP_SUFFIXES if clips else SUFFIXES)
     rows = [row for row in labels.rows if not row.extra]
     found = list(labels.findings)
     paths: dict[str, str] = {}
@@ -100,7 +104,8 @@ def examine(labels: Labels, root: Path, *, decode: bool = True, progress: bool =
             paths[row.image] = candidates[0]
         else:
             found.append(_not_one(row, candidates))
-    scanned = scan_images(root, paths.values(), progress=progress) if decode else {}
+    scan = scan_clips if clips else scan_images
+    scanned = scan(root, paths.values(), progress=progress) if decode else {}
     found += _image_findings(rows, paths, scanned)
     n_files = sum(len(each) for each in files.by_name.values())
     n_unlabelled = n_files - len(set(paths.values()))
@@ -138,6 +143,7 @@ def check(
     return CheckReport(
         name=spec.name,
         root=str(root),
+        media=spec.media,
         layout=labels.source,
         label=labels.column.name,
         n_expected=_expected(labels),
@@ -204,7 +210,7 @@ def describe(report: CheckReport) -> str:
     lines = [
         f"{report.name} in {report.root} ({report.layout} layout, label {report.label})",
         f"  labels   {report.n_labelled} of {report.n_expected}",
-        f"  images   {report.n_found} of {report.n_expected} found, {decoded}; "
+        f"  {report.media + 's':<8} {report.n_found} of {report.n_expected} found, {decoded}; "
         f"{report.n_unlabelled} files without a label",
         f"  range    {_range(report.label_range)}, published {_range(report.published_range)}",
     ]

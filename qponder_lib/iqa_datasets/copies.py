@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+CLIP_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,10 @@ class LabelRow:
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """All image files below a root, found once."""
+    """All image files below a root, or those with other suffixes, found once."""
 
     root: Path
+    suffixes: tuple[str, ...] = SUFFIXES
 
     @cached_property
     def by_name(self) -> dict[str, list[str]]:
@@ -60,7 +62,7 @@ class ImageFiles:
         for folder, _, names in os.walk(self.root):
             base = Path(folder).relative_to(self.root).as_posix()
             for name in names:
-                if name.lower().endswith(SUFFIXES):
+                if name.lower().endswith(self.suffixes):
                     path = name if base == "." else f"{base}/{name}"
                     found.setdefault(name.lower(), []).append(path)
         return found

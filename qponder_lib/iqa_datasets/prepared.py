@@ -109,6 +109,8 @@ def prepare(
         ValueError: If the set, the split or the label is not known, or the split does not fit.
     """
     spec, wanted = spec_named(name), choices or Choices()
+    if spec.media != "image":
+        raise ValueError(f"{spec.title} holds {spec.media}s; only sets of images are prepared")
     labels = load_labels(spec, root, wanted.label, wanted.source)
     split, parts = _parts(labels, wanted)
     if blocking := errors(labels.findings):

@@ -1,4 +1,4 @@
-"""What a public image set should hold: one `DatasetSpec` per set.
+"""What a public set of images or clips should hold: one `DatasetSpec` per set.
 
 A spec states what can be checked against a copy: files, counts, label columns with range and
 direction, labels of single images, splits. `catalog.SPECS` is the table of all of them.
@@ -12,8 +12,22 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from qponder_lib.scales import LabelScale
 
+Media = Literal["image", "clip"]
 Layout = Literal[
-    "koniq", "spaq", "livew", "kadid", "csiq", "live", "tid", "pipal", "agiqa", "cidiq", "list"
+    "koniq",
+    "spaq",
+    "livew",
+    "kadid",
+    "csiq",
+    "live",
+    "tid",
+    "pipal",
+    "agiqa",
+    "cidiq",
+    "list",
+    "lsvq",
+    "konvid",
+    "live-vqc",
 ]
 
 
@@ -64,14 +78,15 @@ class Metas(_Frozen):
 
 
 class DatasetSpec(_Frozen):
-    """A public image set.
+    """A public set of images, or of video clips, which are counted and named as images are.
 
     Attributes:
         name: How commands and run folders call it.
         title: Its published name.
         terms: Licence or access, as far as known.
         layout: Which reader knows its files.
-        n_images: Labelled images.
+        media: What its files are.
+        n_images: Labelled images or clips.
         n_references: Undamaged originals, or None for sets without.
         labels: Kinds of label; the first is the default.
         splits: Names for `splits.assign`; the first is the default.
@@ -86,6 +101,7 @@ class DatasetSpec(_Frozen):
     name: str
     title: str
     terms: str
+    media: Media = "image"
     layout: Layout
     n_images: int
     n_references: int | None = None

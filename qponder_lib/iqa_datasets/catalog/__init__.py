@@ -1,4 +1,4 @@
-"""The table of public image sets.
+"""The table of public image and video sets.
 
 Counts and ranges are those of the published label files. Where a scale is not printed by a set's
 authors, the declared ends are ours (decision D22).
@@ -6,6 +6,13 @@ authors, the declared ends are ours (decision D22).
 
 from __future__ import annotations
 
+from qponder_lib.iqa_datasets.catalog.clips import (
+    KONVID,
+    LIVE_VQC,
+    LSVQ_1080P,
+    LSVQ_TEST,
+    YOUTUBE_UGC,
+)
 from qponder_lib.iqa_datasets.catalog.damaged import (
     CIDIQ50,
     CIDIQ100,
@@ -31,6 +38,7 @@ SPECS: tuple[DatasetSpec, ...] = (
     *(KONIQ, SPAQ, LIVEW, KADID, CSIQ, AGIQA),
     *(CIDIQ50, CIDIQ100, LIVE, TID2008, TID2013, PIPAL),
     *(BID, LIU13, SRIQA),
+    *(LSVQ_TEST, LSVQ_1080P, KONVID, LIVE_VQC, YOUTUBE_UGC),
 )
 
 PRERESQ_BENCHMARKS = (
@@ -38,6 +46,10 @@ PRERESQ_BENCHMARKS = (
     *("liu13", "sriqa", "tid2013", "pipal", "agiqa"),
 )
 """Source: PreResQ-R1 (arXiv:2511.05393), the ten image benchmarks by the names in its figures."""
+
+
+PRERESQ_VIDEO_BENCHMARKS = ("lsvq-test", "lsvq-1080p", "konvid", "live-vqc", "youtube-ugc")
+"""Source: PreResQ-R1 (arXiv:2511.05393), the five video benchmarks by the names in its files."""
 
 
 def spec_named(name: str) -> DatasetSpec:

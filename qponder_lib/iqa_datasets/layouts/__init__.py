@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from qponder_lib.iqa_datasets.copies import LabelRow
-from qponder_lib.iqa_datasets.layouts import authentic, synthetic
+from qponder_lib.iqa_datasets.layouts import authentic, clips, synthetic
 from qponder_lib.iqa_datasets.reading import Reader
 from qponder_lib.iqa_datasets.specs import DatasetSpec, LabelColumn, Layout
 
@@ -21,6 +21,9 @@ _READERS: dict[Layout, Callable[[DatasetSpec, LabelColumn, Reader], list[LabelRo
     "tid": synthetic.read_tid,
     "pipal": synthetic.read_pipal,
     "cidiq": synthetic.read_cidiq,
+    "lsvq": clips.read_lsvq,
+    "konvid": clips.read_konvid,
+    "live-vqc": clips.read_live_vqc,
 }
 
 
