@@ -18,11 +18,16 @@ from stub_openai_server import Reply, Request, StubServer, completion
 from test_smoke import ROOT, qponder
 
 from qponder_lib import artifacts, pipeline
-from qponder_lib.config import load_profile
+from qponder_lib.audit.verdicts import verdicts
+from qponder_lib.config import load_profile, profile_path
+from qponder_lib.inference import predict_all
 from qponder_lib.iqa_datasets import prepared
 from qponder_lib.paths import RunPaths
-from qponder_lib.records import ASPECTS
+from qponder_lib.pipeline import Run
+from qponder_lib.records import ASPECTS, PredictionRecord
+from qponder_lib.student import adapters
 from qponder_lib.teacher.expert import ExpertTeacher
+from qponder_lib.training import grpo, sft
 
 TEACHER = "Qwen/Qwen2.5-VL-72B-Instruct"
 JUDGE = "OpenGVLab/InternVL3-78B"
@@ -92,3 +97,67 @@ def test_every_stage_of_full_is_sealed(root, run):
     done = {stage["name"] for stage in manifest["stages"] if stage["done"]}
     assert done == {stage.name for stage in pipeline.stages(load_profile("full"))}
     assert not (root / "network.log").exists()
+
+
+def test_predictions_and_scores_go_by_the_names_of_the_public_sets(run):
+    models = load_profile("full").predict.models
+    for model in models:
+        for name in SETS:
+            rows = artifacts.read_jsonl(run.predictions(model, name), PredictionRecord)
+            assert len(rows) == AT_MOST.get(name, FEW), (model, name)
+            assert all(row.image_id.startswith(f"{name}-") for row in rows)
+    scores = artifacts.read_csv(run.scores)
+    assert {row["dataset"] for row in scores} == {*SETS, "mean"}
+    measured = {row["model"] for row in scores if row["metric"] == "srcc" and row["value"]}
+    assert measured >= {"teacher", "handcrafted", "ci-none"}
+
+
+def test_every_judge_of_full_rated_every_model_on_every_set(run):
+    rated = artifacts.read_csv(run.judged)
+    assert {row["judge"] for row in rated} == {"rubric-v1", TEACHER, JUDGE}
+    assert {row["model"] for row in rated} == set(load_profile("full").judge.models)
+    assert {row["dataset"] for row in rated} == {*SETS, "mean"}
+
+
+@pytest.mark.parametrize("name", ["table1", "table2", "table3", "table4", "protocols"])
+def test_tables_name_the_public_sets_and_say_how_few_images_they_are_of(run, name):
+    text = (run.tables / f"{name}.html").read_text(encoding="utf-8")
+    for title in TITLES:
+        assert title in text, title
+    assert "KonIQ-10k 24 of 2,010" in text
+    assert "AGIQA-3K 12 of 2,982" in text
+    assert "mini-" not in text
+
+
+def test_the_report_shows_them_and_takes_no_rehearsal_for_the_papers_setting(run):
+    page = (run.report / "index.html").read_text(encoding="utf-8")
+    for title in TITLES:
+        assert title in page, title
+    judged = verdicts(run)
+    assert {one.verdict for one in judged} <= {"mini_scale_only", "not_run"}
+    told = [one.sentence for one in judged if one.verdict == "mini_scale_only"]
+    assert told
+    assert all("few images of each set" in sentence for sentence in told)
+
+
+@pytest.mark.parametrize("base", ["full-80gb", "full-24gb"])
+def test_the_profiles_with_adapters_train_and_predict_from_the_same_data(run, base, tmp_path):
+    if base == "full-24gb":
+        pytest.importorskip("bitsandbytes")
+    text = profile_path("rehearsal").read_text(encoding="utf-8")
+    profile_file = tmp_path / f"{base}.yaml"
+    profile_file.write_text(text.replace("base: full\n", f"base: {base}\n"), encoding="utf-8")
+    fewer = {"sft.max_steps": 4, "sft.save_steps": 2, "predict.sampled_models": []}
+    fewer |= {"predict.models": ["ci-long", "qponder"], "predict.sets": ["koniq"]}
+    fewer |= {"predict.sampled_sets": [], "predict.max_new_tokens": 8, "grpo.n_validation": 0}
+    profile = load_profile(profile_file).with_overrides(fewer)
+    assert profile.sft.lora_rank == 64
+    assert profile.student.quantization == ("nf4" if base == "full-24gb" else "none")
+    own = Run(RunPaths(tmp_path), profile)
+    for name in ("data", "distill"):
+        (tmp_path / name).symlink_to(run.root / name)
+    sft.train(own, "long", tmp_path / "work-sft")
+    folder = grpo.train(own, tmp_path / "work-grpo")
+    assert adapters.is_adapter(folder)
+    for file in predict_all(own, tmp_path / "work-predict"):
+        assert len(artifacts.read_jsonl(file, PredictionRecord)) == AT_MOST["koniq"]

@@ -47,7 +47,7 @@ STEPS = 4
 PROMPT_TOKENS = 41 + 16
 """Of the mini student: the prompt, and an image of 128 x 128."""
 BASE = {
-    "data.n_train": 128,
+    "data.n_train": 96,
     "data.n_validation": 4,
     "data.n_test": 1,
     "sft.max_steps": STEPS,
@@ -180,17 +180,17 @@ def judged(run: Run, n: int, work: Path) -> None:
 
 
 GROWTHS = (
-    Growth("01 data", "images", (100, 200, 400), data),
-    Growth("02 distill", "images", (32, 64, 128), distilled),
+    Growth("01 data", "images", (48, 96, 192), data),
+    Growth("02 distill", "images", (24, 48, 96), distilled),
     Growth("03 filter", "answers", (2000, 4000, 8000), filtered),
     Growth("04 sft", "images a step", (8, 16, 32), sft_images),
     Growth("04 sft", "tokens a row", (60, 150, 330), sft_tokens),
     Growth("06 grpo", "images a step", (2, 4, 8), grpo_images),
     Growth("06 grpo", "answers an image, n", (4, 8, 16), grpo_answers),
     Growth("06 grpo", "tokens an answer", (24, 48, 96), grpo_tokens),
-    Growth("07 predict", "images", (32, 64, 128), predicted_images),
+    Growth("07 predict", "images", (24, 48, 96), predicted_images),
     Growth("07 predict", "tokens an answer", (32, 64, 128), predicted_tokens),
-    Growth("08 evaluate", "images a set", (100, 200, 400), evaluated),
+    Growth("08 evaluate", "images a set", (50, 100, 200), evaluated),
     Growth("09 judge", "texts", (200, 400, 800), judged),
 )
 
