@@ -13,9 +13,11 @@ PIP = $(BIN)/python -m pip install --disable-pip-version-check --quiet
 TORCH_INDEX ?= $(shell test "$$(uname -s)" = Linux && ! command -v nvidia-smi >/dev/null \
 	&& echo --extra-index-url https://download.pytorch.org/whl/cpu)
 
-.PHONY: help setup reproduce smoke study test lint format clean
+.PHONY: help setup reproduce reproduce-all smoke study test lint format clean
 help:
 	@echo "make reproduce   the mini profile: every notebook, about 20 minutes on two cores"
+	@echo "make reproduce-all  and the video model, notebook 13, about 20 minutes more on one core,"
+	@echo "                 and five rewards compared, notebook 12, about 3 hours more"
 	@echo "make test        lint, unit tests, doctests and the smoke profile"
 	@echo "make smoke       every notebook with hardly any work, under 4 minutes"
 	@echo "make study       ablation, seeds and controls at mini scale, hours"
@@ -34,6 +36,10 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 
 reproduce: $(STAMP)
 	$(BIN)/python -m qponder_lib.cli run mini
+
+reproduce-all: reproduce
+	$(BIN)/python -m qponder_lib.cli run video --run mini
+	$(BIN)/python -m qponder_lib.cli run rewards
 
 smoke: $(STAMP)
 	$(BIN)/python -m qponder_lib.cli run smoke

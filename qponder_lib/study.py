@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from qponder_lib import artifacts, paths, pipeline, runner
+from qponder_lib import artifacts, execution, paths, pipeline, runner
 from qponder_lib.config import Profile, Study, load_profile
 from qponder_lib.paths import RunPaths
+from qponder_lib.progress import Progress, shown
 
 _NEVER_APPENDED = (".png", ".safetensors")
 
@@ -30,11 +32,13 @@ def study_runs(study: Study) -> list[tuple[Profile, RunPaths]]:
 def run_study(study: Study) -> int:
     """Run what is not done yet, in the order of the file; stop at the first failure.
 
+    Stages of equal keys are taken over from the runs before, and from the base profile's own run.
+
     Returns:
         The exit code of the last run, as `runner.run` gives it.
     """
     runs = study_runs(study)
-    folders = [folder for _, folder in runs]
+    folders = [*(folder for _, folder in runs), RunPaths.named(study.base)]
     for number, (profile, folder) in enumerate(runs, start=1):
         print(f"\n==== {number}/{len(runs)} {profile.name}", flush=True)
         shared = share_stages(profile, folder, folders)
@@ -44,7 +48,7 @@ def run_study(study: Study) -> int:
         if code != runner.EXIT_OK:
             return code
         summarise(study)
-    return runner.EXIT_OK
+    return show(study) if study.notebook else runner.EXIT_OK
 
 
 def summarise(study: Study) -> list[Path]:
@@ -56,7 +60,37 @@ def summarise(study: Study) -> list[Path]:
     from qponder_lib import figures, tables
 
     folder = paths.runs_root() / study.name
+    if len({profile.grpo.reward for profile, _ in study_runs(study)}) > 1:
+        return [*tables.reward_tables(folder, study), *figures.reward_figures(folder)]
     return [*tables.study_tables(folder, study), *figures.study_figures(folder)]
+
+
+def show(study: Study) -> int:
+    """Execute the notebook of a study into `papermill_runs/<study>/executed/`.
+
+    Returns:
+        The exit code, as `runner.run` gives it.
+    """
+    folder = RunPaths.named(study.name)
+    notebook = next(iter(sorted(paths.notebooks_root().glob(f"{study.notebook}_*.ipynb"))), None)
+    if notebook is None:
+        print(f"there is no notebook {study.notebook}_*.ipynb", file=sys.stderr)
+        return runner.EXIT_FAILED
+    parameters = execution.notebook_parameters(
+        notebook, load_profile(study.base), profile_file=study.base, run_dir=shown(folder.root)
+    )
+    partial = folder.executed / f"{notebook.stem}.partial.ipynb"
+    progress = Progress(notebook.stem, notebook)
+    log_file = folder.logs / f"{notebook.stem}.log"
+    outcome = execution.execute(
+        notebook, partial, parameters, log_file, paths.repository_root(), progress
+    )
+    progress.finish()
+    if outcome.state != "completed":
+        print(f"FAILED {notebook.name}: {outcome.state}: {outcome.message}", file=sys.stderr)
+        return runner.EXIT_FAILED
+    os.replace(partial, folder.executed / notebook.name)
+    return runner.EXIT_OK
 
 
 def share_stages(profile: Profile, folder: RunPaths, others: Iterable[RunPaths]) -> list[str]:

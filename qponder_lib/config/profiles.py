@@ -109,6 +109,29 @@ class Profile(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _known_sets_choose(self) -> Self:
+        named, tested = set(self.sft.select_sets), set(self.predict.sets)
+        if self.sft.select == "held_out":
+            unnamed = not named and self.data.source == "embedded"
+            mirrors = {one for one in named or tested if one.startswith("mini-valid-")}
+            both = (mirrors if unnamed else named) & tested
+            if both:
+                raise ValueError(
+                    f"sft.select is held_out, but predict.sets tests on {sorted(both)}, which "
+                    "choose; choosing by test sets is sft.select test_sets"
+                )
+            if (unnamed or mirrors & named) and not self.data.n_mirror:
+                raise ValueError(
+                    "sft.select held_out chooses by mini-valid sets: set data.n_mirror"
+                )
+        if self.sft.select == "test_sets" and not (named and named <= tested):
+            raise ValueError(
+                "sft.select is test_sets: sft.select_sets must name them, all of predict.sets "
+                f"{list(self.predict.sets)}; got {list(self.sft.select_sets)}"
+            )
+        return self
+
     def with_overrides(self, overrides: Mapping[str, Any]) -> Profile:
         """Return a copy with some fields replaced.
 

@@ -23,6 +23,9 @@ from qponder_lib.figures.notebook import (
     show,
     training_curves,
 )
+from qponder_lib.figures.reward_study import advantages as reward_advantages
+from qponder_lib.figures.reward_study import comparison
+from qponder_lib.figures.reward_study import shapes as reward_shapes
 from qponder_lib.figures.style import Drawing, house_style, new_figure
 from qponder_lib.pipeline import Run
 from qponder_lib.tables.judged import read_judged
@@ -39,7 +42,10 @@ __all__ = [
     "main_result",
     "mos_histograms",
     "new_figure",
+    "reward_advantages",
+    "reward_figures",
     "reward_landscape",
+    "reward_shapes",
     "score_scatter",
     "sft_curves",
     "show",
@@ -102,3 +108,16 @@ def study_figures(folder: Path, home: str = "mini-koniq") -> list[Path]:
     """
     drawing = compose.study_differences(folder, home).signed(f"Study {folder.name}.")
     return drawing.save(folder / "figures")
+
+
+def reward_figures(folder: Path, home: str = "mini-koniq") -> list[Path]:
+    """Draw what training by each reward of a study changed.
+
+    Args:
+        folder: `papermill_runs/<study>`; `tables/reward_differences.csv` in it is read.
+        home: The in-domain set.
+
+    Returns:
+        The files written in `<folder>/figures/`.
+    """
+    return comparison(folder, home).signed(f"Study {folder.name}.").save(folder / "figures")

@@ -18,6 +18,7 @@ from qponder_lib.tables.results import (
     table1_reported,
     table3,
 )
+from qponder_lib.tables.reward_study import reward_tables, runs_table, study_note
 from qponder_lib.tables.sources import (
     MODEL_LABELS,
     model_label,
@@ -27,6 +28,7 @@ from qponder_lib.tables.sources import (
     read_scores,
 )
 from qponder_lib.tables.study import study_tables
+from qponder_lib.tables.study_arms import find_runs
 
 __all__ = [
     "MODEL_LABELS",
@@ -37,6 +39,7 @@ __all__ = [
     "decoding",
     "differences",
     "filter_tables",
+    "find_runs",
     "judged_tables",
     "model_label",
     "protocols",
@@ -45,6 +48,9 @@ __all__ = [
     "read_judged",
     "read_reported",
     "read_scores",
+    "reward_tables",
+    "runs_table",
+    "study_note",
     "study_tables",
     "table1",
     "table1_reported",
