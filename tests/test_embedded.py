@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from qponder_lib.artifacts import read_csv
+from qponder_lib.artifacts import digest, read_csv
 from qponder_lib.config import DataConfig
 from qponder_lib.iqa_datasets import embedded, scenes
 from qponder_lib.iqa_datasets.mixtures import MIRRORS, MIXTURES
@@ -99,6 +99,15 @@ def test_mirrors_change_no_byte_of_the_other_sets_and_show_validation_photograph
     photographs = {row.reference for row in every if "." in row.reference}
     assert photographs == set(scenes.PHOTOGRAPHS["validation"])
     assert {row.sha256 for row in every}.isdisjoint(row.sha256 for row in everything(paths))
+
+
+def test_the_sets_are_drawn_as_they_were_when_their_numbers_were_published(built):
+    paths, _ = built
+    drawn = [
+        [row.image_id, row.reference, [(one.name, one.level) for one in row.distortions]]
+        for row in everything(paths)
+    ]
+    assert digest({"drawn": drawn}).startswith("bfdde1906fdd3b0bbcc60ccb6142c7d9")
 
 
 def test_a_shorter_mirror_is_the_beginning_of_a_longer_one_whenever_it_is_made(tmp_path):

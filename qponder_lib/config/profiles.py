@@ -115,7 +115,7 @@ class Profile(BaseModel):
         if self.sft.select == "held_out":
             unnamed = not named and self.data.source == "embedded"
             mirrors = {one for one in named or tested if one.startswith("mini-valid-")}
-            both = (mirrors if unnamed else named) & tested
+            both = (mirrors if unnamed else named - {self.data.train_set}) & tested
             if both:
                 raise ValueError(
                     f"sft.select is held_out, but predict.sets tests on {sorted(both)}, which "

@@ -116,6 +116,8 @@ class StudentConfig(Section):
 class SftConfig(Section):
     """Supervised fine-tuning on the kept answers."""
 
+    ADDED = frozenset({"select", "select_sets", "select_images"})
+
     variants: tuple[Variant, ...] = Field(
         ("none", "short", "long"), description="reasoning in the answers; section 4.3, Table 3"
     )
@@ -135,6 +137,17 @@ class SftConfig(Section):
     freeze_vision: bool = Field(False, description=f"keep the vision tower as it is; {OURS}")
     lora_rank: int = Field(0, ge=0, description=f"0: train all weights; {OURS}")
     lora_alpha: int = Field(32, ge=1, description=f"adapters times alpha / rank; {OURS}")
+    select: Literal["last", "held_out", "test_sets"] = Field(
+        "last",
+        description="the checkpoint that counts; held_out: best on select_sets, none of them "
+        "tested on; test_sets: best on test sets, optimistic; section 4.1: best out of domain",
+    )
+    select_sets: tuple[str, ...] = Field(
+        (),
+        description="sets that choose; held_out without names: the mini-valid sets out of domain, "
+        f"or the training set's validation part; {OURS}",
+    )
+    select_images: int = Field(300, ge=10, description=f"first images of each that choose; {OURS}")
     seed: int = Field(0, ge=0, description=OURS)
 
 

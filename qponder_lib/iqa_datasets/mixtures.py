@@ -113,13 +113,19 @@ MIXTURES: tuple[Mixture, ...] = (
     ),
 )
 
+
+def mirror_of(name: str) -> str:
+    """Return the name of a set's mirror.
+
+    Example:
+        >>> mirror_of("mini-csiq")
+        'mini-valid-csiq'
+    """
+    return name.replace("mini-", "mini-valid-", 1)
+
+
 MIRRORS: tuple[Mixture, ...] = tuple(
-    replace(
-        mixture,
-        name=mixture.name.replace("mini-", "mini-valid-"),
-        photographs="validation",
-    )
-    for mixture in MIXTURES
+    replace(mixture, name=mirror_of(mixture.name), photographs="validation") for mixture in MIXTURES
 )
 """Like the test sets, from the validation photographs; whoever chooses by them has seen no test
 image. Their rows are the test part of their set, so that they are predicted as any other set."""

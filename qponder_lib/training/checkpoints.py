@@ -96,7 +96,10 @@ def run_identity(
     """
     seal = read_seal(start) if start is not None else None
     return {
-        **{f"training.{name}": value for name, value in section.model_dump(mode="json").items()},
+        **{
+            f"training.{name}": value
+            for name, value in section.model_dump(mode="json", exclude=section.unstated()).items()
+        },
         **{
             f"student.{name}": value
             for name, value in run.profile.student.model_dump(mode="json").items()

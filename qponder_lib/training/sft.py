@@ -31,7 +31,8 @@ def train(run: Run, variant: str, work: Path) -> Path:
         work: Folder for checkpoints; a killed run continues from the last good one there.
 
     Returns:
-        The model folder, ``sft/<variant>/``, with ``history.csv`` and a seal.
+        The model folder, ``sft/<variant>/``, with the last weights, ``history.csv`` and a seal;
+        where `sft.select` asks for other weights, `selection.choose` puts them there.
 
     Raises:
         ValueError: If there is nothing to train on, an answer is cut off, a checkpoint is of
@@ -69,7 +70,7 @@ def train(run: Run, variant: str, work: Path) -> Path:
 def trainer_arguments(config: SftConfig, work: Path) -> TrlSftConfig:
     """The profile's settings under TRL's names; nothing stated is left to a default."""
     return TrlSftConfig(
-        **shared_arguments(config, work),
+        **(shared_arguments(config, work) | _kept(config)),
         num_train_epochs=config.num_train_epochs,
         per_device_train_batch_size=config.per_device_batch_size,
         gradient_accumulation_steps=config.gradient_accumulation_steps,
@@ -77,3 +78,8 @@ def trainer_arguments(config: SftConfig, work: Path) -> TrlSftConfig:
         max_length=config.max_length,
         packing=False,
     )
+
+
+def _kept(config: SftConfig) -> dict[str, None]:
+    """Every checkpoint stays where one of them is to be chosen."""
+    return {} if config.select == "last" else {"save_total_limit": None}
