@@ -1,6 +1,9 @@
-"""Videos as the pictures a model is shown: a mosaic of the whole clip and a few single frames.
+"""Videos as the pictures a model is shown, and the video model.
 
-`decoding` reads files, `packing` chooses frames and lays out the pictures and the message.
+A clip becomes a mosaic of frames over its whole time and a few single frames. `decoding` reads
+files, `packing` chooses frames and lays out pictures and message; `pictures` does so for the clips
+of a run, of which `describing` says what an expert measures. `rows` and `training` make the video
+model of the image model, `scoring` asks it, `comparing` measures what the mosaic is worth.
 """
 
 from qponder_lib.video.decoding import Timeline, VideoProblem, read_frames, read_timeline

@@ -4,7 +4,15 @@
 files, `quality` is the ground truth, `build` makes a set.
 """
 
-from qponder_lib.iqa_datasets.clips.build import CLIP_SET, ClipSettings, build_clips, draw_recipe
+from qponder_lib.iqa_datasets.clips.build import (
+    CLIP_SET,
+    LADDER_SET,
+    LADDERS,
+    ClipSettings,
+    build_clips,
+    build_ladders,
+    draw_recipe,
+)
 from qponder_lib.iqa_datasets.clips.damage import SPATIAL, TEMPORAL, shown_at, spoil_frames
 from qponder_lib.iqa_datasets.clips.encoding import decode_clip, encode_clip
 from qponder_lib.iqa_datasets.clips.motion import film
@@ -12,10 +20,13 @@ from qponder_lib.iqa_datasets.clips.quality import clip_quality, motion_similari
 
 __all__ = [
     "CLIP_SET",
+    "LADDERS",
+    "LADDER_SET",
     "SPATIAL",
     "TEMPORAL",
     "ClipSettings",
     "build_clips",
+    "build_ladders",
     "clip_quality",
     "decode_clip",
     "draw_recipe",

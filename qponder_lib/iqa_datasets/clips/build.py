@@ -15,11 +15,12 @@ from qponder_lib.iqa_datasets.clips.damage import (
     COMPRESSION,
     SPATIAL,
     TEMPORAL,
+    Pixels,
     shown_at,
     spoil_frames,
 )
 from qponder_lib.iqa_datasets.clips.encoding import decode_clip, encode_clip
-from qponder_lib.iqa_datasets.clips.motion import film
+from qponder_lib.iqa_datasets.clips.motion import REACH, film
 from qponder_lib.iqa_datasets.clips.quality import clip_quality
 from qponder_lib.iqa_datasets.pseudo_mos import RaterPanel
 from qponder_lib.paths import RunPaths
@@ -27,6 +28,9 @@ from qponder_lib.records import Distortion, ImageRecord, Split
 from qponder_lib.scales import severity_of
 
 CLIP_SET = "mini-clips"
+LADDER_SET = "mini-clips-time"
+LADDERS = ("stutter", "frame_drops")
+"""Damage of which no single frame shows anything."""
 _KINDS = ("none", "space", "time", "both")
 _SHARES = (0.08, 0.32, 0.36, 0.24)
 
@@ -42,6 +46,8 @@ class ClipSettings:
         fps: Frames per second.
         n_raters: Simulated raters per clip.
         seed: Seed of clips and raters.
+        reach: Shortest and longest path of the camera, as shares of the free way.
+        n_ladders: Scenes of the set of ladders.
     """
 
     n_train: int = 400
@@ -52,6 +58,8 @@ class ClipSettings:
     fps: int = 25
     n_raters: int = 20
     seed: int = 0
+    reach: tuple[float, float] = REACH
+    n_ladders: int = 0
 
 
 def build_clips(
@@ -100,30 +108,84 @@ def draw_recipe(rng: np.random.Generator) -> tuple[Distortion, ...]:
     return tuple(sorted(drawn, key=lambda one: one.name == COMPRESSION))
 
 
+def build_ladders(
+    settings: ClipSettings, paths: RunPaths, *, progress: bool = True
+) -> list[ImageRecord]:
+    """Film test photographs, and show each scene clean and at every level of stutter and of drops.
+
+    Args:
+        settings: Sizes, seed, number of scenes.
+        paths: The run folder; clips go to ``data/mini-clips-time/images``, rows beside it.
+        progress: Show a bar.
+
+    Returns:
+        The rows, scene after scene; ``reference`` names the scene and the photograph it films.
+    """
+    paths.images(LADDER_SET).mkdir(parents=True, exist_ok=True)
+    steps: list[tuple[Distortion, ...]] = [()]
+    steps += [
+        (Distortion(name=name, level=level),)
+        for name in LADDERS
+        for level in range(1, N_LEVELS + 1)
+    ]
+    rows: list[ImageRecord] = []
+    scenes = range(settings.n_ladders)
+    for scene in tqdm(scenes, desc="ladders", disable=not progress, mininterval=5):
+        rng = np.random.default_rng([settings.seed, 2, scene])
+        filmed, photograph = film("test", settings.size, settings.n_frames, rng, settings.reach)
+        for step, recipe in enumerate(steps):
+            name = f"{LADDER_SET}-{scene:03d}-{step:02d}"
+            place = Place(LADDER_SET, "test", name, f"{scene:03d} {photograph}")
+            rows.append(_write(filmed, recipe, settings, (paths, place), rng))
+    write_jsonl(paths.split(LADDER_SET, "test"), rows)
+    return rows
+
+
 def _make(settings: ClipSettings, paths: RunPaths, split: Split, number: int) -> ImageRecord:
     """Each clip has its own generator, so the set is the same in any order of making."""
     rng = np.random.default_rng([settings.seed, zlib.crc32(split.encode()), number])
+    filmed, photograph = film(split, settings.size, settings.n_frames, rng, settings.reach)
+    place = Place(CLIP_SET, split, f"{CLIP_SET}-{split}-{number:05d}", photograph)
+    return _write(filmed, draw_recipe(rng), settings, (paths, place), rng)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a clip belongs: set, split, name, and what is drawn together in intervals."""
+
+    dataset: str
+    split: Split
+    clip_id: str
+    reference: str
+
+
+def _write(
+    filmed: Pixels,
+    recipe: tuple[Distortion, ...],
+    settings: ClipSettings,
+    target: tuple[RunPaths, Place],
+    rng: np.random.Generator,
+) -> ImageRecord:
+    """Damage, encode, rate and write what was filmed."""
+    paths, place = target
     panel = RaterPanel.recruit(settings.n_raters, np.random.default_rng([settings.seed, 1]))
-    filmed, photograph = film(split, settings.size, settings.n_frames, rng)
-    recipe = draw_recipe(rng)
-    shown = shown_at(settings.n_frames, recipe, rng)
+    shown = shown_at(len(filmed), recipe, rng)
     spoiled = spoil_frames(filmed[shown], recipe, rng)
     level = next((one.level for one in recipe if one.name == COMPRESSION), None)
     content = encode_clip(spoiled, fps=settings.fps, level=level)
     opinion = panel.rate(clip_quality(filmed, decode_clip(content), shown), rng)
-    clip_id = f"{CLIP_SET}-{split}-{number:05d}"
-    path = paths.images(CLIP_SET) / f"{clip_id}.mp4"
+    path = paths.images(place.dataset) / f"{place.clip_id}.mp4"
     write_bytes_atomic(path, content)
     return ImageRecord(
-        image_id=clip_id,
+        image_id=place.clip_id,
         image=path.relative_to(paths.data).as_posix(),
-        dataset=CLIP_SET,
-        split=split,
+        dataset=place.dataset,
+        split=place.split,
         mos=opinion.mos,
         mos_raw=opinion.mos,
         mos_std=opinion.std,
         severity=severity_of(opinion.mos),
         distortions=recipe,
         sha256=hashlib.sha256(content).hexdigest(),
-        reference=photograph,
+        reference=place.reference,
     )

@@ -11,11 +11,13 @@ from qponder_lib.iqa_datasets.scenes import PHOTOGRAPHS, load_photograph
 Pixels = NDArray[np.uint8]
 Rng = np.random.Generator
 
-_PATH = (0.25, 0.6)  # of the free way, so that the motion can be seen and does not blur by itself
+REACH = (0.25, 0.6)  # of the free way, so that the motion can be seen and does not blur by itself
 _ZOOM = (0.85, 1.0)
 
 
-def film(split: str, size: int, n_frames: int, rng: Rng) -> tuple[Pixels, str]:
+def film(
+    split: str, size: int, n_frames: int, rng: Rng, reach: tuple[float, float] = REACH
+) -> tuple[Pixels, str]:
     """Film a photograph of a split: a straight pan at constant speed with a slow zoom.
 
     Args:
@@ -23,6 +25,7 @@ def film(split: str, size: int, n_frames: int, rng: Rng) -> tuple[Pixels, str]:
         size: Side of a frame, pixels, even (the codec halves the colour).
         n_frames: Frames in the clip.
         rng: Source of randomness.
+        reach: Shortest and longest path of the camera, as shares of the free way.
 
     Returns:
         Frames, n_frames x size x size x 3 uint8, and the photograph's file name.
@@ -39,7 +42,7 @@ def film(split: str, size: int, n_frames: int, rng: Rng) -> tuple[Pixels, str]:
     side = rng.uniform(0.4, 0.6) * shorter
     free = np.array(source.size) - side
     angle = rng.uniform(0.0, 2.0 * np.pi)
-    way = rng.uniform(*_PATH) * free.min() * np.array([np.cos(angle), np.sin(angle)])
+    way = rng.uniform(*reach) * free.min() * np.array([np.cos(angle), np.sin(angle)])
     low, high = np.maximum(0.0, -way), free - np.maximum(0.0, way)
     start = rng.uniform(low, high)
     zoom = rng.uniform(*_ZOOM)

@@ -1,0 +1,167 @@
+"""What is said of clips in time, and how two models are compared on ladders of damage."""
+
+import numpy as np
+import pytest
+
+from qponder_lib.artifacts import read_csv, write_jsonl
+from qponder_lib.config import EvaluateConfig
+from qponder_lib.iqa_datasets import clips
+from qponder_lib.paths import RunPaths
+from qponder_lib.records import Distortion, ImageRecord
+from qponder_lib.video import comparing
+from qponder_lib.video.describing import describe, measure_motion
+from qponder_lib.video.scoring import ClipScore
+
+SETTINGS = EvaluateConfig(n_resamples=200)
+
+
+def bars(shifts, gains=None):
+    """Frames of vertical bars that stand at the stated shifts, lit by the stated gains."""
+    wave = 100 + 80 * np.sign(np.sin(np.arange(64) * np.pi / 8 + 0.1))
+    frames = []
+    for number, shift in enumerate(shifts):
+        row = np.roll(wave, shift) * (1.0 if gains is None else gains[number])
+        frames.append(np.repeat(np.repeat(row[None, :, None], 64, 0), 3, 2).astype(np.uint8))
+    return frames
+
+
+def test_a_picture_that_stands_for_four_of_eight_gaps_is_held_for_half_of_the_time():
+    motion = measure_motion(bars([0, 1, 1, 1, 1, 1, 6, 7, 8]))
+    assert motion.held == 0.5
+    assert motion.longest == 4
+    assert motion.flicker == pytest.approx(0.0, abs=1e-6)
+
+
+def test_stutter_dropped_frames_and_flicker_have_words_of_their_own():
+    smooth = describe(bars(range(9))).over_time
+    assert smooth == "Over time: smooth motion."
+    frozen = describe(bars([0, 1, 1, 1, 1, 1, 6, 7, 8])).over_time
+    assert frozen == "Over time: severe stutter."
+    dropped = describe(bars([0, 0, 2, 2, 4, 5, 6, 7, 8])).over_time
+    assert dropped == "Over time: noticeable dropped frames."
+    lit = describe(bars(range(9), [1.0, 0.8] * 4 + [1.0])).over_time
+    assert lit == "Over time: severe flicker."
+
+
+def test_one_frame_alone_has_no_motion():
+    assert describe(bars([0])).over_time == "Over time: no motion."
+    assert measure_motion(bars([0])).held == 0.0
+
+
+@pytest.fixture(scope="module")
+def ladders(tmp_path_factory):
+    paths = RunPaths(tmp_path_factory.mktemp("ladders"))
+    settings = clips.ClipSettings(
+        size=64, n_frames=16, fps=8, reach=(0.7, 1.0), n_ladders=2, n_raters=5
+    )
+    return paths, clips.build_ladders(settings, paths, progress=False)
+
+
+def test_a_ladder_shows_one_scene_clean_and_at_every_level_of_two_kinds(ladders):
+    _, rows = ladders
+    assert len(rows) == 2 * 11
+    for scene in (rows[:11], rows[11:]):
+        assert len({row.reference for row in scene}) == 1
+        steps = [(one.name, one.level) for row in scene for one in row.distortions]
+        assert steps == [(name, level) for name in clips.LADDERS for level in range(1, 6)]
+        assert scene[0].distortions == ()
+    assert rows[0].reference != rows[11].reference
+
+
+def test_worse_steps_of_a_ladder_are_rated_lower_and_single_frames_stay_clean(ladders):
+    _, rows = ladders
+    for scene in (rows[:11], rows[11:]):
+        mos = [row.mos for row in scene]
+        assert mos[0] > mos[5] + 10  # stutter at level 5
+        assert mos[0] > mos[10] + 10  # drops at level 5
+
+
+def record(name, mos, kind=None, scene="s"):
+    damage = () if kind is None else (Distortion(name=kind, level=1),)
+    return ImageRecord(
+        image_id=name,
+        image=f"{clips.LADDER_SET}/images/{name}.mp4",
+        dataset=clips.LADDER_SET,
+        split="test",
+        mos=mos,
+        distortions=damage,
+        sha256="0" * 64,
+        reference=scene,
+    )
+
+
+def test_pairs_are_of_one_scene_and_one_kind_and_clearly_apart():
+    rows = [
+        record("clean", 90.0),
+        record("s1", 86.0, "stutter"),
+        record("s5", 40.0, "stutter"),
+        record("d5", 60.0, "frame_drops"),
+        record("other", 10.0, "stutter", scene="t"),
+    ]
+    pairs = comparing.ordered_pairs(rows)
+    # clean and s1 are 4 apart, s5 and d5 differ in kind, the other scene has one clip
+    assert pairs == {"s": [("clean", "d5"), ("clean", "s5"), ("s1", "s5")], "t": []}
+
+
+def test_an_order_is_right_wrong_half_for_equal_scores_and_none_without_one():
+    pairs = {"s": [("a", "b"), ("b", "a"), ("a", "c"), ("a", "d")]}
+    scores = {"a": 60.0, "b": 50.0, "c": 60.0, "d": None}
+    assert comparing.order_shares(pairs, scores) == {"s": [1.0, 0.0, 0.5, None]}
+
+
+def write_run(paths, blind=False):
+    """Twelve scenes of a ladder of three; with the mosaic the truth is seen, or nothing is."""
+    ladder, plain = [], []
+    for scene in range(12):
+        for step, mos in enumerate((90.0, 60.0, 30.0)):
+            kind = None if step == 0 else "stutter"
+            ladder.append(record(f"{scene}-{step}", mos + scene / 10, kind, f"s{scene}"))
+        plain.append(
+            ladder[-1].model_copy(update={"dataset": clips.CLIP_SET, "mos": 20.0 + 5 * scene})
+        )
+    for dataset, rows in ((clips.LADDER_SET, ladder), (clips.CLIP_SET, plain)):
+        write_jsonl(paths.split(dataset, "test"), rows)
+        for phase in comparing.PHASES:
+            for suffix in (comparing.WHOLE, comparing.FRAMES):
+                sees = suffix == comparing.WHOLE and not blind
+                said = [
+                    ClipScore(
+                        image_id=row.image_id,
+                        text="",
+                        score=row.mos if sees else 50.0 + number % 2,
+                        parse_status="ok",
+                        mos=row.mos,
+                    )
+                    for number, row in enumerate(rows)
+                ]
+                write_jsonl(paths.predictions(f"video-{phase}{suffix}", dataset), said)
+
+
+def differences(paths):
+    _, file = comparing.write_tables(paths, SETTINGS)
+    return {
+        (row["first"], row["second"], row["dataset"], row["metric"]): row for row in read_csv(file)
+    }
+
+
+def test_a_model_that_sees_the_damage_in_the_mosaic_alone_is_told_by_a_paired_interval(tmp_path):
+    paths = RunPaths(tmp_path)
+    write_run(paths)
+    found = differences(paths)
+    row = found["video-grpo", "video-grpo-frames", clips.LADDER_SET, "order"]
+    assert float(row["n"]) == 36  # three pairs in each of twelve scenes
+    assert float(row["value"]) == pytest.approx(0.5, abs=0.2)
+    assert float(row["ci_low"]) > 0.0
+    assert float(found["video-grpo", "video-grpo-frames", clips.LADDER_SET, "srcc"]["ci_low"]) > 0
+    same = found["video-grpo", "video-sft", clips.LADDER_SET, "order"]
+    assert (float(same["value"]), float(same["ci_low"]), float(same["ci_high"])) == (0, 0, 0)
+    scores = read_csv(paths.root / "eval" / "video_scores.csv")
+    best = next(r for r in scores if (r["model"], r["metric"]) == ("video-grpo", "srcc"))
+    assert float(best["value"]) == pytest.approx(1.0)
+
+
+def test_a_model_that_sees_nothing_gains_nothing(tmp_path):
+    paths = RunPaths(tmp_path)
+    write_run(paths, blind=True)
+    row = differences(paths)["video-grpo", "video-grpo-frames", clips.LADDER_SET, "order"]
+    assert (float(row["value"]), float(row["ci_low"]), float(row["ci_high"])) == (0, 0, 0)
