@@ -354,6 +354,15 @@ def test_both_branches_of_preresq_must_rise(run):
     assert "preference branch, triplet" in verdict(run, "preresq-dual-branch").sentence
 
 
+def test_the_course_of_preresq_begins_with_its_exploration(run):
+    later = {"validation_srcc": [0.5, 0.49], "validation_mae": [15.0, 15.1]}
+    write_history(run, run.grpo("preresq"), **later)
+    assert verdict(run, "preresq-unifies").holds is False
+    first = {"validation_srcc": [0.4, 0.5], "validation_mae": [20.0, 15.0]}
+    write_history(run, run.grpo("preresq-explore"), **first)
+    assert verdict(run, "preresq-unifies").holds is True
+
+
 def test_groups_without_feedback_are_counted_on_the_same_rollouts(run):
     rows = [
         {"step": step, "image_id": "i", "mos": 50.0, "score": score, "reward_accuracy": reward}

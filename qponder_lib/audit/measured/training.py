@@ -15,10 +15,17 @@ SETTLED = 0.05
 """A loss has settled if its last third takes off at most this share of the whole fall."""
 
 
+def _course(run: RunFiles, name: str, column: str) -> list[float]:
+    """Return a column of the history of a GRPO run, that of its exploration first if it has one."""
+    last = run.column(run.paths.grpo(name) / "history.csv", column)
+    first = run.paths.grpo(f"{name}-explore") / "history.csv"
+    return [*run.column(first, column), *last] if first.is_file() else last
+
+
 def _parts(run: RunFiles, name: str, column: str) -> list:
     """Return a column of the history of a GRPO run in five parts."""
     path = run.paths.grpo(name) / "history.csv"
-    values = run.column(path, column)
+    values = _course(run, name, column)
     try:
         return fifths(values)
     except ValueError as error:
@@ -100,7 +107,7 @@ def length_rises_late(run: RunFiles) -> Measured:
 def preresq_improves(run: RunFiles) -> Measured:
     """SRCC and error on validation images at the start and end of the PreResQ-R1 run."""
     path = run.paths.grpo("preresq") / "history.csv"
-    srcc, mae = run.column(path, "validation_srcc"), run.column(path, "validation_mae")
+    srcc, mae = (_course(run, "preresq", f"validation_{name}") for name in ("srcc", "mae"))
     if len(srcc) < 2 or len(mae) < 2:
         raise NotMeasured(f"{run.relative(path)} was validated {len(srcc)} times, 2 are needed")
     return Measured(
