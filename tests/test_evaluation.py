@@ -100,6 +100,29 @@ def test_mean_of_independent_sets_is_known_better_than_a_set():
     assert width(MEAN) < 0.75 * np.mean([width(name) for name in "abcd"])
 
 
+@pytest.mark.parametrize("metric", ["srcc", "krcc"])
+def test_mean_over_sets_has_the_interval_that_independent_sets_give(metric):
+    """Four sets alike: half the width of one, as far as four draws of noise are alike."""
+    sets = {name: rows_of(noisy(15.0, seed), name) for seed, name in enumerate("abcd")}
+    rows = model_rows("m", "greedy", sets, SETTINGS)
+    widths = [pick(rows, metric=metric, protocol="raw", dataset=name) for name in (*"abcd", MEAN)]
+    widths = [row.ci_high - row.ci_low for row in widths]
+    assert 0.35 < widths[-1] / np.mean(widths[:-1]) < 0.65
+
+
+def test_mean_difference_of_krcc_is_the_mean_of_the_differences_with_an_interval():
+    sides = [
+        {name: [answers_of(noisy(scale, seed + k), name)] for k, name in enumerate("xy")}
+        for scale, seed in ((5.0, 0), (40.0, 10))
+    ]
+    rows = difference_rows(Comparison("a", "b", "greedy"), *sides, SETTINGS)
+    x, y, mean = (pick(rows, metric="krcc", dataset=name) for name in ("x", "y", MEAN))
+    assert mean.value == pytest.approx((x.value + y.value) / 2)
+    half = [(row.ci_high - row.ci_low) / 2 for row in (x, y, mean)]
+    assert half[2] == pytest.approx(np.hypot(*half[:2]) / 2)
+    assert mean.p_value < min(x.p_value, y.p_value)
+
+
 def test_sets_are_resampled_independently():
     statistic = metrics.mean_over_samples("mae", [noisy(9.0)], [0.0] * N, 10)
     parts = [resampled(statistic, N, SETTINGS, position) for position in (0, 1)]
@@ -141,7 +164,7 @@ def test_difference_is_taken_on_images_that_both_answered():
 
 def test_swapping_the_models_flips_the_difference():
     good, bad = {"s": [answers_of(noisy(5.0))]}, {"s": [answers_of(noisy(40.0, 1))]}
-    for metric in ("srcc", "mae"):
+    for metric in ("srcc", "krcc", "mae"):
         forth = pick(
             difference_rows(Comparison("a", "b", "greedy"), good, bad, SETTINGS), metric=metric
         )
@@ -150,7 +173,7 @@ def test_swapping_the_models_flips_the_difference():
         )
         assert forth.value == pytest.approx(-back.value)
         assert forth.ci_low == pytest.approx(-back.ci_high)
-        assert forth.p_value == back.p_value
+        assert forth.p_value == pytest.approx(back.p_value)
 
 
 def test_mean_difference_is_the_mean_of_the_differences():
@@ -183,9 +206,11 @@ def test_several_runs_give_the_mean_of_their_paired_differences():
 def test_two_equal_runs_are_no_better_known_than_one():
     good, bad = answers_of(noisy(5.0)), answers_of(noisy(25.0, 1))
     names = Comparison("a", "b", "greedy")
-    once = pick(difference_rows(names, {"s": [good]}, {"s": [bad]}, SETTINGS), metric="srcc")
+    once = difference_rows(names, {"s": [good]}, {"s": [bad]}, SETTINGS)
     twice = difference_rows(names, {"s": [good] * 2}, {"s": [bad] * 2}, SETTINGS)
-    assert pick(twice, metric="srcc") == once
+    assert pick(twice, metric="srcc") == pick(once, metric="srcc")
+    ends = [(row.ci_low, row.ci_high) for row in (pick(r, metric="krcc") for r in (once, twice))]
+    assert ends[0] == pytest.approx(ends[1])
 
 
 def test_cold_start_that_training_began_from_is_compared_even_if_it_is_not_long():

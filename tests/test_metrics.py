@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -29,6 +29,7 @@ def by_id(values):
     return {f"i{k:04d}": (None if v is None else float(v)) for k, v in enumerate(values)}
 
 
+@settings(deadline=None)
 @given(TIED)
 def test_correlations_equal_scipys_on_heavy_ties(pairs):
     x, y = np.array(pairs, dtype=float).T

@@ -1,10 +1,10 @@
-"""Steiger's Z and Zou's interval against worked values, and ranks that stay exact."""
+"""Steiger's Z and Zou's interval by hand and by simulation, and ranks that stay exact."""
 
 import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -15,32 +15,57 @@ from qponder_lib.metrics.resampling import resample_counts
 
 CORRELATION = st.floats(-0.5, 0.5)
 
-# first, second, between, n as printed by the R package cocor with its results; inputs have four
-# digits, so Z agrees to about a thousandth of itself.
-COCOR = [
-    (Overlapping(-0.1741, 0.2015, 0.3734, 646), -8.6124, (-0.4568, -0.2921)),
-    (Overlapping(0.0228, 0.3522, 0.3718, 553), -7.1345, None),
-    (Overlapping(0.2493, 0.3395, 0.4082, 553), -2.0660, None),
-]
+# Chosen so that a pencil does: artanh(0.6) = ln 2, and n - 3 = 100.
+PENCIL = Overlapping(0.6, 0.0, 0.5, 103)
 
 
-@pytest.mark.parametrize(("compared", "z", "interval"), COCOR)
-def test_steiger_and_zou_equal_the_values_printed_by_cocor(compared, z, interval):
-    assert steiger_z(compared)[0] == pytest.approx(z, rel=3e-4)
-    if interval:
-        assert zou_interval(compared) == pytest.approx(interval, abs=1e-4)
+def test_steigers_z_by_hand():
+    """Pooled r is 0.3, its square 0.09.
+
+    psi = 0.5 (1 - 0.18) - 0.045 (1 - 0.18 - 0.25) = 0.41 - 0.02565 = 0.38435; the variance is
+    2 - 2 * 0.38435 / 0.91^2 = 1.071730, and Z = ln 2 * 10 / sqrt(1.071730).
+    """
+    z, p_value = steiger_z(PENCIL)
+    assert z == pytest.approx(6.931472 / 1.035244, abs=1e-4)
+    assert p_value < 1e-10
 
 
-def test_p_value_equals_the_one_printed_by_cocor():
-    assert steiger_z(COCOR[2][0])[1] == pytest.approx(0.0388, abs=1e-4)
+def test_zous_interval_by_hand():
+    """h = 0.1959964, and tanh(ln 2 + h) = (4 e^2h - 1) / (4 e^2h + 1).
+
+    The limits of 0.6 are 0.459873 and 0.710970, those of 0 are -+0.193526. The correlation of both
+    is (0.5 (1 - 0.36 - 0.25) + 0.125) / 0.64 = 0.5, so the lower arm is
+    sqrt(0.140127^2 + 0.193526^2 - 0.140127 * 0.193526) = 0.173118, the upper one
+    sqrt(0.110970^2 + 0.193526^2 - 0.110970 * 0.193526) = 0.168198.
+    """
+    assert zou_interval(PENCIL) == pytest.approx((0.426882, 0.768198), abs=2e-6)
 
 
-def test_zous_own_example():
-    """Zou (2007), overlapping correlations: .396 and .179, .088 between them, 66 persons."""
-    low, high = zou_interval(Overlapping(0.396, 0.179, 0.088, 66))
-    assert (round(low, 3), round(high, 3)) == (-0.093, 0.517)
+def normal_triples(first, second, between, n, times):
+    """Sample correlations (first, second, between) of normal variables, shape (3, times)."""
+    true = np.array([[1, first, between], [first, 1, second], [between, second, 1]])
+    x, y, z = np.random.default_rng(0).multivariate_normal([0] * 3, true, (times, n)).T
+    x, y, z = ((v - v.mean(axis=0)) / v.std(axis=0) for v in (x, y, z))
+    return (x * y).mean(axis=0), (z * y).mean(axis=0), (x * z).mean(axis=0)
 
 
+@pytest.mark.parametrize("between", [0.1, 0.4, 0.9])
+def test_equal_correlations_of_normal_scores_give_a_standard_normal_z(between):
+    """3,000 draws scatter the variance by 2.6 percent and the share beyond 1.96 by 0.4 percent."""
+    triples = normal_triples(0.5, 0.5, between, 103, 3000)
+    z = np.array([steiger_z(Overlapping(*r, 103))[0] for r in zip(*triples, strict=True)])
+    assert z.var() == pytest.approx(1.0, abs=0.1)
+    assert (np.abs(z) > 1.959964).mean() == pytest.approx(0.05, abs=0.014)
+
+
+def test_zous_95_percent_intervals_hold_the_true_difference_about_that_often():
+    triples = normal_triples(0.6, 0.3, 0.5, 60, 3000)
+    ends = np.array([zou_interval(Overlapping(*r, 60)) for r in zip(*triples, strict=True)])
+    held = (ends[:, 0] < 0.3) & (ends[:, 1] > 0.3)
+    assert held.mean() == pytest.approx(0.95, abs=0.014)
+
+
+@settings(deadline=None)
 @given(CORRELATION, CORRELATION)
 def test_exchanging_the_two_turns_the_sign(first, second):
     one, other = (Overlapping(a, b, 0.3, 100) for a, b in ((first, second), (second, first)))
@@ -91,6 +116,7 @@ def test_textbook_and_bootstrap_agree_on_normal_scores():
     assert (boot.ci_low, boot.ci_high) == pytest.approx(textbook, abs=0.004)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000), st.integers(10, 60), st.integers(1, 6))
 def test_ranks_of_tied_resamples_are_scipys_to_the_last_digits(seed, n, levels):
     rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""The interval of Kendall's tau-b, against resamples and against what must be so."""
+"""Intervals of Kendall's tau-b and of its differences, against resamples and what must be so."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from qponder_lib.metrics import Resampling, estimate
+from qponder_lib.metrics import Asymptotic, Resampling, estimate, mean_of_sets, paired_difference
 from qponder_lib.metrics.kendall import tau_b_influence
 
 TIED = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=10, max_size=40)
@@ -32,6 +32,17 @@ def test_influences_belong_to_scipys_tau_b_and_sum_to_nothing(pairs):
     tau, influence = tau_b_influence(x, y)
     assert tau == pytest.approx(stats.kendalltau(x, y).statistic, abs=1e-12)
     assert influence.sum() == pytest.approx(0.0, abs=1e-9)
+
+
+def test_influences_of_three_images_by_hand():
+    """Scores 1 2 3, MOS 1 3 2: the first image is in two concordant pairs, the others in one of
+
+    each kind. Shares of 3: 2/3, 0, 0; untied 2/3 everywhere; tau (2/9) / (2/3) = 1/3; influence
+    2 (1 - 1/3) = 4/3 and 2 (0 - 1/3) = -2/3.
+    """
+    tau, influence = tau_b_influence(np.array([1.0, 2.0, 3.0]), np.array([1.0, 3.0, 2.0]))
+    assert tau == pytest.approx(1 / 3)
+    assert influence == pytest.approx([4 / 3, -2 / 3, -2 / 3])
 
 
 @settings(deadline=None)
@@ -144,3 +155,84 @@ def test_more_coverage_means_a_wider_interval():
         for confidence in (0.5, 0.95, 0.999)
     ]
     assert widths == sorted(widths)
+
+
+# ---- differences and means
+
+
+def gap(first, second, mos, **more):
+    ids = [f"{k:04d}" for k in range(len(mos))]
+    by_id = [dict(zip(ids, values, strict=True)) for values in (first, second, mos)]
+    return paired_difference("krcc", *by_id, **more)
+
+
+def two_models(n=150):
+    first, mos = noisy(n, 20.0)
+    second = 0.5 * first + 0.5 * mos + np.random.default_rng(5).normal(0.0, 30.0, n)
+    return first.tolist(), second.tolist(), mos.tolist()
+
+
+def test_interval_of_a_paired_difference_is_that_of_scipys_bootstrap():
+    first, second, mos = (np.array(values) for values in two_models())
+    drawn = stats.bootstrap(
+        (first, second, mos),
+        lambda a, b, y: stats.kendalltau(a, y).statistic - stats.kendalltau(b, y).statistic,
+        paired=True,
+        vectorized=False,
+        n_resamples=600,
+        method="percentile",
+        rng=np.random.default_rng(1),
+    ).confidence_interval
+    result = gap(*two_models())
+    assert result.value == pytest.approx(
+        stats.kendalltau(first, mos).statistic - stats.kendalltau(second, mos).statistic
+    )
+    assert ends(result) == pytest.approx(np.array(drawn), abs=0.2 * (drawn.high - drawn.low))
+    assert result.p_value < 0.05
+    assert result.ci_low > 0.0
+
+
+def test_swapping_the_models_turns_the_difference_round():
+    first, second, mos = two_models(60)
+    forth, back = gap(first, second, mos), gap(second, first, mos)
+    assert (-back.ci_high, -back.ci_low) == pytest.approx(ends(forth))
+    assert (-back.value, back.p_value) == pytest.approx((forth.value, forth.p_value))
+
+
+def test_a_model_does_not_differ_from_itself():
+    first, _, mos = two_models(60)
+    result = gap(first, first, mos)
+    assert (result.value, result.ci_low, result.ci_high, result.p_value) == (0.0, 0.0, 0.0, 1.0)
+
+
+def test_copies_drawn_together_tell_no_more_of_a_difference_either():
+    models = two_models(40)
+    copies = [np.repeat(values, 10).tolist() for values in models]
+    clusters = {f"{k:04d}": f"r{k // 10}" for k in range(400)}
+    assert ends(gap(*copies, clusters=clusters)) == pytest.approx(ends(gap(*models)))
+
+
+def test_perfect_order_against_its_reverse_has_no_spread_and_says_so():
+    mos = list(range(20))
+    result = gap(mos, mos[::-1], mos)
+    assert (result.value, result.p_value, result.reason) == (2.0, None, "no_spread")
+
+
+def test_images_that_one_model_leaves_out_are_left_out_of_the_difference():
+    first, second, mos = two_models(60)
+    silent = gap([None, *first[1:]], second, mos)
+    assert (silent.n, silent.n_excluded) == (59, 1)
+    alone = gap(first[1:], second[1:], mos[1:])
+    assert ends(silent) == pytest.approx(ends(alone))
+
+
+def test_constant_scores_have_no_difference_and_a_reason():
+    first, _, mos = two_models(60)
+    assert gap(first, [5.0] * 60, mos).reason == "constant_scores"
+
+
+def test_mean_of_k_like_sets_is_known_better_by_the_root_of_k():
+    one = Asymptotic(0.5, 0.08)
+    assert mean_of_sets([one] * 4) == Asymptotic(0.5, 0.04)
+    unknown = Asymptotic(0.7, None, "one_cluster")
+    assert mean_of_sets([one, unknown]).within_one(0.95).reason == "one_cluster"

@@ -142,7 +142,8 @@ def describe_comparison(first: Path, second: Path, compared: Compared) -> str:
     lines = [
         f"{first} minus {second}",
         f"  n {compared.n} images that both answer, {compared.n_excluded} that one does not; "
-        f"{PLAN.confidence:.0%} paired intervals from {PLAN.n_resamples} resamples of {drawn}",
+        f"{PLAN.confidence:.0%} paired intervals from {PLAN.n_resamples} resamples of {drawn} "
+        "(KRCC: asymptotic)",
     ]
     for which, ids, n in zip(
         ("first", "second"),

@@ -2,7 +2,7 @@
 
 Every number has its interval, how many images stand behind it and how many answers could not be
 read; nothing is filled in. The row of the set called "mean" is the plain mean over all sets; its
-interval draws images anew within each set.
+interval draws images anew within each set; that of krcc adds up the sets' asymptotic variances.
 
 Protocols: "raw" is the metric on single answers (for sampled decoding the mean over the k samples),
 "mean_of_k" the metric of the mean score of an image's readable samples, "logistic4" and

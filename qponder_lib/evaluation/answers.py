@@ -16,7 +16,7 @@ from qponder_lib.records import PredictionRecord
 MEAN = "mean"
 """Name of the set that stands for the mean over all sets."""
 MEAN_OF_K = "mean_of_k"
-COMPARED = ("srcc", "plcc", "mae", "rmse", "parse_rate")
+COMPARED = ("srcc", "plcc", "krcc", "mae", "rmse", "parse_rate")
 """Metrics that two models are compared by; mae and rmse are better when lower."""
 
 

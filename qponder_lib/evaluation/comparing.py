@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -19,7 +19,14 @@ from qponder_lib.evaluation.answers import (
     plan_of,
     resampled,
 )
-from qponder_lib.metrics import Difference, PairedStatistic, paired_statistic, resampling
+from qponder_lib.metrics import (
+    Asymptotic,
+    Difference,
+    PairedStatistic,
+    combined_tau_b,
+    mean_of_sets,
+    paired_statistic,
+)
 from qponder_lib.metrics.agreement import FloatArray
 from qponder_lib.metrics.scores import RAW
 from qponder_lib.records import Decoding, Record
@@ -127,10 +134,13 @@ def _differences(
     results, parts = {}, {}
     for position, name in enumerate(first):
         paired, counts = _paired(metric, first[name], second[name], settings.min_n)
-        if paired.statistic is None:
-            results[name] = _no_difference(metric, counts, paired.reason)
+        if not paired.defined:
+            results[name] = Difference.missing(metric, paired.reason, counts)
             continue
-        parts[name] = resampled(paired.statistic, len(paired.ids), settings, position)
+        if paired.statistic is None:
+            parts[name] = combined_tau_b(paired.terms, len(paired.ids))
+        else:
+            parts[name] = resampled(paired.statistic, len(paired.ids), settings, position)
         results[name] = _difference(metric, parts[name], settings, counts)
     if with_mean and len(results) > 1:
         counts = {
@@ -139,9 +149,9 @@ def _differences(
         }
         missing = {name: result.reason for name, result in results.items() if name not in parts}
         results[MEAN] = (
-            _no_difference(metric, counts, named_reasons(missing, len(first)))
+            Difference.missing(metric, named_reasons(missing, len(first)), counts)
             if missing
-            else _difference(metric, mean_part(list(parts.values())), settings, counts)
+            else _difference(metric, _mean(list(parts.values())), settings, counts)
         )
     return results
 
@@ -159,11 +169,18 @@ def _paired(
     ]
     ids = sorted({image_id for run in paired for image_id in run.ids})
     counts = {"n": len(ids), "n_excluded": len(mos) - len(ids)}
-    reasons = [run.reason for run in paired if run.statistic is None]
+    reasons = [run.reason for run in paired if not run.defined]
     if reasons:
         return PairedStatistic(tuple(ids), None, reasons[0]), counts
     place = {image_id: position for position, image_id in enumerate(ids)}
     columns = [np.array([place[image_id] for image_id in run.ids], dtype=int) for run in paired]
+    if metric == "krcc":
+        terms = tuple(
+            replace(term, weight=term.weight / len(paired), kept=kept[term.kept])
+            for run, kept in zip(paired, columns, strict=True)
+            for term in run.terms
+        )
+        return PairedStatistic(tuple(ids), None, terms=terms), counts
 
     def statistic(drawn: FloatArray) -> FloatArray:
         values = [
@@ -175,15 +192,14 @@ def _paired(
     return PairedStatistic(tuple(ids), statistic), counts
 
 
-def _no_difference(metric: str, counts: Mapping[str, int], reason: str | None) -> Difference:
-    return Difference(metric, None, None, None, None, **counts, reason=reason)
+def _mean(parts: Sequence[Part | Asymptotic]) -> Part | Asymptotic:
+    """Average over sets, which share no image."""
+    return mean_of_sets(parts) if isinstance(parts[0], Asymptotic) else mean_part(parts)
 
 
 def _difference(
-    metric: str, part: Part, settings: EvaluateConfig, counts: Mapping[str, int]
+    metric: str, part: Part | Asymptotic, settings: EvaluateConfig, counts: Mapping[str, int]
 ) -> Difference:
-    interval = resampling.percentiles(part.draws, plan_of(settings))
-    p_value = None if interval.reason else resampling.two_sided_p(part.draws)
-    return Difference(
-        metric, part.value, interval.low, interval.high, p_value, **counts, reason=interval.reason
-    )
+    if isinstance(part, Asymptotic):
+        return Difference.asymptotic(metric, part, settings.confidence, counts)
+    return Difference.of_draws(metric, part.value, part.draws, plan_of(settings), counts)

@@ -95,13 +95,25 @@ def _mean_row(
         odd = {row.dataset: row.reason for row in sets if row.reason not in (None, "no_interval")}
         reason = "; ".join(filter(None, ["no_interval", named_reasons(odd, len(sets))]))
         return sets[0].model_copy(update=common | nothing | {"value": value, "reason": reason})
-    parts = []
+    interval = _interval_of_mean(sets[0].metric, answers, settings)
+    ends = {"ci_low": interval.low, "ci_high": interval.high, "reason": interval.reason}
+    return sets[0].model_copy(update=common | {"value": value} | ends)
+
+
+def _interval_of_mean(
+    metric: str, answers: Mapping[str, Answers], settings: EvaluateConfig
+) -> metrics.Interval:
+    resampled_parts, kendall_parts = [], []
     for position, found in enumerate(answers.values()):
         ids = sorted(found.mos)
         samples = [[sample[image_id] for image_id in ids] for sample in found.samples]
         mos = [found.mos[image_id] for image_id in ids]
-        statistic = metrics.mean_over_samples(sets[0].metric, samples, mos, settings.min_n)
-        parts.append(resampled(statistic, len(ids), settings, position))
-    interval = resampling.percentiles(mean_part(parts).draws, plan_of(settings))
-    ends = {"ci_low": interval.low, "ci_high": interval.high, "reason": interval.reason}
-    return sets[0].model_copy(update=common | {"value": value} | ends)
+        if metric == "krcc":
+            terms = metrics.tau_b_terms(samples, mos, 1.0, settings.min_n)
+            kendall_parts.append(metrics.combined_tau_b(terms, len(ids)))
+        else:
+            statistic = metrics.mean_over_samples(metric, samples, mos, settings.min_n)
+            resampled_parts.append(resampled(statistic, len(ids), settings, position))
+    if kendall_parts:
+        return metrics.mean_of_sets(kendall_parts).within_one(settings.confidence)
+    return resampling.percentiles(mean_part(resampled_parts).draws, plan_of(settings))

@@ -1,8 +1,8 @@
 """Agreement of scores with human opinion: values, intervals, differences, and both protocols.
 
-`agreement` holds the statistics, `resampling` the intervals, `estimates` both together, `logistic`
-the fitted PLCC, `correlated` the textbook test of a difference, `scores` the rows of
-`eval/scores.csv`.
+`agreement` holds the statistics, `resampling` and `kendall` the intervals, `estimates` both
+together, `paired` the differences of two models, `logistic` the fitted PLCC, `correlated` the
+textbook test of a difference, `scores` the rows of `eval/scores.csv`.
 """
 
 from qponder_lib.metrics.agreement import (
@@ -16,22 +16,27 @@ from qponder_lib.metrics.agreement import (
 )
 from qponder_lib.metrics.correlated import Overlapping, steiger_z, zou_interval
 from qponder_lib.metrics.estimates import (
-    Difference,
     Estimate,
-    PairedStatistic,
     agreement,
     estimate,
     mean_over_samples,
+    tau_b_terms,
+)
+from qponder_lib.metrics.kendall import Asymptotic, Term, combined_tau_b, mean_of_sets
+from qponder_lib.metrics.logistic import LogisticFit, fit_logistic, mapped_scores, plcc_logistic
+from qponder_lib.metrics.paired import (
+    Difference,
+    PairedStatistic,
     paired_difference,
     paired_statistic,
 )
-from qponder_lib.metrics.logistic import LogisticFit, fit_logistic, mapped_scores, plcc_logistic
 from qponder_lib.metrics.resampling import Interval, Resampling, bootstrap_interval
 from qponder_lib.metrics.scores import EVALUATED, Evaluated, samples_by_id, score_rows
 
 __all__ = [
     "EVALUATED",
     "METRICS",
+    "Asymptotic",
     "DegenerateInputError",
     "Difference",
     "Estimate",
@@ -41,13 +46,16 @@ __all__ = [
     "Overlapping",
     "PairedStatistic",
     "Resampling",
+    "Term",
     "agreement",
     "bootstrap_interval",
+    "combined_tau_b",
     "estimate",
     "fit_logistic",
     "krcc",
     "mae",
     "mapped_scores",
+    "mean_of_sets",
     "mean_over_samples",
     "paired_difference",
     "paired_statistic",
@@ -58,5 +66,6 @@ __all__ = [
     "score_rows",
     "srcc",
     "steiger_z",
+    "tau_b_terms",
     "zou_interval",
 ]

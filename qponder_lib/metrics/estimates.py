@@ -1,4 +1,4 @@
-"""Estimates and differences with their intervals: what a cell of a table needs.
+"""Estimates with their intervals: what a cell of a table needs.
 
 Intervals come from resampling images, or the photographs they were made of. Answers that could
 not be read come in as None; they are counted and left out, never filled in.
@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qponder_lib.metrics.agreement import (
     MIN_N,
@@ -21,18 +22,10 @@ from qponder_lib.metrics.agreement import (
     krcc,
     mean_statistic,
 )
-from qponder_lib.metrics.kendall import tau_b_interval
-from qponder_lib.metrics.resampling import (
-    Interval,
-    Resampling,
-    bootstrap_interval,
-    draw,
-    percentiles,
-    two_sided_p,
-)
+from qponder_lib.metrics.kendall import Term, combined_tau_b
+from qponder_lib.metrics.resampling import Interval, Resampling, bootstrap_interval
 
 Answers = Sequence[float | None]
-ScoresById = Mapping[str, float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,31 +46,6 @@ class Estimate:
     ci_high: float | None
     n: int
     n_unparsed: int
-    reason: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """The difference of a metric between two models on the same images: first minus second.
-
-    Attributes:
-        metric: Name of the metric.
-        value: First minus second, or None with a reason.
-        ci_low: Lower end of the paired interval, or None.
-        ci_high: Upper end of the paired interval, or None.
-        p_value: Two-sided bootstrap p value of no difference, or None.
-        n: Images that both models answered readably.
-        n_excluded: Images that at least one of them did not.
-        reason: Why something is missing; None if all is well.
-    """
-
-    metric: str
-    value: float | None
-    ci_low: float | None
-    ci_high: float | None
-    p_value: float | None
-    n: int
-    n_excluded: int
     reason: str | None = None
 
 
@@ -115,7 +83,7 @@ def estimate(
         >>> estimate("srcc", [50.0] * 12, range(12)).reason
         'constant_scores'
     """
-    samples = _samples(scores)
+    samples = samples_of(scores)
     readable = np.array(
         [[answer is not None for answer in sample] for sample in samples], dtype=bool
     )
@@ -153,88 +121,6 @@ def agreement(
     return cells
 
 
-def paired_difference(
-    metric: str,
-    first: ScoresById | Sequence[ScoresById],
-    second: ScoresById | Sequence[ScoresById],
-    mos: Mapping[str, float],
-    *,
-    resampling: Resampling | None = None,
-    clusters: Mapping[str, str] | None = None,
-) -> Difference:
-    """Compare two models on the same images; every resample draws the same images for both.
-
-    Args:
-        metric: One of plcc, srcc, mae, rmse, parse_rate.
-        first: Scores by image id, or one such mapping per sample. None: could not be read.
-        second: The same of the other model.
-        mos: MOS by image id; the images compared.
-        resampling: How the interval is made; None for the defaults.
-        clusters: Photograph or reference by image id, or None.
-
-    Returns:
-        First minus second. For every metric but parse_rate, on the images for which both have a
-        readable answer (in at least one sample).
-
-    Raises:
-        ValueError: If a model's ids are not exactly those of `mos`, or the metric is unknown.
-    """
-    plan = resampling or Resampling()
-    compared = paired_statistic(metric, first, second, mos)
-    counts = {"n": len(compared.ids), "n_excluded": len(mos) - len(compared.ids)}
-    if compared.statistic is None:
-        return Difference(metric, None, None, None, None, **counts, reason=compared.reason)
-    n = len(compared.ids)
-    groups = None if clusters is None else [clusters[image_id] for image_id in compared.ids]
-    draws = draw(compared.statistic, n, plan, groups)
-    interval, value = percentiles(draws, plan), float(compared.statistic(np.ones((1, n)))[0])
-    p_value = None if interval.reason else two_sided_p(draws)
-    return Difference(
-        metric, value, interval.low, interval.high, p_value, **counts, reason=interval.reason
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class PairedStatistic:
-    """A difference of two models that waits for its resamples.
-
-    Attributes:
-        ids: Images that are compared; the counts the statistic takes are in this order.
-        statistic: First minus second as a function of counts, or None with a reason.
-        reason: Why there is none.
-    """
-
-    ids: tuple[str, ...]
-    statistic: Statistic | None
-    reason: str | None = None
-
-
-def paired_statistic(
-    metric: str,
-    first: ScoresById | Sequence[ScoresById],
-    second: ScoresById | Sequence[ScoresById],
-    mos: Mapping[str, float],
-    *,
-    min_n: int = MIN_N,
-) -> PairedStatistic:
-    """Prepare what `paired_difference` resamples; arguments as there."""
-    ids = sorted(mos)
-    sides = [[_answers_by_id(sample, ids) for sample in _samples(side)] for side in (first, second)]
-    if metric != "parse_rate":
-        answered = [
-            [any(s[i] is not None for s in side) for i in range(len(ids))] for side in sides
-        ]
-        common = [i for i in range(len(ids)) if answered[0][i] and answered[1][i]]
-        sides = [[[sample[i] for i in common] for sample in side] for side in sides]
-        ids = [ids[i] for i in common]
-    targets = [mos[image_id] for image_id in ids]
-    try:
-        both = [mean_over_samples(metric, side, targets, min_n) for side in sides]
-    except DegenerateInputError as error:
-        return PairedStatistic(tuple(ids), None, error.reason)
-    return PairedStatistic(tuple(ids), lambda weights: both[0](weights) - both[1](weights))
-
-
 def mean_over_samples(
     metric: str, samples: Sequence[Answers], mos: Sequence[float], min_n: int
 ) -> Statistic:
@@ -248,9 +134,8 @@ def mean_over_samples(
         raise ValueError(f"unknown metric {metric!r}; expected one of {tuple(STATISTICS)}")
     prepared = []
     for sample in samples:
-        kept = np.array([i for i, answer in enumerate(sample) if answer is not None], dtype=int)
         x, y = checked(metric, *_readable(sample, mos), min_n)
-        prepared.append((kept, STATISTICS[metric](x, y)))
+        prepared.append((_places(sample), STATISTICS[metric](x, y)))
 
     def statistic(counts: FloatArray) -> FloatArray:
         values = [
@@ -262,6 +147,22 @@ def mean_over_samples(
     return statistic
 
 
+def tau_b_terms(
+    samples: Sequence[Answers], mos: Sequence[float], weight: float, min_n: int
+) -> list[Term]:
+    """Prepare the mean of tau-b over samples, on their readable answers, times a weight.
+
+    Raises:
+        DegenerateInputError: If a sample has no tau-b.
+    """
+    return [
+        Term(
+            weight / len(samples), _places(sample), *checked("krcc", *_readable(sample, mos), min_n)
+        )
+        for sample in samples
+    ]
+
+
 def _kendall(
     samples: Sequence[Answers],
     mos: Sequence[float],
@@ -270,14 +171,15 @@ def _kendall(
     min_n: int,
 ) -> tuple[float, Interval]:
     """Measure tau-b, and its interval if one is asked for."""
-    value = float(np.mean([krcc(*_readable(sample, mos), min_n=min_n) for sample in samples]))
     if resampling is None:
-        return value, Interval(None, None)
-    prepared = []
-    for sample in samples:
-        kept = np.array([i for i, answer in enumerate(sample) if answer is not None], dtype=int)
-        prepared.append((kept, *checked("krcc", *_readable(sample, mos), min_n)))
-    return value, tau_b_interval(prepared, len(mos), resampling.confidence, clusters)
+        values = [krcc(*_readable(sample, mos), min_n=min_n) for sample in samples]
+        return float(np.mean(values)), Interval(None, None)
+    found = combined_tau_b(tau_b_terms(samples, mos, 1.0, min_n), len(mos), clusters)
+    return found.value, found.within_one(resampling.confidence)
+
+
+def _places(sample: Answers) -> NDArray[np.integer]:
+    return np.array([i for i, answer in enumerate(sample) if answer is not None], dtype=int)
 
 
 def _readable(sample: Answers, mos: Sequence[float]) -> tuple[list[float], list[float]]:
@@ -285,19 +187,10 @@ def _readable(sample: Answers, mos: Sequence[float]) -> tuple[list[float], list[
     return [s for s, _ in pairs], [m for _, m in pairs]
 
 
-def _samples(scores: object) -> list:
+def samples_of(scores: object) -> list:
     """Take one sample for a list of one."""
     if isinstance(scores, Mapping):
         return [scores]
     items = list(scores)
     nested = items and isinstance(items[0], Mapping | Sequence | np.ndarray)
     return items if nested and not isinstance(items[0], str) else [items]
-
-
-def _answers_by_id(scores: ScoresById, ids: Sequence[str]) -> list[float | None]:
-    if set(scores) != set(ids):
-        missing, unknown = sorted(set(ids) - set(scores)), sorted(set(scores) - set(ids))
-        raise ValueError(
-            f"ids differ from those of mos: missing {missing[:5]}, unknown {unknown[:5]}"
-        )
-    return [scores[image_id] for image_id in ids]

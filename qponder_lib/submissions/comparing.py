@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from qponder_lib import metrics
-from qponder_lib.metrics import Overlapping, PairedStatistic, Resampling, resampling
+from qponder_lib.metrics import Difference, Overlapping, PairedStatistic, Resampling
 from qponder_lib.metrics.agreement import MIN_N, DegenerateInputError
 from qponder_lib.records import Record
 from qponder_lib.submissions.joining import EXAMPLES, Joined, join
@@ -21,10 +21,11 @@ class Gap(Record):
     """The difference of one metric, first minus second, on the same images.
 
     Attributes:
-        metric: srcc, plcc, rmse or mae; the last two are better when lower.
+        metric: srcc, plcc, krcc, rmse or mae; the last two are better when lower.
         first: Value of the first file, on the images that both answer.
         second: Value of the second.
-        value: First minus second; ci_low, ci_high and p_value from the paired bootstrap.
+        value: First minus second; ci_low, ci_high and p_value from the paired bootstrap, for krcc
+            from the asymptotic standard error of the paired difference.
         steiger_z: Z of the textbook test, None for errors and for several samples per image.
         steiger_p: Its p value.
         zou_low: Lower end of the textbook interval; zou_high: the upper one.
@@ -145,7 +146,7 @@ def _paired(sides: Sequence[Joined]) -> tuple[tuple[str, ...], dict[str, PairedS
     ]
     pairs = {
         metric: metrics.paired_statistic(metric, by_id[0], by_id[1], mos)
-        for metric in ("srcc", "plcc", "rmse", "mae")
+        for metric in ("srcc", "plcc", "krcc", "rmse", "mae")
     }
     for metric in ("rmse", "mae"):
         if any(on_other_scale(sample, side.mos) for side in sides for sample in side.samples):
@@ -156,33 +157,38 @@ def _paired(sides: Sequence[Joined]) -> tuple[tuple[str, ...], dict[str, PairedS
 def _gaps(
     pairs: dict[str, PairedStatistic], sides: Sequence[Joined], plan: Resampling
 ) -> list[Gap]:
-    defined = [metric for metric, pair in pairs.items() if pair.statistic is not None]
-    values, draws = draw_together([pairs[m].statistic for m in defined], sides[0], plan)
+    together = [metric for metric, pair in pairs.items() if pair.statistic is not None]
+    values, draws = draw_together([pairs[m].statistic for m in together], sides[0], plan)
     gaps = []
     for metric, pair in pairs.items():
-        if pair.statistic is None:
-            gaps.append(Gap(metric=metric, reason=pair.reason))
-            continue
-        mine = draws[:, defined.index(metric)]
-        interval = resampling.percentiles(mine, plan)
-        single = [
-            metrics.estimate(metric, list(side.samples), side.mos, min_n=MIN_N).value
-            for side in sides
-        ]
-        gaps.append(
-            Gap(
-                metric=metric,
-                first=single[0],
-                second=single[1],
-                value=float(values[defined.index(metric)]),
-                ci_low=interval.low,
-                ci_high=interval.high,
-                p_value=None if interval.reason else resampling.two_sided_p(mine),
-                reason=interval.reason,
-                **_textbook(metric, sides, plan.confidence),
-            )
-        )
+        counts = {"n": len(pair.ids), "n_excluded": 0}
+        if metric in together:
+            k = together.index(metric)
+            found = Difference.of_draws(metric, float(values[k]), draws[:, k], plan, counts)
+        else:  # without a difference, or krcc
+            found = pair.difference(metric, plan, sides[0].clusters, 0)
+        gaps.append(_gap(found, sides, plan))
     return gaps
+
+
+def _gap(found: Difference, sides: Sequence[Joined], plan: Resampling) -> Gap:
+    if found.value is None:
+        return Gap(metric=found.metric, reason=found.reason)
+    single = [
+        metrics.estimate(found.metric, list(side.samples), side.mos, min_n=MIN_N).value
+        for side in sides
+    ]
+    return Gap(
+        metric=found.metric,
+        first=single[0],
+        second=single[1],
+        value=found.value,
+        ci_low=found.ci_low,
+        ci_high=found.ci_high,
+        p_value=found.p_value,
+        reason=found.reason,
+        **_textbook(found.metric, sides, plan.confidence),
+    )
 
 
 def _textbook(metric: str, sides: Sequence[Joined], confidence: float) -> dict[str, float]:
