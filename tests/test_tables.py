@@ -83,6 +83,12 @@ def test_value_without_interval_has_no_brackets():
     assert estimate(row) == Cell("0.500", "")
 
 
+def test_lines_of_two_intervals_break_between_them_and_not_within():
+    assert Cell("0.7 / 0.6", "[0.6, 0.8] / [0.5, 0.7]").html() == (
+        "0.7 / 0.6<br><small>[0.6,&nbsp;0.8] / [0.5,&nbsp;0.7]</small>"
+    )
+
+
 def test_text_cannot_break_out_of_markdown_or_html():
     nasty = "<script>alert(1)</script> | x"
     block = Block(nasty, (nasty, "b"), ((Cell(nasty, nasty), Cell("1")),))

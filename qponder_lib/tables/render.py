@@ -33,9 +33,11 @@ class Cell:
         return "<br>".join(lines)
 
     def html(self) -> str:
-        """Return the cell as HTML, everything in it escaped."""
-        below = f"<br><small>{html.escape(self.below)}</small>" if self.below else ""
-        return html.escape(self.main) + below
+        """Return the cell as HTML, everything in it escaped; an interval stays on one line."""
+        if not self.below:
+            return html.escape(self.main)
+        below = html.escape(self.below).replace(", ", ",&nbsp;")
+        return f"{html.escape(self.main)}<br><small>{below}</small>"
 
 
 @dataclass(frozen=True)
