@@ -8,6 +8,7 @@ letter for letter.
 
 from __future__ import annotations
 
+import html
 import re
 import unicodedata
 from collections import Counter
@@ -17,7 +18,8 @@ from qponder_lib.statements import split_sentences
 
 _TAGS = r"completeness|accuracy|reasonableness|tag|score|verdict|rating"
 _RATING = re.compile(
-    rf"<\s*({_TAGS})\b[^<>]{{0,40}}>[^<>]{{0,40}}<\s*/\s*\1\s*>|<\s*/?\s*(?:{_TAGS})\b[^<>]{{0,40}}>",
+    rf"<\s*({_TAGS})\b[^<>]{{0,40}}>[^<>]{{0,40}}<\s*/\s*\1\s*>|<\s*/?\s*(?:{_TAGS})\b[^<>]{{0,40}}>"
+    r"|\[\[\s*[0-5]\s*\]\]",
     re.IGNORECASE,
 )
 _CONTROL = re.compile(
@@ -29,6 +31,7 @@ _JSON = re.compile(
 )
 _INVISIBLE = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\u00ad]")
 _ANSWER = re.compile(r"<\s*answer\s*>[^<>]{0,64}<\s*/\s*answer\s*>", re.IGNORECASE)
+_EMPTY_FENCE = re.compile(r"```\w{0,12}\s*```")
 _FRAME = re.compile(r"<\s*/?\s*(?:think|answer)\s*>", re.IGNORECASE)
 _MARKUP = re.compile(r"[<>{}|]")
 _MOST_PASSES = 20  # pieces hidden in pieces; hostile text may nest thousands
@@ -41,8 +44,12 @@ _TO_THE_JUDGE = re.compile(
     r"should be rated)\b"
     r"|\b(?:give|assign|award|output|return|rate|score)\b.{0,40}\b(?:[1-5]\s*/\s*5|five|5|"
     r"full marks|(?:highest|maximum|top) (?:score|rating|marks?))\b"
-    r"|\b(?:completeness|reasonableness)\b\W{0,5}(?:is|=|:|of)?\W{0,5}\b(?:[1-5]|five)\b"
-    r"|^\W*(?:system|assistant|user|developer)\s*:",
+    r"|\b(?:completeness|accuracy|reasonableness)\b\W{0,5}(?:is|=|:|of)?\W{0,5}\b(?:[1-5]|five)\b"
+    r"|\b(?:rating|score|verdict|grade)\b\W{0,5}(?:is|=|:|of)?\W{0,5}\b(?:[1-5]|five)\s*"
+    r"(?:/|out of)\s*(?:5|five)\b"
+    r"|\bfull marks\b|\bbe (?:generous|lenient)\b"
+    r"|^\W*(?:system|assistant|user|developer)\s*:"
+    r"|^\W*(?:system|developer) (?:override|message|prompt|notice)\b",
     re.IGNORECASE,
 )
 
@@ -87,7 +94,7 @@ def sanitise(text: str) -> Sanitised:
         ('There is blur.', {'control_token': 1, 'rating_tag': 1, 'to_the_judge': 1})
     """
     removed: Counter[str] = Counter()
-    text, removed["invisible"] = _INVISIBLE.subn("", unicodedata.normalize("NFKC", text))
+    text, removed["invisible"] = _plain(text)
     removed["extra_frame"] = _n_extra_frames(text)
     # Taking one piece out may close up another; every pass that finds one makes the text shorter.
     for _ in range(_MOST_PASSES):
@@ -100,7 +107,7 @@ def sanitise(text: str) -> Sanitised:
         ):
             text, n = pattern.subn(" ", text)
             removed[name] += n
-        text = _FRAME.sub("\n", _ANSWER.sub("\n", text))
+        text = _FRAME.sub("\n", _ANSWER.sub("\n", _EMPTY_FENCE.sub(" ", text)))
         if text == before:
             break
     else:
@@ -112,6 +119,19 @@ def sanitise(text: str) -> Sanitised:
         else:
             kept.append(sentence)
     return Sanitised(" ".join(kept), {name: n for name, n in sorted(removed.items()) if n})
+
+
+def _plain(text: str) -> tuple[str, int]:
+    """Undo what hides letters, characters written as HTML included; count the invisible ones."""
+    n_invisible = 0
+    for _ in range(_MOST_PASSES):
+        before = text
+        text = unicodedata.normalize("NFKC", html.unescape(text))
+        text, n = _INVISIBLE.subn("", text)
+        n_invisible += n
+        if text == before:
+            break
+    return text, n_invisible
 
 
 def _n_extra_frames(text: str) -> int:
