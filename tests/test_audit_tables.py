@@ -291,6 +291,8 @@ def test_four_columns_are_enough_and_the_file_names_the_table(tmp_path):
     [
         ("method,dataset,value\nm,A,1\n", "no column metric"),
         ("", "no header"),
+        (HEADER, "no printed value below the header"),
+        (HEADER + "t,m,g,A,srcc,,best,p\n", "no printed value below the header"),
         (HEADER + 't,m,g,A,srcc,"0,83",best,p\n', "line 2, column value: expected a decimal"),
         (HEADER + "t,m,g,A,srcc,nan,best,p\n", "line 2, column value: expected a decimal"),
         (HEADER + "t,m,g,A,srcc,0.8,bold,p\n", "line 2, column mark"),

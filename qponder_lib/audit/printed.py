@@ -175,8 +175,8 @@ def read_table(path: Path) -> list[PrintedTable]:
         One table per name, in the order of the file.
 
     Raises:
-        ArtifactError: If a column is missing, a value is no decimal, a mark is unknown or a cell
-            is there twice; the message names file and line.
+        ArtifactError: If a column is missing, a value is no decimal, a mark is unknown, a cell is
+            there twice or no value is; the message names file and line.
     """
     with path.open(encoding="utf-8-sig", newline="") as file:
         lines = list(csv.reader(file))
@@ -201,6 +201,8 @@ def read_table(path: Path) -> list[PrintedTable]:
             if key in table:
                 raise ArtifactError(f"{where}: {cell.where} stands in line {table[key][0]} too")
             table[key] = (number, cell)
+    if not any(found.values()):
+        raise ArtifactError(f"{path}: no printed value below the header")
     return [PrintedTable(name, (c for _, c in cells.values())) for name, cells in found.items()]
 
 
