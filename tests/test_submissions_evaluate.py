@@ -1,6 +1,7 @@
 """Joining, measuring and comparing files; the two commands."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -338,6 +339,29 @@ def test_a_label_file_brings_the_references_that_widen_the_interval():
     assert (met.report.by, met.report.n_joined) == ("file name", 10125)
     assert len(set(met.clusters)) == 81
     together = submissions.measure(met, PLAN)[0]
-    alone = submissions.measure(joined(path), PLAN)[0]
+    alone = submissions.measure(replace(met, clusters=None), PLAN)[0]
     assert together.value == pytest.approx(alone.value, abs=0.001)
     assert together.ci_high - together.ci_low > 1.2 * (alone.ci_high - alone.ci_low)
+    named = joined(path)
+    assert named.named_as == "KADID-10k"
+    assert {a[:3] for a in named.clusters} == {Path(a).stem for a in met.clusters}
+
+
+@pytest.mark.parametrize(
+    ("ids", "title", "references"),
+    [
+        (["a/i01_02_3.bmp", "a/I02_24_5.bmp"], "TID2013", ["I01", "I02"]),
+        (["1600.AWGN.1.png", "sunset.BLUR.5.png"], "CSIQ", ["1600", "sunset"]),
+        (["final01_d1_l1.bmp"], "CID:IQ", ["final01"]),
+        (["I01_02_03.png", "i.png"], None, []),
+        (["I01_26_01.png"], None, []),  # KADID has 25 types
+        (["photo.a.1.png"], None, []),
+        ([f"{k}.jpg" for k in range(20)], None, []),
+    ],
+)
+def test_references_are_read_off_names_only_if_all_have_one_public_sets_form(
+    ids, title, references
+):
+    found, mine = submissions.joining.named_references(ids)
+    assert mine == references
+    assert found == title or (title and found.startswith(title))

@@ -114,6 +114,7 @@ def describe(
         "label without prediction", report.without_prediction, report.n_labels - report.n_joined
     )
     drawn = f"{len(set(joined.clusters))} references" if joined.clusters else "single images"
+    drawn += f", told by {joined.named_as}'s file names" if joined.named_as else ""
     lines.append(
         f"  n {measured[0].n}, unparsed {measured[0].n_unparsed}; {PLAN.confidence:.0%} intervals "
         f"from {PLAN.n_resamples} resamples of {drawn} (KRCC: asymptotic)"
@@ -157,17 +158,21 @@ def describe_comparison(first: Path, second: Path, compared: Compared) -> str:
             lines.append(f"    {gap.metric.upper():<5} none: {gap.reason}")
             continue
         ends = f"[{gap.ci_low:+.4f}, {gap.ci_high:+.4f}]" if gap.ci_low is not None else gap.reason
-        p_value = "" if gap.p_value is None else f"  p {gap.p_value:.4f}"
+        p_value = "" if gap.p_value is None else f"  p {_p(gap.p_value)}"
         lines.append(
             f"    {gap.metric.upper():<5} {gap.first:.4f} - {gap.second:.4f} = "
             f"{gap.value:+.4f} {ends}{p_value}"
         )
         if gap.steiger_z is not None:
             lines.append(
-                f"          check: Steiger Z {gap.steiger_z:+.2f}, p {gap.steiger_p:.4f}; "
+                f"          check: Steiger Z {gap.steiger_z:+.2f}, p {_p(gap.steiger_p)}; "
                 f"Zou [{gap.zou_low:+.4f}, {gap.zou_high:+.4f}]"
             )
     return "\n".join(lines)
+
+
+def _p(p_value: float) -> str:
+    return f"{p_value:.4f}" if p_value >= 0.00005 else "< 0.0001"
 
 
 def _number(row: Measured) -> str:
@@ -210,6 +215,7 @@ def _result(
         "label_states": {} if human is None else dict(human.states),
         "join": asdict(joined.report),
         "clustered": joined.clusters is not None,
+        "references_named_as": joined.named_as,
         "measured": [row.model_dump(mode="json") for row in measured],
         "protocols": [row.model_dump(mode="json") for row in moved],
     }

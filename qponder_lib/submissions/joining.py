@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from qponder_lib.iqa_datasets import catalog
+from qponder_lib.iqa_datasets.names import parse_name
 from qponder_lib.submissions.reading import Labels, Submission
 from qponder_lib.submissions.tables import SubmissionError
 
@@ -41,9 +43,10 @@ class Joined:
         ids: Image ids, as in the predictions.
         samples: One list of scores per sample; None where there is none.
         mos: Label per image.
-        clusters: Reference per image, or None where one is not stated for every image.
+        clusters: Reference per image, or None where one is not known for every image.
         softmax: As in the submission, or None.
         report: What joined.
+        named_as: The public set whose file names say the references, or None.
     """
 
     ids: tuple[str, ...]
@@ -52,6 +55,7 @@ class Joined:
     clusters: tuple[str, ...] | None
     softmax: tuple[float | None, ...] | None
     report: Join
+    named_as: str | None = None
 
 
 def join(submission: Submission, labels: Labels | None = None) -> Joined:
@@ -86,16 +90,49 @@ def join(submission: Submission, labels: Labels | None = None) -> Joined:
         without_label=_first(set(predicted) - set(ids)),
         without_prediction=_first(unused),
     )
-    references = [labels.references.get(label_id[image_id]) for image_id in ids]
+    stated = [labels.references.get(label_id[image_id]) for image_id in ids]
+    named_as, references = (None, stated) if all(stated) else named_references(ids)
     softmax = submission.softmax
     return Joined(
         ids=tuple(ids),
         samples=tuple(tuple(sample[i] for i in ids) for sample in submission.samples),
         mos=tuple(labels.mos[label_id[image_id]] for image_id in ids),
-        clusters=tuple(references) if all(references) else None,  # type: ignore[arg-type]
+        clusters=tuple(references) if references else None,  # type: ignore[arg-type]
         softmax=None if softmax is None else tuple(softmax[i] for i in ids),
         report=report,
+        named_as=named_as,
     )
+
+
+def named_references(ids: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Read the references off file names, if every one has the form of one public set.
+
+    Args:
+        ids: Ids of images, with folders or without.
+
+    Returns:
+        Title of the set and reference per image; None and nothing if a name has another form.
+
+    Source:
+        Decision D26.
+
+    Example:
+        >>> named_references(["x/I01_02_03.png", "x/I02_02_03.png"])
+        ('KADID-10k', ['I01', 'I02'])
+        >>> named_references(["I01_02_03.png", "holiday.png"])
+        (None, [])
+    """
+    names = [PurePosixPath(image_id.replace("\\", "/")).name for image_id in ids]
+    for spec in catalog.SPECS:
+        found = []
+        for name in names:
+            parsed = parse_name(spec, name)
+            if parsed is None:
+                break
+            found.append(parsed.reference)
+        else:
+            return spec.title, found
+    return None, []
 
 
 def _partners(
