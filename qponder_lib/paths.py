@@ -178,6 +178,11 @@ class RunPaths:
         return self.tables / "judge_agreement.csv"
 
     @property
+    def judge_nearness(self) -> Path:
+        """Whether answers with nearer scores are judged more accurate, per judge and model."""
+        return self.tables / "judge_nearness.csv"
+
+    @property
     def judge_canaries(self) -> Path:
         """Whether spoofed answers moved a judge."""
         return self.tables / "judge_canaries.csv"

@@ -10,7 +10,7 @@ from qponder_lib.audit import load_claims, measured, statements, verdicts
 from qponder_lib.audit.measured.outcomes import change, fifths, together
 from qponder_lib.evaluation import DifferenceRow
 from qponder_lib.paths import RunPaths
-from qponder_lib.records import PredictionRecord, ScoreRow
+from qponder_lib.records import ScoreRow
 
 REFERENCE = Path(__file__).parents[1] / "papermill_runs" / "reference" / "mini"
 PAPER = ["koniq", "spaq", "livew", "kadid", "csiq", "agiqa"]
@@ -378,22 +378,16 @@ def test_groups_without_feedback_are_counted_on_the_same_rollouts(run):
 
 
 def test_judged_accuracy_is_held_against_the_error_of_the_same_answer(run):
-    answers = [
-        PredictionRecord(
-            image_id=f"i{i}", text="t", score=50.0 + i, parse_status="ok", mos=50.0, sample=0
-        )
-        for i in range(40)
-    ]
-    artifacts.write_jsonl(run.predictions("qponder", "mini-koniq"), answers)
-    # The larger the error, the lower the rating; the last answer could not be judged.
-    ratings = [{"image_id": f"i{i}", "repeat": 0, "accuracy": 5 - i // 10} for i in range(39)]
-    ratings += [{"image_id": "i39", "repeat": 0, "accuracy": None}]
-    ratings += [{"image_id": "i0", "repeat": 1, "accuracy": 1}]
-    path = run.root / "eval" / "judgements" / "rubric" / "qponder" / "mini-koniq.jsonl"
-    artifacts.write_text_atomic(path, "".join(artifacts.to_json(row) + "\n" for row in ratings))
+    head = "judge,model,value,ci_low,ci_high,n,n_failed,reason\n"
+    row = "rubric-v1,qponder,0.3,0.1,0.5,39,1,\nrubric-v1,teacher,-0.3,-0.5,-0.1,39,1,\n"
+    artifacts.write_text_atomic(run.judge_nearness, head + row)
     found = verdict(run, "precision-follows-score")
     assert found.holds is True
-    assert "over 39 answers" in found.sentence
+    assert "rubric-v1: 0.300 [0.100, 0.500] over 39 answers" in found.sentence
+    artifacts.write_text_atomic(run.judge_nearness, head + "j,qponder,,,,3,0,too_few\n")
+    assert "too_few" in verdict(run, "precision-follows-score").sentence
+    artifacts.write_text_atomic(run.judge_nearness, head)
+    assert "no row for qponder" in verdict(run, "precision-follows-score").sentence
 
 
 @pytest.mark.skipif(not REFERENCE.is_dir(), reason="there is no reference run")

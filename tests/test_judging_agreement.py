@@ -1,4 +1,4 @@
-"""Agreement of judges against worked examples of others and against scikit-learn."""
+"""Agreement of judges by hand, from the definition, and against scikit-learn."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from qponder_lib.records import JudgementRecord
 PLAN = Resampling(200, 0.95, 0)
 RATING = st.integers(1, 5)
 
-# Four observers, twelve units, some missing: Krippendorff (2011), examples D and E.
+# Four observers, twelve units, some missing. Worked by hand below:
+# pairable values n = 40 (the last unit has one rating and drops out), of the ratings 1 to 5
+# n_1 = 9, n_2 = 13, n_3 = 10, n_4 = 5, n_5 = 3. Units that disagree: 2 2 3 2, 1 2 3 4, 1 1 2 1;
+# with weight 1 / (m - 1) = 1/3 the first adds 1 to (2,3) and 1 to (3,2), the second 1/3 to each
+# of twelve cells, the third 1 to (1,2) and 1 to (2,1).
 FOUR = list(
     zip(
         [1, 2, 3, 3, 2, 1, 4, 1, 2, None, None, None],
@@ -28,25 +32,57 @@ FOUR = list(
 
 
 @pytest.mark.parametrize(
-    ("level", "published"), [("nominal", 0.743), ("ordinal", 0.815), ("interval", 0.849)]
+    ("level", "by_hand"),
+    [
+        # Seen 2 + 4 + 2 = 8; by chance (40^2 - 9^2 - 13^2 - 10^2 - 5^2 - 3^2) / 39 = 1216 / 39.
+        ("nominal", 1 - 8 * 39 / 1216),
+        # Seen 2 + 40/3 + 2 = 52/3; by chance 2 (40 * 306 - 100^2) / 39 with sums 100 and 306.
+        ("interval", 1 - (52 / 3) * 39 / 4480),
+        # Places of the ratings: 4.5, 15.5, 27, 34.5, 38.5. Seen 2 * 11.5^2 + 2 * 11^2
+        # + 2/3 (11^2 + 22.5^2 + 30^2 + 11.5^2 + 19^2 + 7.5^2) = 1891; by chance 2 * 199740 / 39.
+        ("ordinal", 1 - 1891 * 39 / 399480),
+    ],
 )
-def test_alpha_of_four_observers_with_missing_data_is_the_published_one(level, published):
+def test_alpha_of_four_observers_with_missing_data_by_hand(level, by_hand):
     result = agreement.krippendorff_alpha(FOUR, level)
-    assert round(result.value, 3) == published
-    assert (result.n, result.n_unparsed) == (11, 1)  # the last unit has one rating
+    assert result.value == pytest.approx(by_hand, abs=1e-12)
+    assert (result.n, result.n_unparsed) == (11, 1)
 
 
-def test_alpha_of_binary_data_is_the_published_one():
-    """Example A of the same text: two observers, ten articles."""
+def test_alpha_of_two_observers_and_two_values_by_hand():
+    """4 of 10 units differ: seen 8 of 20. 14 zeros, 6 ones: by chance 2 * 14 * 6 / 19 of 20."""
     units = zip([0, 1, 0, 0, 0, 0, 0, 0, 1, 0], [1, 1, 1, 0, 0, 1, 0, 0, 0, 0], strict=True)
-    assert round(agreement.krippendorff_alpha(list(units), "nominal").value, 3) == 0.095
+    value = agreement.krippendorff_alpha(list(units), "nominal").value
+    assert value == pytest.approx(1 - 8 * 19 / 168)
 
 
-def test_alpha_of_nominal_data_is_the_published_one():
-    """Example C: two observers, five categories a to e, twelve units."""
+def test_alpha_of_two_observers_and_five_names_by_hand():
+    """3 of 12 units differ: seen 6 of 24. Counts 4, 6, 6, 6, 2: by chance (576 - 128) / 23."""
     pairs = zip("aabbdcccedda", "babbbccceddd", strict=True)
     units = [(ord(a), ord(b)) for a, b in pairs]
-    assert round(agreement.krippendorff_alpha(units, "nominal").value, 3) == 0.692
+    value = agreement.krippendorff_alpha(units, "nominal").value
+    assert value == pytest.approx(1 - 6 * 23 / 448)
+
+
+@given(st.lists(st.lists(RATING | st.none(), min_size=3, max_size=3), min_size=10, max_size=20))
+@settings(max_examples=40, deadline=None)
+def test_alpha_is_one_less_the_disagreement_of_pairs_in_a_text_over_that_of_all_pairs(units):
+    """The definition, pair by pair."""
+    rated = [[r for r in unit if r is not None] for unit in units]
+    rated = [unit for unit in rated if len(unit) > 1]
+    pool = [r for unit in rated for r in unit]
+    if len(rated) < 10 or len(set(pool)) == 1:
+        return
+
+    def pairs(ratings):
+        square = [
+            (a - b) ** 2 for i, a in enumerate(ratings) for j, b in enumerate(ratings) if i != j
+        ]
+        return sum(square) / (len(ratings) - 1)
+
+    seen, chance = sum(map(pairs, rated)) / len(pool), pairs(pool) / len(pool)
+    value = agreement.krippendorff_alpha(units, "interval").value
+    assert value == pytest.approx(1 - seen / chance)
 
 
 @given(st.lists(st.tuples(RATING, RATING), min_size=10, max_size=60))
@@ -195,3 +231,13 @@ def test_the_gain_of_a_selection_by_hand():
     gain = table["filtered - unfiltered", "accuracy"]
     assert gain["value"] == 1.0
     assert 0.6 < gain["ci_low"] < 1.0 < gain["ci_high"] < 1.4
+
+
+def test_nearer_scores_with_better_ratings_correlate_and_gaps_are_counted():
+    """Ratings 5 5 4 4 ... against errors 0 1 2 ...: the order is kept; one error is not known."""
+    rows = [judgement("j", "a", i, 5 - i // 4) for i in range(20)]
+    errors = {("m", "a", str(i)): float(i) for i in range(19)}
+    (row,) = summaries.nearness_rows([*rows, judgement("j", "a", 0, 1, repeat=1)], errors, PLAN)
+    assert row["value"] > 0.95
+    assert (row["n"], row["n_failed"], row["model"]) == (19, 1, "m")
+    assert set(row) == set(summaries.NEARNESS_COLUMNS)

@@ -62,7 +62,7 @@ def table(path: Path) -> list[dict[str, str | None]]:
 def test_a_run_is_judged_from_its_files(tmp_path):
     run = made(tmp_path)
     written = judge_run(run, progress=False)
-    assert len(written) == len(set(written)) == 2 * 2 + 1 + 4
+    assert len(written) == len(set(written)) == 2 * 2 + 1 + 5
     assert all(path.is_file() for path in written)
     rows = artifacts.read_jsonl(
         run.paths.judgements("rubric-v1", "teacher", "mini-kadid"), JudgementRecord

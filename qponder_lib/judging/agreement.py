@@ -109,7 +109,8 @@ def krippendorff_alpha(
         "constant_ratings", where all ratings are equal.
 
     Source:
-        K. Krippendorff, Computing Krippendorff's Alpha-Reliability (2011).
+        K. Krippendorff, Computing Krippendorff's Alpha-Reliability (2011), for the definition;
+        the tests work examples out by hand.
 
     Example:
         >>> krippendorff_alpha([[1, 1], [2, 2], [3, 3], [3, 4]], "nominal", min_n=4).value

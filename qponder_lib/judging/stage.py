@@ -48,7 +48,8 @@ def judge_run(run: Run, *, progress: bool = True) -> list[Path]:
 
     Returns:
         The files written: `eval/judgements/<judge>/<model>/<set>.jsonl`, `eval/judged.csv`,
-        `tables/judge_agreement.csv`, `tables/judge_canaries.csv` and `tables/filter_judged.csv`.
+        `tables/judge_agreement.csv`, `tables/judge_nearness.csv`, `tables/judge_canaries.csv` and
+        `tables/filter_judged.csv`.
 
     Raises:
         TeacherUnavailable: If a judge's server can answer nothing.
@@ -69,11 +70,18 @@ def judge_run(run: Run, *, progress: bool = True) -> list[Path]:
     judged = _by_all(run, questions, progress)
     plan = Resampling(config.n_resamples, config.confidence, config.seed)
     written = []
-    means, filtered, caught = [], [], []
+    errors = {
+        (one.model, one.image.dataset, one.image.image_id): abs(one.score - one.image.mos)
+        for one in docket.answers
+        if one.score is not None and one.image.mos is not None
+    }
+    means, filtered, caught, near = [], [], [], []
     for judge, rows in judged.items():
         of_texts, of_canaries = rows[: len(texts)], rows[len(texts) :]
         written += _write_judgements(run, judge, of_texts)
-        means += summaries.judged_rows([r for r in of_texts if r.model != DISTILLED], plan)
+        of_models = [row for row in of_texts if row.model != DISTILLED]
+        means += summaries.judged_rows(of_models, plan)
+        near += summaries.nearness_rows(of_models, errors, plan)
         caught += canary_rows(judge, canaries, of_canaries, plan)
         distilled = [r for r in of_texts if r.model == DISTILLED and r.repeat == 0]
         if distilled:
@@ -83,7 +91,8 @@ def judge_run(run: Run, *, progress: bool = True) -> list[Path]:
     )
     artifacts.write_csv(run.paths.judged, means, summaries.JUDGED_COLUMNS)
     artifacts.write_csv(run.paths.judge_agreement, agreed, summaries.AGREEMENT_COLUMNS)
-    written += [run.paths.judged, run.paths.judge_agreement]
+    artifacts.write_csv(run.paths.judge_nearness, near, summaries.NEARNESS_COLUMNS)
+    written += [run.paths.judged, run.paths.judge_agreement, run.paths.judge_nearness]
     if caught:
         artifacts.write_csv(run.paths.judge_canaries, caught, list(caught[0]))
         written.append(run.paths.judge_canaries)

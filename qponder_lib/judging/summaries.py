@@ -49,6 +49,7 @@ AGREEMENT_COLUMNS = (
     "n_failed",
     "reason",
 )
+NEARNESS_COLUMNS = ("judge", "model", *JUDGED_COLUMNS[4:])
 MEAN = "mean"
 ALL = "all"
 
@@ -120,6 +121,35 @@ def filter_rows(
                 }
                 | _cells(estimate)
             )
+    return table
+
+
+def nearness_rows(
+    judgements: Sequence[JudgementRecord],
+    errors: Mapping[tuple[str, str, str], float],
+    resampling: Resampling,
+) -> list[Row]:
+    """Measure whether answers with nearer scores are judged more accurate.
+
+    Args:
+        judgements: One judge's ratings; repeats after the first are left out.
+        errors: |score - MOS| by model, set and image, of answers that have both.
+        resampling: How intervals are made.
+
+    Returns:
+        Rows of `tables/judge_nearness.csv`: per model the rank correlation, over all sets
+        together, of rated accuracy and nearness of the score to the MOS; n_failed counts answers
+        that lack one of them. It is what Q-Ponder draws in its first figure, part (b).
+    """
+    by_model: dict[str, list[JudgementRecord]] = {}
+    for row in _first(judgements):
+        by_model.setdefault(row.model, []).append(row)
+    table: list[Row] = []
+    for model, rows in by_model.items():
+        found = [errors.get((model, row.dataset, row.image_id)) for row in rows]
+        nearness = [None if error is None else -error for error in found]
+        result = agreement.rank_correlation(_ratings(rows, "accuracy"), nearness, resampling)
+        table.append({"judge": rows[0].judge, "model": model} | _cells(result))
     return table
 
 

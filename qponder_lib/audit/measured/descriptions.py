@@ -7,14 +7,9 @@ from two such intervals, not in pairs, so they come out wider than need be.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
-from qponder_lib import artifacts, metrics
 from qponder_lib.audit.measured.files import MEAN, NotMeasured, Number, RunFiles
 from qponder_lib.audit.measured.outcomes import Measured, together
-from qponder_lib.records import PredictionRecord
 
 ASPECTS = ("completeness", "accuracy", "reasonableness")
 _CLAIMED = ("accuracy", "reasonableness")
@@ -149,55 +144,21 @@ def _has_mean(run: RunFiles, judge: str, model: str) -> bool:
     return True
 
 
-class Judged(BaseModel):
-    """What is needed of one judgement; its other fields are left out."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
-
-    image_id: str
-    repeat: int = 0
-    accuracy: int | None
-
-
 def accuracy_follows_score(run: RunFiles) -> Measured:
-    """Rank correlation of a score's error, turned round, and its answer's judged accuracy."""
-    folder = run.root / "eval" / "judgements"
-    judges = sorted(path for path in folder.glob("*") if (path / "qponder").is_dir())
-    if not judges:
-        raise NotMeasured(f"{run.relative(folder)} holds no judgement of qponder")
+    """Rank correlation of an answer's judged accuracy and its score's nearness to the MOS."""
+    path = run.paths.judge_nearness
+    rows = [row for row in run.rows(path) if row.get("model") == "qponder"]
+    if not rows:
+        raise NotMeasured(f"{run.relative(path)} has no row for qponder")
     words, directions = [], []
-    for judge in judges:
-        closeness, ratings = _closeness_and_accuracy(run, judge / "qponder")
-        found = metrics.estimate("srcc", ratings, closeness, resampling=metrics.Resampling())
-        if found.value is None:
-            raise NotMeasured(f"{run.relative(judge)} has no correlation: {found.reason}")
-        number = Number(found.value, found.ci_low, found.ci_high)
+    for row in rows:
+        judge = row["judge"] or ""
+        number = run.number(path, judge=judge, model="qponder")
         directions.append(number.above_zero)
-        words.append(f"{judge.name}: {number} over {found.n} answers")
+        words.append(f"{judge}: {number} over {row['n']} answers")
     return Measured(
         "rank correlation of judged accuracy and nearness of the score to the MOS, all sets "
         f"together, {'; '.join(words)}",
         together(directions),
-        folder,
+        path,
     )
-
-
-def _closeness_and_accuracy(run: RunFiles, folder: Path) -> tuple[list[float], list[float]]:
-    """Join judgements with the scores of the same answers, by image; what lacks either is left."""
-    closeness: list[float] = []
-    ratings: list[float] = []
-    for path in sorted(folder.glob("*.jsonl")):
-        answers = run.paths.predictions("qponder", path.stem)
-        if not answers.is_file():
-            raise NotMeasured(f"{run.relative(answers)} is not there")
-        rows = artifacts.read_jsonl(answers, PredictionRecord)
-        errors = {
-            row.image_id: abs(row.score - row.mos)
-            for row in rows
-            if row.score is not None and row.mos is not None
-        }
-        for judged in artifacts.read_jsonl(path, Judged):
-            if judged.repeat == 0 and judged.accuracy is not None and judged.image_id in errors:
-                closeness.append(-errors[judged.image_id])
-                ratings.append(float(judged.accuracy))
-    return closeness, ratings
