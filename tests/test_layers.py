@@ -27,7 +27,7 @@ LAYERS = [
         "audit",
         "rl_health",
     ],
-    ["teacher", "student", "preflight", "training", "video", "inference", "judging"],
+    ["teacher", "student", "preflight", "training", "video", "inference", "at_scale", "judging"],
     ["tables", "figures", "health", "cases", "report", "widgets"],
     [
         "execution",

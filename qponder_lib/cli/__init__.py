@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from qponder_lib.cli import (
+    at_scale,
     audit,
     checks,
     data,
@@ -35,5 +36,6 @@ for command in (
     app.command()(command)
 app.add_typer(audit.audit, name="audit")
 app.add_typer(data.app, name="data")
+app.add_typer(at_scale.app, name="at-scale")
 
 __all__ = ["app", "last_sealed_model", "parse_settings"]

@@ -210,7 +210,7 @@ class _Collector:
         image = self._image(question)
         answer = _NO_IMAGE
         if image is not None:
-            answer = teacher.answer(image, question.hint, _rng(question))
+            answer = teacher.answer(image, question.hint, rng_of(question.response_id))
         self._keep(question, answer, time.monotonic() - began)
 
     async def _ask_at_once(self, teacher: ConcurrentTeacher, todo: Sequence[Question]) -> None:
@@ -219,7 +219,9 @@ class _Collector:
             image = await asyncio.to_thread(self._image, question)
             answer = _NO_IMAGE
             if image is not None:
-                answer = await teacher.answer_async(image, question.hint, _rng(question))
+                answer = await teacher.answer_async(
+                    image, question.hint, rng_of(question.response_id)
+                )
             self._keep(question, answer, time.monotonic() - began)
 
         try:
@@ -279,6 +281,6 @@ class Patience:
             )
 
 
-def _rng(question: Question) -> np.random.Generator:
-    """A generator per question, so that no answer depends on the order of asking."""
-    return np.random.default_rng(int(question.response_id, 16))
+def rng_of(response_id: str) -> np.random.Generator:
+    """Return a generator for one question, so that no answer depends on the order of asking."""
+    return np.random.default_rng(int(response_id, 16))
