@@ -154,9 +154,21 @@ class SftConfig(Section):
 class GrpoConfig(Section):
     """Reinforcement fine-tuning."""
 
-    reward: Literal[
-        "qponder", "preresq", "preresq_video", "threshold", "fidelity", "gaussian"
-    ] = Field("qponder", description="reward of scores; qponder: exponential, Eqs. 5-7")
+    ADDED = frozenset(
+        {
+            "vllm_mode",
+            "vllm_server_base_url",
+            "vllm_gpu_memory_utilization",
+            "vllm_tensor_parallel_size",
+            "vllm_max_model_length",
+            "vllm_enable_sleep_mode",
+            "vllm_importance_sampling_correction",
+        }
+    )
+
+    reward: Literal["qponder", "preresq", "preresq_video", "threshold", "fidelity", "gaussian"] = (
+        Field("qponder", description="reward of scores; qponder: exponential, Eqs. 5-7")
+    )
     start_from: Variant = Field("long", description="SFT variant to start from; section 4.3")
     alpha: float = Field(30.0, gt=0.0, description="MOS units, tolerance; Eq. 5, section 4.1: 10")
     threshold: float = Field(0.35, gt=0.0, description="of 1 to 5; reward threshold; Q-Insight")
@@ -210,6 +222,27 @@ class GrpoConfig(Section):
     shared_prefix: bool = Field(
         True, description=f"run image and prompt once per group of answers, where exact; {OURS}"
     )
+    vllm_mode: Literal["none", "colocate", "server"] = Field(
+        "none", description=f"who samples: transformers, a vLLM in the training, a server; {OURS}"
+    )
+    vllm_server_base_url: str | None = Field(
+        None, description="address of the vLLM server, without credentials; mode server"
+    )
+    vllm_gpu_memory_utilization: float = Field(
+        0.3, gt=0.0, lt=1.0, description=f"share of each GPU for vLLM; mode colocate; {OURS}"
+    )
+    vllm_tensor_parallel_size: int = Field(
+        1, ge=1, description=f"GPUs that one vLLM is spread over; {OURS}"
+    )
+    vllm_max_model_length: int | None = Field(
+        None, ge=1, description=f"tokens of prompt and answer, None: as the model; {OURS}"
+    )
+    vllm_enable_sleep_mode: bool = Field(
+        False, description=f"vLLM frees its memory while weights are updated; {OURS}"
+    )
+    vllm_importance_sampling_correction: bool = Field(
+        True, description=f"weigh for vLLM's rounding of probabilities, which Eq. 2 has not; {OURS}"
+    )
     shuffle_rewards: bool = Field(False, description="control: rewards permuted in the batch")
     freeze_vision: bool = Field(False, description=f"keep the vision tower as it is; {OURS}")
     lora_rank: int = Field(0, ge=0, description=f"0: train all weights; {OURS}")
@@ -233,6 +266,11 @@ class GrpoConfig(Section):
             raise ValueError(
                 f"answers_per_pass {self.answers_per_pass} must divide the {at_once} x "
                 f"{self.num_generations} answers of a device"
+            )
+        if (self.vllm_mode == "server") != (self.vllm_server_base_url is not None):
+            raise ValueError(
+                f"vllm_mode is {self.vllm_mode!r} and vllm_server_base_url "
+                f"{self.vllm_server_base_url!r}: the mode server, and it alone, has an address"
             )
         if self.save_steps % self.num_iterations:
             raise ValueError(

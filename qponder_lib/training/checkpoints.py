@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from qponder_lib.artifacts import digest, file_sha256, read_seal, seal_folder, verify_seal
@@ -72,11 +73,17 @@ class SealCheckpoints(TrainerCallback):
 def check_finite(model: torch.nn.Module | None, step: int) -> None:
     """Raise ValueError if a trained weight is not a finite number."""
     for name, weight in model.named_parameters() if model is not None else ():
-        if weight.requires_grad and not bool(torch.isfinite(weight).all()):
+        if weight.requires_grad and not bool(torch.isfinite(_own_part(weight)).all()):
             raise ValueError(
                 f"{name} is not finite after step {step}: lower the learning rate, or use "
                 "bfloat16 in place of float16; the last sealed checkpoint is from before"
             )
+
+
+def _own_part(weight: torch.Tensor) -> torch.Tensor:
+    """What this process holds of a weight that FSDP2 or ZeRO-3 shares out over all."""
+    part = getattr(weight, "ds_tensor", weight)
+    return part.to_local() if isinstance(part, DTensor) else part
 
 
 def run_identity(
@@ -95,11 +102,9 @@ def run_identity(
         processes.
     """
     seal = read_seal(start) if start is not None else None
+    stated = section.model_dump(mode="json", exclude=section.unstated())
     return {
-        **{
-            f"training.{name}": value
-            for name, value in section.model_dump(mode="json", exclude=section.unstated()).items()
-        },
+        **{f"training.{name}": value for name, value in stated.items()},
         **{
             f"student.{name}": value
             for name, value in run.profile.student.model_dump(mode="json").items()

@@ -7,19 +7,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 from transformers import PrinterCallback
 from trl import GRPOConfig as TrlGrpoConfig
 from trl import GRPOTrainer
 
 from qponder_lib.artifacts import write_text_atomic
-from qponder_lib.config import GrpoConfig
+from qponder_lib.config import GrpoConfig, StudentConfig
 from qponder_lib.iqa_datasets.embedded import load_pil, load_records
 from qponder_lib.pipeline import Run
 from qponder_lib.prompts import answer_form
 from qponder_lib.rewards.batch import PRERESQ_TERMS
 from qponder_lib.rl_health import alarms
 from qponder_lib.student.generation import Decoding, generate
-from qponder_lib.student.load import load_student
+from qponder_lib.student.load import Student, load_student
 from qponder_lib.student.vision_attention import use_fast_vision
 from qponder_lib.training.arguments import shared_arguments
 from qponder_lib.training.checkpoints import (
@@ -35,8 +36,16 @@ from qponder_lib.training.phases import Phase, phases
 from qponder_lib.training.progress import StepProgress
 from qponder_lib.training.reward_functions import RewardFunctions, Rollout, score_rollouts
 from qponder_lib.training.shared_prefix import SharedPrefixTrainer
+from qponder_lib.training.shared_prefix.trainer import base_model
 from qponder_lib.training.students import base_to_note, student_to_train
 from qponder_lib.training.validation import Validation
+from qponder_lib.training.vllm_rollouts import (
+    check_images_fit,
+    check_installed,
+    save_rollout_model,
+    serve_command,
+    vllm_arguments,
+)
 
 LOGGED = {
     "reward_accuracy": "rewards/accuracy/mean",
@@ -94,6 +103,7 @@ def train(run: Run, work: Path, phase: Phase | None = None) -> Path:
     began = time.monotonic()
     phase = phase or phases(run)[-1]
     config = phase.config
+    check_installed(config)
     dataset = grpo_dataset(run, prompt_pool=config.prompt_pool)
     if len(dataset) < config.images_per_step:
         raise ValueError(
@@ -104,18 +114,21 @@ def train(run: Run, work: Path, phase: Phase | None = None) -> Path:
     rows = [run.paths.split(run.profile.data.train_set, "train")]
     identity = run_identity(run, config, start, rows)
     checkpoint = last_checkpoint(work, identity)
+    rewards = RewardFunctions(config, work / "completions.jsonl", run.profile.student.prompt_id)
+    functions, weights = rewards.functions()
+    arguments = trainer_arguments(config, weights, work)  # before the weights: ZeRO-3 shares them
     student = student_to_train(run.profile.student, config, start, checkpoint)
     # TRL loads the reference model from this name: the start, not the checkpoint.
     student.model.config._name_or_path = str(start)
+    if config.vllm_mode != "none":
+        _let_vllm_read(student, run.profile.student, phase, work)
     if config.freeze_vision:
         freeze_vision(student.model)
-    rewards = RewardFunctions(config, work / "completions.jsonl", run.profile.student.prompt_id)
-    functions, weights = rewards.functions()
     validation = Validation(run, student.processor)
     trainer = (SharedPrefixTrainer if config.shared_prefix else GRPOTrainer)(
         model=student.model,
         reward_funcs=functions,
-        args=trainer_arguments(config, weights, work),
+        args=arguments,
         train_dataset=dataset,
         processing_class=student.processor,
         callbacks=[
@@ -127,6 +140,9 @@ def train(run: Run, work: Path, phase: Phase | None = None) -> Path:
     )
     if trainer.ref_model is not None and run.profile.student.model.startswith("builtin:"):
         use_fast_vision(trainer.ref_model)
+    if trainer.is_fsdp_enabled:
+        # transformers keeps the processes in step while they sample only for FSDP of its own.
+        base_model(trainer.model)._is_fsdp_managed_module = True
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     folder = run.paths.grpo(phase.name)
@@ -141,6 +157,16 @@ def train(run: Run, work: Path, phase: Phase | None = None) -> Path:
     for line in alarms(history, LOGGED):
         print(f"ALARM: {line}", flush=True)
     return folder
+
+
+def _let_vllm_read(student: Student, settings: StudentConfig, phase: Phase, work: Path) -> None:
+    """Name a folder for vLLM in place of the one that the weights came from."""
+    check_images_fit(phase.config, student.processor)
+    with PartialState().main_process_first():
+        folder = save_rollout_model(student, settings, phase.start, work / "rollout-model")
+    student.model.name_or_path = str(folder)
+    if phase.config.vllm_mode == "server" and PartialState().is_main_process:
+        print(f"the server of the answers: {serve_command(phase.config, folder)}", flush=True)
 
 
 def trainer_arguments(config: GrpoConfig, weights: list[float], work: Path) -> TrlGrpoConfig:
@@ -175,6 +201,7 @@ def trainer_arguments(config: GrpoConfig, weights: list[float], work: Path) -> T
         top_p=config.top_p,
         max_completion_length=config.max_completion_length,
         log_multimodal=False,
+        **vllm_arguments(config),
     )
 
 

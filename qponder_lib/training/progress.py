@@ -25,7 +25,7 @@ class StepProgress(TrainerCallback):
         """Remember where this process starts; a resumed run starts in the middle."""
         self.began = self.said = time.monotonic()
         self.first_step = state.global_step
-        if state.global_step:
+        if state.global_step and state.is_world_process_zero:
             print(f"{self.label}: resumed at step {state.global_step}", flush=True)
 
     def on_log(
@@ -41,7 +41,8 @@ class StepProgress(TrainerCallback):
         if state.log_history:
             state.log_history[-1]["seconds"] = round(now - self.began, 2)
         last = state.global_step >= state.max_steps
-        if now - self.said < _SECONDS_BETWEEN_LINES and not last:
+        soon = now - self.said < _SECONDS_BETWEEN_LINES and not last
+        if soon or not state.is_world_process_zero:
             return
         self.said = now
         done = max(state.global_step - self.first_step, 1)

@@ -46,17 +46,19 @@ def train(run: Run, variant: str, work: Path) -> Path:
     rows = [run.paths.kept, run.paths.split(run.profile.data.train_set, "train")]
     identity = run_identity(run, config, None, rows)
     checkpoint = last_checkpoint(work, identity)
+    arguments = trainer_arguments(config, work)  # before the weights, which ZeRO-3 shares out
     student = student_to_train(run.profile.student, config, None, checkpoint)
     if config.freeze_vision:
         freeze_vision(student.model)
     trainer = SFTTrainer(
         model=student.model,
-        args=trainer_arguments(config, work),
+        args=arguments,
         train_dataset=sft_dataset(run, variant),
         processing_class=student.processor,
         callbacks=[StopAtNonsense(), SealCheckpoints(identity), StepProgress(f"sft {variant}")],
     )
     trainer.remove_callback(PrinterCallback)
+    weigh_all_tokens_alike(trainer)
     check_labels(trainer, config.max_length)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     folder = run.paths.sft(variant)
@@ -65,6 +67,18 @@ def train(run: Run, variant: str, work: Path) -> Path:
         write_history(trainer.state.log_history, HISTORY, folder / "history.csv")
         seal_model(folder, f"sft-{variant}", run, time.monotonic() - began)
     return folder
+
+
+def weigh_all_tokens_alike(trainer: SFTTrainer) -> None:
+    """Let a step's loss be the mean over the tokens of all its answers, wherever they are read.
+
+    Qwen2.5-VL tells transformers that its own loss takes no count of tokens, so each process and
+    each accumulated part would have a mean of its own. TRL's loss, which is used, takes the count.
+
+    Source:
+        The papers do not say; ours (decision D51).
+    """
+    trainer.model_accepts_loss_kwargs = True
 
 
 def trainer_arguments(config: SftConfig, work: Path) -> TrlSftConfig:

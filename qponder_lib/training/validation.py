@@ -22,7 +22,8 @@ class Validation(TrainerCallback):
 
     Runs every ``grpo.validation_steps`` steps and after the last one, on the first
     ``grpo.n_validation`` validation images; the sampling of the training is not disturbed, since
-    greedy decoding draws nothing.
+    greedy decoding draws nothing. Every process answers for all images, as a model that is shared
+    out over them must.
     """
 
     def __init__(self, run: Run, processor: ImageTextProcessor) -> None:
@@ -44,6 +45,8 @@ class Validation(TrainerCallback):
         row = self.scores(Student(model, self.processor, "in training"))
         model.train(was_training)
         state.log_history.append({"step": state.global_step, **row})
+        if not state.is_world_process_zero:
+            return
         srcc, mae = row["validation_srcc"], row["validation_mae"]
         print(
             f"validation at step {state.global_step}: SRCC {srcc}, MAE {mae}, "

@@ -49,7 +49,11 @@ class SharedPrefixTrainer(GRPOTrainer):
         self.stock_reason = why_stock(
             self.model,
             base_model(self.model),
-            {"an auxiliary loss": self.aux_loss_enabled, "tool use": bool(self.tools)},
+            {
+                "an auxiliary loss": self.aux_loss_enabled,
+                "tool use": bool(self.tools),
+                "sharing of the weights over processes": self._dist.is_fsdp or self._dist.is_zero3,
+            },
         )
         if self.stock_reason:
             self._say(self.stock_reason)

@@ -1,0 +1,114 @@
+"""Answers sampled by vLLM: its settings, and the model folder that it reads."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import snapshot_download
+
+from qponder_lib.artifacts import write_json
+from qponder_lib.config import GrpoConfig, StudentConfig
+from qponder_lib.paths import MINI_WEIGHTS
+from qponder_lib.student.adapters import base_of, is_adapter
+from qponder_lib.student.load import BUILTIN, Student
+from qponder_lib.student.processor import ImageTextProcessor
+
+TOKENS_AT_ONCE = 4096
+"""What TRL lets a vLLM inside the training read at once; an image must fit in."""
+_PROCESSOR_FILES = {"preprocessor_config.json", "processor_config.json"}
+_STOCK = {
+    "image_processor_type": "Qwen2VLImageProcessor",
+    "processor_class": "Qwen2_5_VLProcessor",
+}
+
+
+def check_installed(config: GrpoConfig) -> None:
+    """Raise ValueError if vLLM is to sample and is not there; TRL would say so hours later."""
+    if config.vllm_mode != "none" and find_spec("vllm") is None:
+        raise ValueError(
+            f"grpo.vllm_mode is {config.vllm_mode!r}, but vllm is not installed: it pins other "
+            "versions of transformers, so give it an environment of its own with "
+            "pip install 'trl[vllm]', or set grpo.vllm_mode to none"
+        )
+
+
+def check_images_fit(config: GrpoConfig, processor: ImageTextProcessor) -> None:
+    """Raise ValueError if the largest image has more tokens than vLLM reads at once."""
+    images = processor.image_processor
+    side = images.patch_size * images.merge_size
+    tokens = images.size["longest_edge"] // side**2
+    if config.vllm_mode == "colocate" and tokens >= TOKENS_AT_ONCE:
+        raise ValueError(
+            f"student.max_pixels {images.size['longest_edge']} makes {tokens} tokens of an image; "
+            f"a vLLM in the training reads {TOKENS_AT_ONCE} at once: at most "
+            f"{TOKENS_AT_ONCE * side**2 - side**2} pixels"
+        )
+
+
+def vllm_arguments(config: GrpoConfig) -> dict[str, Any]:
+    """The profile's settings of vLLM under TRL's names; empty where it does not sample."""
+    if config.vllm_mode == "none":
+        return {"use_vllm": False}
+    return {
+        "use_vllm": True,
+        "vllm_mode": config.vllm_mode,
+        "vllm_server_base_url": config.vllm_server_base_url,
+        "vllm_gpu_memory_utilization": config.vllm_gpu_memory_utilization,
+        "vllm_tensor_parallel_size": config.vllm_tensor_parallel_size,
+        "vllm_max_model_length": config.vllm_max_model_length,
+        "vllm_enable_sleep_mode": config.vllm_enable_sleep_mode,
+        "vllm_importance_sampling_correction": config.vllm_importance_sampling_correction,
+    }
+
+
+def save_rollout_model(student: Student, config: StudentConfig, start: Path, folder: Path) -> Path:
+    """Write the folder from which vLLM reads model and processor.
+
+    vLLM makes tokens of an image by itself, from the processor's file. With other pixel limits
+    than the trainer's it would count other tokens and read the prompt wrongly, so the limits are
+    in that file. The weights are links; TRL sends the trained ones before it samples.
+
+    Args:
+        student: The student in training.
+        config: Its settings.
+        start: Model folder that the training starts from, whole weights or an adapter.
+        folder: Where to; written again where it is there.
+
+    Returns:
+        The folder.
+
+    Source:
+        The papers do not say; ours (decision D54).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in _weights_of(config, start).iterdir():
+        link = folder / file.name
+        if file.is_file() and file.name not in _PROCESSOR_FILES and not link.exists():
+            link.symlink_to(file.resolve())
+    stated = json.loads(student.processor.image_processor.to_json_string())
+    write_json(folder / "preprocessor_config.json", stated | _STOCK)
+    return folder
+
+
+def _weights_of(config: StudentConfig, start: Path) -> Path:
+    """Folder of whole weights: the start, what its adapter stands on, or the profile's model."""
+    found = base_of(start, config.model) if is_adapter(start) else start
+    if found is not None:
+        return found
+    if config.model == BUILTIN:
+        return MINI_WEIGHTS
+    known = Path(config.model)
+    return known if known.is_dir() else Path(snapshot_download(config.model))
+
+
+def serve_command(config: GrpoConfig, folder: Path) -> str:
+    """Return the command that starts the server for ``vllm_mode: server``, on other GPUs."""
+    share = str(config.vllm_tensor_parallel_size)
+    command = ["vllm", "serve", str(folder), "--tensor-parallel-size", share]
+    command += ["--weight-transfer-config", '{"backend":"nccl"}']
+    command += ["--logprobs-mode", "processed_logprobs", "--max-logprobs", "-1"]
+    return f"VLLM_SERVER_DEV_MODE=1 {shlex.join(command)}"
