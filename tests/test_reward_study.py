@@ -258,6 +258,14 @@ def test_crowding_is_that_of_rounded_greedy_answers_to_all_sets(made):
     )
     assert row["value"] == pytest.approx(scores.value_counts(normalize=True).max())
     assert row["n"] == len(scores)
+    assert row["reason"] == "no_interval"
+    gap = one(
+        frame(made, "reward_health"),
+        what="PreResQ-R1 − Exponential (Q-Ponder)",
+        seed="all",
+        metric="modal_share",
+    )
+    assert gap["ci_low"] <= gap["value"] <= gap["ci_high"]
 
 
 def test_two_runs_of_one_system_and_seed_are_an_error(made):

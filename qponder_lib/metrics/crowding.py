@@ -15,8 +15,8 @@ Crowding = Literal["modal_share", "effective"]
 def crowding_statistic(scores: Sequence[float], kind: Crowding) -> Statistic:
     """Prepare a measure of crowding for resampling.
 
-    A resample leaves some values out, so both measures are a little higher (`modal_share`) or
-    lower (`effective`) on resamples than on the data; differences of two models hardly are.
+    A resample leaves some values out, so it crowds more than the data do: `modal_share` is higher
+    and `effective` lower. In differences of two models that cancels, more or less.
 
     Args:
         scores: Stated scores, shape (n,); equal where they are the same number.

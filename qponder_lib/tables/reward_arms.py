@@ -170,7 +170,7 @@ def crowding_rows(systems: Systems) -> list[dict[str, object]]:
     digits than a single one; the images of all test sets are taken together.
 
     Returns:
-        Rows as those of `rollout_rows`; n counts images.
+        Rows as those of `rollout_rows`; n counts images. Differences alone have intervals.
     """
     scores = {
         (name, seed): _greedy(run) for name, runs in systems.items() for seed, run in runs.items()
@@ -203,7 +203,12 @@ def _crowding(
             for seed in seeds
             if common
         ]
-        rows.append(row | _interval(_mean_difference(parts) if parts else None, len(common), plan))
+        found = _interval(_mean_difference(parts) if parts else None, len(common), plan)
+        if len(sides[seeds[0]]) == 1 and parts:
+            # A resample leaves values out, so it crowds more than the data; in differences of two
+            # models that cancels.
+            found |= {"ci_low": None, "ci_high": None, "reason": "no_interval"}
+        rows.append(row | found)
     return rows
 
 

@@ -123,6 +123,7 @@ def _scores_table(systems: Systems, note: str) -> Table:
     rows = []
     for name, runs in systems.items():
         start = f"ci-{next(iter(runs.values())).profile.grpo.start_from}"
+        told = f"{len(runs)} seeds" if len(runs) > 1 else f"seed {next(iter(runs))}"
         for model, suffix in ((start, ", cold start"), ("qponder", "")):
             mine = select(data, system=name, model=model, decoding="greedy")
             cells = [
@@ -130,7 +131,7 @@ def _scores_table(systems: Systems, note: str) -> Table:
                 for dataset in sets
                 for metric, digits in SHOWN
             ]
-            rows.append((Cell(f"{system_label(name)}{suffix}", f"{len(runs)} seeds"), *cells))
+            rows.append((Cell(f"{system_label(name)}{suffix}", told), *cells))
     header = tuple(f"{METRIC_LABELS[metric]}, {dataset}" for dataset in sets for metric, _ in SHOWN)
     text = (
         f"{note} Greedy answers, scores on 0 to 100. Five scores are averaged on their own scale, "
@@ -198,7 +199,8 @@ def _health_table(systems: Systems, note: str) -> Table:
         f"{note} Rollouts: mean over training steps, {confidence:.0%} bootstrap intervals over "
         "steps drawn one by one; differences step by step. Crowding: greedy answers to all test "
         "images, rounded to whole points of 0 to 100; effective: how many equally frequent scores "
-        "would have the same entropy; intervals over images."
+        "would have the same entropy. Intervals over images for differences alone: a resample "
+        "crowds more than the data."
     )
     header = ("System or difference", "Seeds", *(title for title, _ in HEALTH.values()))
     blocks = (Block("", header, tuple(rows)),)
