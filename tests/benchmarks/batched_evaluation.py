@@ -12,13 +12,14 @@ an idle machine would show; the ratio by the clock suffers from whatever else ru
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 import typer
-from measuring import about, in_turn, write
+from measuring import about, in_turn, keep
 from PIL import Image
 from tqdm import tqdm
 
@@ -71,50 +72,68 @@ def opened(case: Case) -> Student:
     return student
 
 
-def measure(case: Case, n: int, batch_size: int, turns: int) -> dict[str, Any]:
+def measure(case: Case, n: int, n_alone: int, turns: int) -> dict[str, Any]:
     """Time both ways, and prove that the answers timed are equal."""
     student, images = opened(case), pictures(n, mixed=case.mixed_sizes)
     found: dict[str, list[Answer]] = {}
 
-    def answer(name: str, size: int) -> None:
+    def answer(name: str, some: Sequence[Image.Image], size: int) -> None:
         decoding = Decoding(case.max_new_tokens)
-        found[name] = generate(student, images, "student_short", decoding, batch_size=size)
+        found[name] = generate(student, some, "student_short", decoding, batch_size=size)
 
-    answer("warm-up", batch_size)
+    answer("warm-up", images[:2], 2)
     taken = in_turn(
-        {"batched": lambda: answer("batched", batch_size), "alone": lambda: answer("alone", 1)},
+        {
+            "batched": lambda: answer("batched", images, n),
+            "alone": lambda: answer("alone", images[:n_alone], 1),
+        },
         turns,
     )
-    equal = sum(one == two for one, two in zip(found["batched"], found["alone"], strict=True))
-    assert equal == n, f"{case.name}: {n - equal} of {n} answers differ between batch and single"
+    pairs = list(zip(found["batched"], found["alone"], strict=False))
+    equal = sum(one == two for one, two in pairs)
+    assert equal == len(pairs), f"{case.name}: {len(pairs) - equal} of {len(pairs)} answers differ"
+    counts = {"batched": n, "alone": n_alone}
+    each = {
+        name: {clock: value / counts[name] for clock, value in one.items()}
+        for name, one in taken.items()
+    }
     return {
         "case": case.name,
-        "equal_answers": f"{equal} of {n}",
+        "images": counts,
+        "turns": turns,
+        "threads": 1,
+        "equal_answers": f"{equal} of {len(pairs)}",
         "mean_tokens": round(float(np.mean([one.n_tokens for one in found["alone"]])), 1),
         "ms_per_image": {
-            name: {clock: round(1000 * value / n, 2) for clock, value in one.items()}
-            for name, one in taken.items()
+            name: {clock: round(1000 * value, 2) for clock, value in one.items()}
+            for name, one in each.items()
         },
-        "ratio_cpu": round(taken["alone"]["cpu"] / taken["batched"]["cpu"], 2),
-        "ratio_wall": round(taken["alone"]["wall"] / taken["batched"]["wall"], 2),
+        "ratio_cpu": round(each["alone"]["cpu"] / each["batched"]["cpu"], 2),
+        "ratio_wall": round(each["alone"]["wall"] / each["batched"]["wall"], 2),
     }
 
 
-def main(n: int = 64, batch_size: int = 64, turns: int = 1) -> None:
-    """Measure every case, print a table, write JSON."""
+def main(n: int = 64, n_alone: int = 64, turns: int = 1) -> None:
+    """Measure every case, print a table, write each row as it comes.
+
+    Args:
+        n: Images of a batch.
+        n_alone: How many of them are also asked about one at a time.
+        turns: How often each way is timed; the least time counts.
+    """
     torch.set_num_threads(1)
-    result = {**about("torch", "transformers"), "settings": {"images": n, "batch": batch_size}}
-    result["settings"] |= {"turns": turns, "threads": 1, "timing": "in turn, least of the turns"}
-    rows = [measure(one, n, batch_size, turns) for one in tqdm(CASES, file=sys.stderr)]
-    print(f"{n} images, batches of {batch_size}; processor ms per image, ratios cpu and wall")
+    print(f"a batch of {n} images; processor ms per image, ratios of processor time and clock")
     print(f"{'case':<26}{'equal':>10}{'tokens':>8}{'alone':>9}{'batched':>9}{'cpu':>7}{'wall':>7}")
-    for row in rows:
+    for case in tqdm(CASES, file=sys.stderr):
+        where = about("torch", "transformers")
+        row = measure(case, n, n_alone, turns)
         ms = [row["ms_per_image"][name]["cpu"] for name in ("alone", "batched")]
         print(
             f"{row['case']:<26}{row['equal_answers']:>10}{row['mean_tokens']:>8}"
-            f"{ms[0]:>9}{ms[1]:>9}{row['ratio_cpu']:>7}{row['ratio_wall']:>7}"
+            f"{ms[0]:>9}{ms[1]:>9}{row['ratio_cpu']:>7}{row['ratio_wall']:>7}",
+            flush=True,
         )
-    print(write("batched_evaluation", {**result, "measured": rows}))
+        keep("batched_evaluation", {**row, "about": where}, ("case",))
 
 
 if __name__ == "__main__":

@@ -45,6 +45,25 @@ def write(name: str, result: Mapping[str, Any]) -> Path:
     return path
 
 
+def keep(name: str, row: Mapping[str, Any], case: Sequence[str]) -> Path:
+    """Write a row into `results/<name>.json`, in place of an earlier one of the same case.
+
+    Args:
+        name: Of the file.
+        row: What was measured, with where and when.
+        case: Names of the row's values that make it the same case.
+    """
+    path = RESULTS / f"{name}.json"
+    rows = artifacts.read_json(path)["rows"] if path.exists() else []
+    others = [one for one in rows if any(one[key] != row[key] for key in case)]
+    load = [round(one, 2) for one in os.getloadavg()]
+    made = sorted(
+        [*others, {**row, "load_average_at_end": load}], key=lambda one: [one[key] for key in case]
+    )
+    artifacts.write_json(path, {"rows": made})
+    return path
+
+
 def spent(call: Callable[[], object]) -> dict[str, float]:
     """Seconds of a call by the clock, and of processor time of this process."""
     wall, cpu = time.perf_counter(), time.process_time()

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 import typer
-from measuring import about, exponent, write
+from measuring import about, exponent, keep
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -72,6 +72,11 @@ class Growth:
     input: str
     sizes: tuple[int, ...]
     run: Stage
+
+    @property
+    def needs_student(self) -> bool:
+        """True for the stages that start from a cold start."""
+        return self.stage.startswith(("06", "07"))
 
 
 def variant(run: Run, **changes: Any) -> Run:
@@ -195,8 +200,8 @@ GROWTHS = (
 )
 
 
-def prepared(folder: Path) -> Run:
-    """A run with images, kept answers and a cold start, made by the stages themselves."""
+def prepared(folder: Path, *, with_student: bool) -> Run:
+    """A run with images, kept answers and, if asked for, a cold start, made by the stages."""
     run = Run(RunPaths(folder), load_profile("smoke").with_overrides(BASE))
     embedded.build(run.profile.data, run.paths, progress=False)
     records = embedded.load_records(run.paths, "mini-koniq", "train")
@@ -205,7 +210,8 @@ def prepared(folder: Path) -> Run:
     mos = {one.image_id: one.mos for one in records}
     kept = filtering.filter_responses(answers, mos, run.profile.filter.gamma).kept
     artifacts.write_jsonl(run.paths.kept, kept)
-    sft.train(run, "long", folder / "work")
+    if with_student:
+        sft.train(run, "long", folder / "work")
     return run
 
 
@@ -238,27 +244,27 @@ def measure(growth: Growth, run: Run, turns: int) -> dict[str, Any]:
 
 
 def main(turns: int = 1, only: str = "") -> None:
-    """Measure every stage, print a table, write JSON.
+    """Measure stages, print a table, write each row as it comes; rows measured earlier stay.
 
     Args:
         turns: How often each size is run; the least time counts.
-        only: Beginning of the stages' names; others are left out, and nothing is written.
+        only: Beginning of the stages' names; others are left out.
     """
     torch.set_num_threads(1)
-    result = about("torch", "transformers", "trl")
+    settings = {"turns": turns, "steps": STEPS, "base": BASE, "threads": 1}
     chosen: Sequence[Growth] = [one for one in GROWTHS if one.stage.startswith(only)]
-    with tempfile.TemporaryDirectory() as folder:
-        run = prepared(Path(folder))
-        rows = [measure(one, run, turns) for one in tqdm(chosen, file=sys.stderr)]
     print(f"{'stage':<13}{'input':<21}{'sizes':<24}{'cpu seconds':<26}exponent (last step)")
-    for row in rows:
-        print(
-            f"{row['stage']:<13}{row['input']:<21}{row['sizes']!s:<24}{row['cpu_seconds']!s:<26}"
-            f"{row['exponent']} ({row['exponent_of_last_step']})"
-        )
-    if not only:
-        settings = {"turns": turns, "steps": STEPS, "base": BASE, "threads": 1}
-        print(write("scaling", {**result, "settings": settings, "measured": rows}))
+    with tempfile.TemporaryDirectory() as folder:
+        run = prepared(Path(folder), with_student=any(one.needs_student for one in chosen))
+        for growth in tqdm(chosen, file=sys.stderr):
+            where = about("torch", "transformers", "trl")
+            row = measure(growth, run, turns)
+            print(
+                f"{row['stage']:<13}{row['input']:<21}{row['sizes']!s:<24}"
+                f"{row['cpu_seconds']!s:<26}{row['exponent']} ({row['exponent_of_last_step']})",
+                flush=True,
+            )
+            keep("scaling", {**row, "settings": settings, "about": where}, ("stage", "input"))
 
 
 if __name__ == "__main__":

@@ -36,10 +36,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from stub_openai_server import MODEL, StubServer, ok
 
 RESULT = RESULTS / "teacher_throughput.json"
-CASES = ((1.0, 64), (0.5, 16), (0.2, 16))
-"""Latency in seconds and concurrency."""
-ROUNDS = 40
-"""Requests per place, so that the last round's idle places weigh little."""
+CASES = ((5.0, 64), (1.0, 64), (0.2, 16))
+"""Latency in seconds and concurrency; a 72B teacher takes longer than the longest."""
+SECONDS = 40.0
+"""Of each case at its limit; the least is ten rounds."""
 MEMORY_CASE = (0.02, 64)
 
 
@@ -123,7 +123,10 @@ def main(memory_n: int = 0, side: int = 128) -> None:
     """
     result = about("openai", "httpx")
     before = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
-    rows = [measure(ROUNDS * places, latency, places, side) for latency, places in CASES]
+    rows = [
+        measure(places * max(10, round(SECONDS / latency)), latency, places, side)
+        for latency, places in CASES
+    ]
     print(f"{'latency':>8}{'places':>8}{'limit/s':>9}{'got/s':>8}{'share':>8}{'cpu ms':>8}")
     for row in rows:
         print(
