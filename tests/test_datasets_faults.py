@@ -326,6 +326,25 @@ def test_a_png_with_damaged_data_is_refused():
         decode_rgb(bytes(content))
 
 
+def test_a_bit_of_a_png_that_turns_is_noticed_or_changes_no_pixel():
+    content = png(70)
+    pixels = decode_rgb(content).tobytes()
+    for place in range(len(content)):
+        turned = bytearray(content)
+        turned[place] ^= 16
+        try:
+            assert decode_rgb(bytes(turned)).tobytes() == pixels, place
+        except ImageProblem:
+            continue
+
+
+def test_a_png_whose_last_pixels_were_overwritten_is_refused_although_it_decodes():
+    noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    content = saved(Image.fromarray(noise), "PNG")
+    with pytest.raises(ImageProblem):
+        decode_rgb(content[:-40] + b"x" * 20)
+
+
 def test_transparent_parts_lie_on_white_whatever_colour_hides_there():
     ghost = Image.new("RGBA", (2, 2), (255, 0, 0, 0))
     assert decode_rgb(saved(ghost, "PNG")).getpixel((0, 0)) == (255, 255, 255)
