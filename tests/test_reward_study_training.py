@@ -134,6 +134,7 @@ def test_every_reward_trains_from_the_cold_start_of_the_first_run(smoke):
 def test_study_is_summarised_and_shown_by_its_notebook(smoke, monkeypatch):
     root, plan, _ = smoke
     monkeypatch.setenv("QPONDER_ROOT", str(root))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     written = {path.name for path in study.summarise(plan)}
     assert {"reward_scores.csv", "reward_differences.md", "reward_comparison.png"} <= written
     assert "study_runs.csv" not in written
