@@ -26,6 +26,9 @@ KEPT = (
     "sft/*/history.csv",
     "grpo/*/history.csv",
     "grpo/*/completions.jsonl",
+    "video/*/history.csv",
+    "video/*/completions.jsonl",
+    "eval/video_*.csv",
 )
 LARGEST_DRAWING = 500_000
 """Bytes; a larger PDF stays behind, its PNG and its numbers are kept."""

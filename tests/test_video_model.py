@@ -13,6 +13,7 @@ from qponder_lib import artifacts, pipeline
 from qponder_lib.artifacts import read_csv, read_jsonl
 from qponder_lib.cli import app
 from qponder_lib.config import dump_profile, load_profile
+from qponder_lib.iqa_datasets import leaks
 from qponder_lib.iqa_datasets.clips import CLIP_SET, LADDER_SET, encode_clip
 from qponder_lib.iqa_datasets.embedded import load_records
 from qponder_lib.parsing import read_answer
@@ -71,6 +72,13 @@ def test_every_clip_has_a_mosaic_and_three_frames_and_a_record_of_them(made):
         assert row.in_frames.startswith("Frames: ")
     test_rows = pictures.load_pictures(made.paths, CLIP_SET, "test").values()
     assert {row.over_time for row in test_rows} == {None}
+
+
+def test_clips_of_a_run_are_looked_through_for_leaks(made):
+    report = leaks.leaks_in_run(made.paths, progress=False)
+    assert report.n_images[f"{CLIP_SET} (train)"] == 8
+    assert report.n_images[f"{LADDER_SET} (test)"] == 11
+    assert report.ok
 
 
 def test_rows_show_the_mosaic_or_single_frames_and_say_only_what_is_shown(made):

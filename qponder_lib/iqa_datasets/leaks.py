@@ -10,9 +10,10 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from qponder_lib.artifacts import read_jsonl
-from qponder_lib.iqa_datasets.copies import ImageFiles
+from qponder_lib.iqa_datasets.copies import CLIP_SUFFIXES, ImageFiles
 from qponder_lib.iqa_datasets.findings import Finding
 from qponder_lib.iqa_datasets.images import Scanned, scan_images
+from qponder_lib.iqa_datasets.scanning_clips import scan_clips
 from qponder_lib.paths import RunPaths
 from qponder_lib.records import ImageRecord, Split
 
@@ -107,7 +108,10 @@ def leaks_in_run(paths: RunPaths, *, progress: bool = True) -> LeakReport:
     if not parts["test"] or not parts["train"]:
         raise ValueError(f"{paths.data} needs rows of a training and of a test part to compare")
     every = [row.image for rows in parts.values() for _, row in rows]
-    scanned = scan_images(paths.data, every, confined=False, progress=progress)
+    clips = [path for path in every if path.lower().endswith(CLIP_SUFFIXES)]
+    images = [path for path in every if not path.lower().endswith(CLIP_SUFFIXES)]
+    scanned = scan_images(paths.data, images, confined=False, progress=progress)
+    scanned |= scan_clips(paths.data, clips, progress=progress) if clips else {}
     return LeakReport(n_images=counted, findings=tuple(shared_in_rows(parts, scanned)))
 
 
