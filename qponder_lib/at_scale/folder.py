@@ -62,6 +62,8 @@ def answer(folder: Path, asked: Iterable[dict[str, Any]], engine: Engine) -> Non
             "answers at scale need Ray: pip install 'qponder[ray]'"
         ) from error
     _write_questions(folder, engine.settings, asked)
+    if _asked_ids(folder) == _done_ids(folder):
+        return
     context = ray.data.DataContext.get_current()
     before = context.checkpoint_config
     context.checkpoint_config = CheckpointConfig(
@@ -84,8 +86,7 @@ def _write_questions(
             raise ValueError(
                 f"{folder} holds other questions: take another folder, or restore {stated}"
             )
-        known = {one for file in _parquet(folder / "questions") for one in _ids(file)}
-        if known != {row["id"] for row in asked}:
+        if _asked_ids(folder) != {row["id"] for row in asked}:
             raise ValueError(f"{folder} asks about other images: take another folder")
         return
     (folder / "questions").mkdir(parents=True, exist_ok=True)
@@ -105,7 +106,7 @@ def answers_in(folder: Path) -> Iterator[dict[str, Any]]:
     Raises:
         ArtifactError: If an id is answered twice, or some are not answered.
     """
-    asked = {one for file in _parquet(folder / "questions") for one in _ids(file)}
+    asked = _asked_ids(folder)
     seen: set[str] = set()
     for file in _parquet(folder / "answers"):
         for row in pq.read_table(file, columns=ANSWERED.names).to_pylist():
@@ -125,6 +126,16 @@ def question(key: str, image: ImageRecord, paths: RunPaths, hint: str | None) ->
 
 def _parquet(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.parquet"))
+
+
+def _asked_ids(folder: Path) -> set[str]:
+    return {one for file in _parquet(folder / "questions") for one in _ids(file)}
+
+
+def _done_ids(folder: Path) -> set[str]:
+    """Return what Ray's account holds as written; files of a write that broke off are pending."""
+    done = [file for file in _parquet(folder / "done") if ".pending" not in file.name]
+    return {one for file in done for one in _ids(file)}
 
 
 def _ids(file: Path) -> list[str]:
