@@ -9,7 +9,6 @@ question again, and only that.
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from qponder_lib.artifacts import JsonlAppender, digest, read_jsonl
@@ -97,12 +96,7 @@ class ResponseStore:
         """Return the store itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         """Close; rows written so far stay."""
         self.close()
 
