@@ -170,7 +170,7 @@ class GrpoConfig(Section):
         Field("qponder", description="reward of scores; qponder: exponential, Eqs. 5-7")
     )
     start_from: Variant = Field("long", description="SFT variant to start from; section 4.3")
-    alpha: float = Field(30.0, gt=0.0, description="MOS units, tolerance; Eq. 5, section 4.1: 10")
+    alpha: float = Field(60.0, gt=0.0, description="MOS units, tolerance; Eq. 5, section 4.1: 10")
     threshold: float = Field(0.35, gt=0.0, description="of 1 to 5; reward threshold; Q-Insight")
     gaussian_width: float = Field(
         0.5, gt=0.0, description="of 1 to 5, deviation; reward gaussian; VQAThinker"
@@ -199,20 +199,20 @@ class GrpoConfig(Section):
     use_bias_correction_kl: bool = Field(
         False, description="weight the KL term by the ratio; Eq. 2 does not"
     )
-    learning_rate: float = Field(2.0e-5, gt=0.0, description="peak; section 4.1: 2e-5")
+    learning_rate: float = Field(4.0e-5, gt=0.0, description="peak; section 4.1: 2e-5")
     lr_scheduler_type: Scheduler = Field("cosine", description="section 4.1")
     warmup_steps: int = Field(10, ge=0, description=f"optimiser steps; {OURS}")
     max_steps: int = Field(60, ge=1, description="optimiser steps; section 4.1: one epoch")
     images_per_step: int = Field(
-        8, ge=1, description="images per optimiser step, all devices; section 4.1: batch size 1"
+        16, ge=1, description="images per optimiser step, all devices; section 4.1: batch size 1"
     )
     images_per_device: int = Field(
-        8, ge=1, description=f"images at once on a device, the rest is accumulated; {OURS}"
+        16, ge=1, description=f"images at once on a device, the rest is accumulated; {OURS}"
     )
     answers_per_pass: int = Field(
         0, ge=0, description=f"answers in a forward and backward pass, 0: all at once; {OURS}"
     )
-    temperature: float = Field(1.0, gt=0.0, description=f"of the sampled answers; {OURS}")
+    temperature: float = Field(0.7, gt=0.0, description=f"of the sampled answers; {OURS}")
     top_p: float = Field(1.0, gt=0.0, le=1.0, description=f"of the sampled answers; {OURS}")
     max_completion_length: int = Field(160, ge=1, description=f"tokens; {OURS}")
     save_steps: int = Field(20, ge=1, description=f"optimiser steps between checkpoints; {OURS}")
@@ -244,7 +244,7 @@ class GrpoConfig(Section):
         True, description=f"weigh for vLLM's rounding of probabilities, which Eq. 2 has not; {OURS}"
     )
     shuffle_rewards: bool = Field(False, description="control: rewards permuted in the batch")
-    freeze_vision: bool = Field(False, description=f"keep the vision tower as it is; {OURS}")
+    freeze_vision: bool = Field(True, description=f"keep the vision tower as it is; {OURS}")
     lora_rank: int = Field(0, ge=0, description=f"0: train all weights; {OURS}")
     lora_alpha: int = Field(32, ge=1, description=f"adapters times alpha / rank; {OURS}")
     seed: int = Field(0, ge=0, description=OURS)
@@ -294,7 +294,7 @@ class PredictConfig(Section):
     batch_size: int = Field(64, ge=1, description=f"images per batch; {OURS}")
     max_new_tokens: int = Field(192, ge=1, description=f"tokens per answer; {OURS}")
     n_samples: int = Field(4, ge=1, description=f"sampled answers per image; {OURS}")
-    sampling_temperature: float = Field(1.0, gt=0.0, description=f"of sampled answers; {OURS}")
+    sampling_temperature: float = Field(0.7, gt=0.0, description=f"of sampled answers; {OURS}")
     sampled_models: tuple[str, ...] = Field(
         ("ci-long", "qponder"), description=f"models that also answer by sampling; {OURS}"
     )
