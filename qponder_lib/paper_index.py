@@ -54,7 +54,7 @@ _KINDS = {"eq": "Eq.", "tab": "Table", "fig": "Fig."}
 _NAMED = re.compile(
     r"\b(Eq|Tab|Fig)[a-z]*\.?\s*((?:\d+(?:\([a-z,\s-]+\))?[\s,]*(?:and|to|-|–)?\s*)+)"
 )
-_DECISION = re.compile(r"(?m)^\s*(?:[#|*-]+\s*)*(D\d+)\b")
+_DECISION = re.compile(r"(?m)^[ \t#|*-]*(D\d+)\b")
 _REFERENCE = re.compile(r"\b[Dd]ecisions?\s+(D\d+(?:(?:,\s*|\s+and\s+)D\d+)*)")
 
 

@@ -117,3 +117,10 @@ def test_row_with_a_missing_cell_is_an_error():
 )
 def test_items_are_read_from_prose(text, items):
     assert items_named(text) == items
+
+
+def test_a_decision_below_a_table_with_many_columns_is_found_at_once(root):
+    """A pattern with nested repeats tries every way of cutting the table's rule up."""
+    (root / "notebooks" / "05_rewards.ipynb").write_text('{"x": "see decision D7"}')
+    index = HEADER + ROW + "\n| a |\n|" + "---|" * 40 + "\n\n### D7 Stated below\n"
+    assert check_index(index, root) == []
