@@ -18,6 +18,7 @@ from qponder_lib.preflight.memory import GIB, cache, memory
 from qponder_lib.prompts import student_messages
 from qponder_lib.student import adapters
 from qponder_lib.student.load import load_base
+from qponder_lib.training.finish import freeze_vision
 
 ONE = Machine()
 EXPERT = "\n".join(one["content"] for one in student_messages("student_expert"))
@@ -224,24 +225,28 @@ def test_counts_of_weights_are_those_of_the_model(mini):
     assert shapes.shape_of("Qwen/Qwen2.5-VL-7B-Instruct").parameters == 8_292_166_656
 
 
-def test_bytes_of_cache_gradients_and_optimizer_are_those_of_a_step(mini):
+@pytest.mark.parametrize("frozen", [False, True])
+def test_bytes_of_cache_gradients_and_optimizer_are_those_of_a_step(mini, frozen):
     shape = shapes.shape_of("builtin:mini")
     ids = torch.randint(7, 700, (3, 20))
     out = mini(input_ids=ids, use_cache=True)
     held = sum(layer.keys.nbytes + layer.values.nbytes for layer in out.past_key_values.layers)
     assert cache(shape, 3, 20, 4) == held
     tokens = Lengths(prompt=10, image=0, completion=10, counted=True)
-    profile = load_profile("mini")
+    profile = load_profile("mini").with_overrides({"grpo.freeze_vision": frozen})
     parts = memory(profile, shape, tokens, ONE, stage="grpo")
     model = load_base(profile.student).model
-    optimizer = torch.optim.AdamW(model.parameters())
-    sum(one.sum() for one in model.parameters()).backward()
+    if frozen:
+        freeze_vision(model)
+    trained = [one for one in model.parameters() if one.requires_grad]
+    optimizer = torch.optim.AdamW(trained)
+    sum(one.sum() for one in trained).backward()
     optimizer.step()
     moments = [
         state[name] for state in optimizer.state.values() for name in ("exp_avg", "exp_avg_sq")
     ]
     assert parts["weights"] * GIB == sum(one.nbytes for one in model.parameters())
-    assert parts["gradients"] * GIB == sum(one.grad.nbytes for one in model.parameters())
+    assert parts["gradients"] * GIB == sum(one.grad.nbytes for one in trained)
     assert parts["optimizer"] * GIB == sum(one.nbytes for one in moments)
 
 

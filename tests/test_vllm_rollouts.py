@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from pydantic import ValidationError
-from transformers import AutoImageProcessor
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from qponder_lib import pipeline
 from qponder_lib.config import GrpoConfig, load_profile
@@ -92,7 +92,8 @@ def test_vllm_cuts_images_as_the_trainer_does(profile, student, tmp_path):
     stated = json.loads((folder / "preprocessor_config.json").read_text())
     assert stated["processor_class"] == "Qwen2_5_VLProcessor"
     assert stated["image_processor_type"] == "Qwen2VLImageProcessor"
-    theirs = AutoImageProcessor.from_pretrained(folder)
+    # vLLM reads the same file by the class that it names, which needs torchvision.
+    theirs = Qwen2VLImageProcessorPil.from_pretrained(folder)
     for width, height in ((20, 20), (100, 40), (112, 112), (300, 200), (640, 480)):
         image = Image.fromarray(np.zeros((height, width, 3), np.uint8))
         grids = [
