@@ -42,13 +42,14 @@ class StepProgress(TrainerCallback):
             state.log_history[-1]["seconds"] = round(now - self.began, 2)
         last = state.global_step >= state.max_steps
         soon = now - self.said < _SECONDS_BETWEEN_LINES and not last
-        if soon or not state.is_world_process_zero:
+        numbers = " ".join(
+            f"{name} {float(logs[name]):.3g}" for name in _SHOWN if logs and name in logs
+        )
+        # The trainer's summary after the last step has none of them.
+        if soon or not numbers or not state.is_world_process_zero:
             return
         self.said = now
         done = max(state.global_step - self.first_step, 1)
         left = (now - self.began) / done * (state.max_steps - state.global_step)
-        numbers = " ".join(
-            f"{name} {float(logs[name]):.3g}" for name in _SHOWN if logs and name in logs
-        )
         step = f"{self.label}: step {state.global_step}/{state.max_steps}"
         print(f"{step}, {left:.0f} s left, {numbers}", flush=True)
