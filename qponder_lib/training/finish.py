@@ -92,8 +92,8 @@ def write_history(
         rows.append(row)
     if not rows:
         raise ValueError(
-            "training logged no step: there are fewer rows than one batch takes; lower the batch "
-            "size or add images"
+            "training logged no step: there are fewer rows than one batch takes, or fewer steps "
+            "than logging_steps; lower the batch size or logging_steps, or add images"
         )
     write_csv(path, rows, columns)
 
