@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from qponder_lib.rl_health import alarms
 from qponder_lib.teacher.choose import open_teacher
 from qponder_lib.teacher.distill import current_responses, distil
 from qponder_lib.training import grpo, sft
-from qponder_lib.training.checkpoints import check_finite, last_checkpoint
+from qponder_lib.training.checkpoints import SealCheckpoints, check_finite, last_checkpoint
 from qponder_lib.training.guards import StopAtNonsense
 from qponder_lib.training.reward_functions import RewardFunctions, health, score_rollouts
 
@@ -125,6 +126,24 @@ def test_a_checkpoint_of_other_settings_data_or_processes_is_refused_by_name(tmp
     for name, value in (("training.learning_rate", 2e-3), ("data", "abd"), ("processes", 2)):
         with pytest.raises(ValueError, match=f"another run: {name}"):
             last_checkpoint(tmp_path, {**was, name: value})
+
+
+def test_another_number_of_threads_is_warned_of_and_goes_on(tmp_path, caplog):
+    arguments = types.SimpleNamespace(output_dir=str(tmp_path))
+    state = types.SimpleNamespace(global_step=2, is_world_process_zero=True)
+    folder = tmp_path / "checkpoint-2"
+    folder.mkdir()
+    (folder / "weights").write_text("w")
+    SealCheckpoints({"data": "abc"}).on_save(arguments, state, None)
+    assert last_checkpoint(tmp_path, {"data": "abc"}) == folder
+    assert caplog.text == ""
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads + 1)
+        assert last_checkpoint(tmp_path, {"data": "abc"}) == folder
+    finally:
+        torch.set_num_threads(threads)
+    assert f"was written with {threads} threads and goes on with {threads + 1}" in caplog.text
 
 
 def test_a_weight_that_is_not_a_number_is_never_sealed():

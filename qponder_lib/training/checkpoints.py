@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 SEAL = "SEALED.json"
 _REFERENCE = "ref"
+_THREADS = "threads"
 
 
 class SealCheckpoints(TrainerCallback):
@@ -64,7 +65,7 @@ class SealCheckpoints(TrainerCallback):
             folder,
             stage="checkpoint",
             key=str(state.global_step),
-            config=self.identity,
+            config={**self.identity, _THREADS: torch.get_num_threads()},
             inputs={},
             seconds=0.0,
         )
@@ -127,7 +128,8 @@ def _weights(outputs: Mapping[str, str]) -> dict[str, str]:
 def last_checkpoint(work: Path, identity: Mapping[str, Any] | None = None) -> Path | None:
     """The newest checkpoint in a folder that is complete, undamaged and of this run.
 
-    Later ones that are incomplete or damaged are passed over, with a warning that says why.
+    Later ones that are incomplete or damaged are passed over, with a warning that says why; so is
+    another number of threads warned of, with which the run does not end in the very same weights.
 
     Args:
         work: Folder of the checkpoints.
@@ -161,13 +163,25 @@ def _check_same_run(folder: Path, identity: Mapping[str, Any] | None) -> None:
     seal = read_seal(folder)
     if identity is None or seal is None:
         return
+    was = dict(seal.config)
+    threads = was.pop(_THREADS, torch.get_num_threads())
     changed = [
-        f"{name} {seal.config.get(name)!r} -> {identity.get(name)!r}"
-        for name in sorted({*seal.config, *identity})
-        if seal.config.get(name) != identity.get(name)
+        f"{name} {was.get(name)!r} -> {identity.get(name)!r}"
+        for name in sorted({*was, *identity})
+        if was.get(name) != identity.get(name)
     ]
     if changed:
         raise ValueError(
             f"{folder} is of another run: {', '.join(changed)}. Resumed, it would be neither; "
             f"restore what was, or remove {folder.parent} to start again"
+        )
+    if threads != torch.get_num_threads():
+        log.warning(
+            "%s was written with %s threads and goes on with %d: sums are taken in another order, "
+            "so the weights will differ in their last digits from an uninterrupted run's; "
+            "OMP_NUM_THREADS=%s repeats it",
+            folder,
+            threads,
+            torch.get_num_threads(),
+            threads,
         )

@@ -16,7 +16,8 @@ import platform
 import time
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+if __name__ == "__main__":  # before numpy; an importing process keeps its own setting
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import scipy
