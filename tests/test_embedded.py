@@ -12,7 +12,7 @@ from qponder_lib.iqa_datasets.mixtures import MIRRORS, MIXTURES
 from qponder_lib.paths import RunPaths
 from qponder_lib.scales import severity_of
 
-SMALL = DataConfig(n_train=40, n_validation=20, n_test=30, n_raters=8)
+SMALL = DataConfig(n_train=40, n_validation=20, n_test=30, n_raters=8, train_scenes="own")
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_splits_share_no_photograph_and_no_image(built):
 
 def test_the_same_seed_gives_the_same_images_and_another_seed_others(built, tmp_path):
     paths, _ = built
-    tiny = DataConfig(n_train=2, n_validation=1, n_test=1, n_raters=8)
+    tiny = SMALL.model_copy(update={"n_train": 2, "n_validation": 1, "n_test": 1})
     same, other = RunPaths(tmp_path / "same"), RunPaths(tmp_path / "other")
     embedded.build(tiny, same, progress=False)
     embedded.build(tiny.model_copy(update={"seed": 1}), other, progress=False)
@@ -108,6 +108,16 @@ def test_the_sets_are_drawn_as_they_were_when_their_numbers_were_published(built
         for row in everything(paths)
     ]
     assert digest({"drawn": drawn}).startswith("bfdde1906fdd3b0bbcc60ccb6142c7d9")
+
+
+def test_varied_training_pictures_leave_the_other_splits_as_they_were(built, tmp_path):
+    paths, _ = built
+    varied = RunPaths(tmp_path)
+    embedded.build(SMALL.model_copy(update={"train_scenes": "varied"}), varied, progress=False)
+    own, other = list(everything(paths)), list(everything(varied))
+    assert other[40:] == own[40:]
+    assert {row.reference.split("-")[0] for row in other[:40]} == {"varied"}
+    assert {row.sha256 for row in other[:40]}.isdisjoint(row.sha256 for row in own[:40])
 
 
 def test_a_shorter_mirror_is_the_beginning_of_a_longer_one_whenever_it_is_made(tmp_path):

@@ -123,7 +123,7 @@ def test_changed_setting_is_stale_and_says_which(run, mini):
     do(run, "data")
     other = Run(run.paths, mini.with_overrides({"data.n_train": 10}))
     entry = next(e for e in pipeline.plan(other.profile, other.paths) if e.stage.name == "data")
-    assert (entry.action, entry.why) == ("stale", "data.n_train 5600 -> 10")
+    assert (entry.action, entry.why) == ("stale", f"data.n_train {mini.data.n_train} -> 10")
 
 
 def test_changed_file_is_stale_and_says_which(run):

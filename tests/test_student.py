@@ -13,9 +13,9 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 
 from qponder_lib import distortions, prompts
 from qponder_lib.config import StudentConfig
-from qponder_lib.iqa_datasets import scenes
+from qponder_lib.iqa_datasets import scenes, varied_scenes
 from qponder_lib.paths import MINI_WEIGHTS
-from qponder_lib.student import warmup_language, warmup_scenes, warmup_vision
+from qponder_lib.student import warmup_language, warmup_vision
 from qponder_lib.student.architecture import build_mini, mini_config
 from qponder_lib.student.generation import Decoding, generate
 from qponder_lib.student.load import DamagedWeights, check_mini_weights, load_student
@@ -129,18 +129,18 @@ def test_descriptions_state_the_damage_and_never_a_score():
     assert not any(character.isdigit() for character in text)
 
 
-@pytest.mark.parametrize("kind", warmup_scenes.SHARES)
-def test_every_kind_of_warm_up_scene_is_made_of_training_photographs_only(kind, monkeypatch):
+@pytest.mark.parametrize("kind", varied_scenes.SHARES)
+def test_every_kind_of_varied_scene_is_made_of_training_photographs_only(kind, monkeypatch):
     seen = []
 
     def watched(split, size, rng):
         seen.append(split)
         return scenes.photograph_scene(split, size, rng)
 
-    monkeypatch.setattr(warmup_scenes, "photograph_scene", watched)
-    monkeypatch.setattr(warmup_scenes, "SHARES", {kind: 1.0})
+    monkeypatch.setattr(varied_scenes, "photograph_scene", watched)
+    monkeypatch.setattr(varied_scenes, "SHARES", {kind: 1.0})
     for seed in range(3):
-        scene = warmup_scenes.warmup_scene(64, np.random.default_rng(seed))
+        scene = varied_scenes.varied_scene(64, np.random.default_rng(seed))
         assert scene.shape == (64, 64, 3)
         assert scene.dtype == np.uint8
         assert scene.std() > 2, "a picture, not a blank"

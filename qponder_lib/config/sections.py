@@ -47,11 +47,16 @@ class DataConfig(Section):
         description="embedded: make the mini sets; prepared: data/<set>/<split>.jsonl lie there",
     )
     train_set: str = Field("mini-koniq", description="set that training draws on; section 4.1")
-    n_train: int = Field(5600, ge=1, description="training images; section 4.1: about 5,600")
+    n_train: int = Field(12000, ge=1, description="training images; section 4.1: about 5,600")
     n_validation: int = Field(300, ge=1, description=f"validation images; {OURS}")
     n_test: int = Field(300, ge=1, description=f"images in each test set; {OURS}")
     image_size: int = Field(128, ge=28, description=f"pixels, side of an image; {OURS}")
     n_raters: int = Field(20, ge=2, description=f"simulated raters per image; {OURS}")
+    train_scenes: Literal["own", "varied"] = Field(
+        "varied",
+        description="embedded training pictures show the set's own scenes, or many kinds more "
+        f"that are made of them; {OURS}",
+    )
     n_mirror: int = Field(
         0, ge=0, description=f"images in each mini-valid set, made to choose and tune by; {OURS}"
     )
@@ -122,7 +127,7 @@ class SftConfig(Section):
         ("none", "short", "long"), description="reasoning in the answers; section 4.3, Table 3"
     )
     learning_rate: float = Field(1e-3, gt=0.0, description=f"peak; {OURS}")
-    max_steps: int = Field(240, description="optimiser steps, -1: epochs; section 4.1: within 300")
+    max_steps: int = Field(360, description="optimiser steps, -1: epochs; section 4.1: within 300")
     num_train_epochs: float = Field(1.0, gt=0.0, description=f"used if max_steps is -1; {OURS}")
     per_device_batch_size: int = Field(32, ge=1, description=f"images per device; {OURS}")
     gradient_accumulation_steps: int = Field(1, ge=1, description=OURS)
@@ -170,7 +175,7 @@ class GrpoConfig(Section):
         Field("qponder", description="reward of scores; qponder: exponential, Eqs. 5-7")
     )
     start_from: Variant = Field("long", description="SFT variant to start from; section 4.3")
-    alpha: float = Field(60.0, gt=0.0, description="MOS units, tolerance; Eq. 5, section 4.1: 10")
+    alpha: float = Field(30.0, gt=0.0, description="MOS units, tolerance; Eq. 5, section 4.1: 10")
     threshold: float = Field(0.35, gt=0.0, description="of 1 to 5; reward threshold; Q-Insight")
     gaussian_width: float = Field(
         0.5, gt=0.0, description="of 1 to 5, deviation; reward gaussian; VQAThinker"
@@ -199,7 +204,7 @@ class GrpoConfig(Section):
     use_bias_correction_kl: bool = Field(
         False, description="weight the KL term by the ratio; Eq. 2 does not"
     )
-    learning_rate: float = Field(4.0e-5, gt=0.0, description="peak; section 4.1: 2e-5")
+    learning_rate: float = Field(1.5e-4, gt=0.0, description="peak; section 4.1: 2e-5")
     lr_scheduler_type: Scheduler = Field("cosine", description="section 4.1")
     warmup_steps: int = Field(10, ge=0, description=f"optimiser steps; {OURS}")
     max_steps: int = Field(60, ge=1, description="optimiser steps; section 4.1: one epoch")

@@ -27,6 +27,7 @@ from qponder_lib.iqa_datasets import mixtures
 from qponder_lib.iqa_datasets.images import decode_rgb
 from qponder_lib.iqa_datasets.mixtures import IN_DOMAIN, MIRRORS, MIXTURES, Mixture
 from qponder_lib.iqa_datasets.pseudo_mos import RaterPanel, true_quality
+from qponder_lib.iqa_datasets.varied_scenes import varied_scene
 from qponder_lib.paths import RunPaths
 from qponder_lib.records import ImageRecord, Split
 from qponder_lib.scales import severity_of
@@ -164,7 +165,7 @@ class _Maker:
         rng = np.random.default_rng(_seeds(self.config.seed, mixture, task.split, task.number))
         panel_rng = np.random.default_rng(_seeds(self.config.seed, mixture, "panel", 0))
         panel = RaterPanel.recruit(self.config.n_raters, panel_rng)
-        scene, reference = mixtures.draw_scene(mixture, task.split, self.config.image_size, rng)
+        scene, reference = self._scene(mixture, task.split, rng)
         recipe = mixtures.draw_damage(mixture, rng)
         pixels = mixtures.damage(scene, recipe, rng)
         quality = true_quality(scene, pixels)
@@ -189,6 +190,13 @@ class _Maker:
             reference=reference,
         )
         return Made(record, quality)
+
+    def _scene(
+        self, mixture: Mixture, split: Split, rng: np.random.Generator
+    ) -> tuple[Pixels, str]:
+        if split == "train" and self.config.train_scenes == "varied":
+            return varied_scene(self.config.image_size, rng), "varied"
+        return mixtures.draw_scene(mixture, split, self.config.image_size, rng)
 
 
 def _seeds(seed: int, mixture: Mixture, purpose: str, number: int) -> list[int]:

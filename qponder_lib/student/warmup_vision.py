@@ -23,8 +23,8 @@ from torch.nn.functional import cross_entropy, mse_loss
 from torch.utils.data import DataLoader, IterableDataset
 
 from qponder_lib import distortions
+from qponder_lib.iqa_datasets import varied_scenes
 from qponder_lib.iqa_datasets.mixtures import Mixture, damage, draw_damage, draw_scene
-from qponder_lib.student import warmup_scenes
 from qponder_lib.student.architecture import (
     IMAGE_SIDE,
     MERGE,
@@ -44,7 +44,7 @@ SAMPLE = 256
 WARMUP_MIXTURE = Mixture(
     "warm-up",
     "none",
-    warmup_scenes.SHARES,
+    varied_scenes.SHARES,
     (0.10, 0.50, 0.30, 0.10),
     dict.fromkeys(TYPES, 1.0),
 )
@@ -133,7 +133,7 @@ class FreshImages(IterableDataset):
             if self.held_out:
                 scene, _ = draw_scene(self.mixture, "validation", IMAGE_SIDE, rng)
             else:
-                scene = warmup_scenes.warmup_scene(IMAGE_SIDE, rng)
+                scene = varied_scenes.varied_scene(IMAGE_SIDE, rng)
             for _ in range(VARIANTS_PER_SCENE):
                 recipe = draw_damage(self.mixture, rng)
                 levels = np.zeros(len(TYPES), dtype=np.int64)

@@ -107,6 +107,7 @@ def train_sft(run: Run, work: Path) -> Path:
         callbacks=[StopAtNonsense(), SealCheckpoints(identity), StepProgress(SFT_STAGE)],
     )
     trainer.remove_callback(PrinterCallback)
+    sft.weigh_all_tokens_alike(trainer)
     check_labels(trainer, config.max_length)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     folder = run.paths.video("sft")

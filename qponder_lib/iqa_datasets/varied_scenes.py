@@ -1,4 +1,4 @@
-"""Undamaged pictures of many kinds for the warm-up of the mini student's base weights.
+"""Undamaged pictures of many kinds, made of the training photographs, for training alone.
 
 Nine training photographs alone teach a tower those photographs: it told the damage on new crops
 of them apart in 83 % of the cases, and on other photographs in 66 %. So they are cut up, filled
@@ -37,7 +37,7 @@ _FONTS = ("DejaVuSans.ttf", "DejaVuSerif.ttf", "DejaVuSansMono.ttf", "STIXGenera
 _LETTERS = np.array(list("etaoinshrdlucmfwypvbgkETAOINSHR0123456789,.-"))
 
 
-def warmup_scene(size: int, rng: Rng) -> Pixels:
+def varied_scene(size: int, rng: Rng) -> Pixels:
     """Draw one undamaged picture, size x size x 3 uint8."""
     kind = str(rng.choice(list(SHARES), p=list(SHARES.values())))
     draw = {
