@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from qponder_lib import artifacts, execution, paths, pipeline, runner
@@ -29,17 +29,32 @@ def study_runs(study: Study) -> list[tuple[Profile, RunPaths]]:
     return runs
 
 
-def run_study(study: Study) -> int:
+def run_study(study: Study, only: Sequence[str] = ()) -> int:
     """Run what is not done yet, in the order of the file; stop at the first failure.
 
     Stages of equal keys are taken over from the runs before, and from the base profile's own run.
 
+    Args:
+        study: Runs and what they differ in.
+        only: Names of the runs to bring up to date; none for all. Several processes may each
+            take some of them, with `OMP_NUM_THREADS` set to a share of the cores.
+
     Returns:
         The exit code of the last run, as `runner.run` gives it.
+
+    Raises:
+        ValueError: If the study has no run of such a name.
     """
+    names = [entry.name for entry in study.runs]
+    if unknown := sorted(set(only) - set(names)):
+        raise ValueError(
+            f"{study.name} has no run {', '.join(unknown)}; there are {', '.join(names)}"
+        )
     runs = study_runs(study)
     folders = [*(folder for _, folder in runs), RunPaths.named(study.base)]
     for number, (profile, folder) in enumerate(runs, start=1):
+        if only and names[number - 1] not in only:
+            continue
         print(f"\n==== {number}/{len(runs)} {profile.name}", flush=True)
         shared = share_stages(profile, folder, folders)
         if shared:
@@ -48,7 +63,7 @@ def run_study(study: Study) -> int:
         if code != runner.EXIT_OK:
             return code
         summarise(study)
-    return show(study) if study.notebook else runner.EXIT_OK
+    return show(study) if study.notebook and not only else runner.EXIT_OK
 
 
 def summarise(study: Study) -> list[Path]:

@@ -311,3 +311,15 @@ def test_no_model_says_how_to_get_one(root):
 def test_setting_without_a_value_is_refused():
     with pytest.raises(ValueError, match=r"section\.field=value"):
         cli.parse_settings(["filter.gamma"])
+
+
+def test_of_a_study_only_the_named_runs_are_brought_up_to_date(monkeypatch):
+    done = []
+    monkeypatch.setattr(study.runner, "run", lambda job: done.append(job.paths.root.name) or 0)
+    monkeypatch.setattr(study, "summarise", lambda given: [])
+    monkeypatch.setattr(study, "share_stages", lambda *given: [])
+    given = config.load_profile_or_study("study")
+    assert study.run_study(given, ["seed-2", "gamma-0.5"]) == 0
+    assert done == ["seed-2", "gamma-0.5"]
+    with pytest.raises(ValueError, match=r"no run seed-9; there are seed-0, seed-1"):
+        study.run_study(given, ["seed-9"])

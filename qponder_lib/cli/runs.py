@@ -28,6 +28,9 @@ def run(
         list[str] | None,
         typer.Option(help="run this stage and what depends on it again; repeatable"),
     ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="of a study, this run alone; repeatable")
+    ] = None,
 ) -> None:
     """Bring a run up to date: execute the notebooks that have something left to do."""
     try:
@@ -36,7 +39,9 @@ def run(
         if isinstance(loaded, Study):
             if name or overrides or redo:
                 raise ValueError("a study states its runs itself; --run, --set, --redo do not go")
-            raise typer.Exit(studies.run_study(loaded))
+            raise typer.Exit(studies.run_study(loaded, only or ()))
+        if only:
+            raise ValueError(f"{loaded.name} is not a study: --only does not go")
         job = runner.Job(
             profile=loaded.with_overrides(overrides),
             paths=RunPaths.named(name or loaded.name),
