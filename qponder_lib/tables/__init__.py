@@ -18,7 +18,7 @@ from qponder_lib.tables.results import (
     table1_reported,
     table3,
 )
-from qponder_lib.tables.reward_study import reward_tables, runs_table, study_note
+from qponder_lib.tables.reward_study import reward_tables, runs_table
 from qponder_lib.tables.sources import (
     MODEL_LABELS,
     model_label,
@@ -28,7 +28,7 @@ from qponder_lib.tables.sources import (
     read_scores,
 )
 from qponder_lib.tables.study import study_tables
-from qponder_lib.tables.study_arms import find_runs
+from qponder_lib.tables.study_arms import find_runs, study_note
 
 __all__ = [
     "MODEL_LABELS",

@@ -29,7 +29,7 @@ from qponder_lib.tables.reward_arms import (
     system_of,
 )
 from qponder_lib.tables.sources import METRIC_LABELS, one, read_scores, select
-from qponder_lib.tables.study_arms import StudyRun, arm_differences, find_runs
+from qponder_lib.tables.study_arms import StudyRun, arm_differences, evaluated_runs, study_note
 
 SHOWN = (("srcc", 3), ("plcc", 3), ("mae", 2))
 HEALTH = {
@@ -56,10 +56,7 @@ def reward_tables(folder: Path, study: config.Study | None = None) -> list[Path]
     Raises:
         FileNotFoundError: If not one run has been evaluated.
     """
-    runs = find_runs(folder, study)
-    there = [run for run in runs if run.missing is None]
-    if not there:
-        raise FileNotFoundError(f"no evaluated run in {folder}; run `qponder run {folder.name}`")
+    runs, there = evaluated_runs(folder, study)
     systems = by_system(there)
     note = study_note(folder, runs)
     made = [
@@ -69,13 +66,6 @@ def reward_tables(folder: Path, study: config.Study | None = None) -> list[Path]
         _health_table(systems, note),
     ]
     return [path for table in made for path in write(table, folder / "tables")]
-
-
-def study_note(folder: Path, runs: Sequence[StudyRun]) -> str:
-    """Say in a sentence which runs of a study are there and which are not."""
-    missing = [f"{run.name} ({run.missing})" for run in runs if run.missing]
-    text = f"Study {folder.name}: {len(runs) - len(missing)} of {len(runs)} runs are there."
-    return text + (f" Missing: {', '.join(missing)}." if missing else "")
 
 
 def runs_table(runs: Sequence[StudyRun], note: str) -> Table:

@@ -15,9 +15,10 @@ from qponder_lib.tables.study_arms import (
     StudyRun,
     arm_differences,
     arms_of,
-    find_runs,
+    evaluated_runs,
     is_repeat,
     most_common,
+    study_note,
 )
 
 
@@ -36,14 +37,11 @@ def study_tables(folder: Path, study: config.Study | None = None) -> list[Path]:
     Raises:
         FileNotFoundError: If not one run has been evaluated.
     """
-    runs = find_runs(folder, study)
-    there = [run for run in runs if run.missing is None]
-    if not there:
-        raise FileNotFoundError(f"no evaluated run in {folder}; run `qponder run {folder.name}`")
+    runs, there = evaluated_runs(folder, study)
     base = most_common(run.settings for run in runs)
     alike = [run for run in there if run.settings == base]
     gamma = most_common(run.profile.filter.gamma for run in runs if run.settings == base)
-    note = _note(folder, runs)
+    note = study_note(folder, runs)
     differences = arm_differences(arms_of(alike, gamma))
     repeats = [run for run in alike if is_repeat(run, gamma)]
     tables = [
@@ -53,14 +51,6 @@ def study_tables(folder: Path, study: config.Study | None = None) -> list[Path]:
         _gamma_table([run for run in alike if not run.profile.grpo.shuffle_rewards], note),
     ]
     return [path for table in tables for path in write(table, folder / "tables")]
-
-
-def _note(folder: Path, runs: Sequence[StudyRun]) -> str:
-    missing = [f"{run.name} ({run.missing})" for run in runs if run.missing]
-    there = len(runs) - len(missing)
-    profile = runs[0].profile
-    text = f"Study {folder.name}: {there} of {len(runs)} runs of profile {profile.name}."
-    return text + (f" Missing: {', '.join(missing)}." if missing else "")
 
 
 def _runs_table(runs: Sequence[StudyRun], note: str) -> Table:

@@ -105,6 +105,28 @@ def find_runs(folder: Path, study: config.Study | None = None) -> list[StudyRun]
     ]
 
 
+def evaluated_runs(
+    folder: Path, study: config.Study | None = None
+) -> tuple[list[StudyRun], list[StudyRun]]:
+    """All runs of a study, as from `find_runs`, and those of them that can be compared.
+
+    Raises:
+        FileNotFoundError: If not one run has been evaluated.
+    """
+    runs = find_runs(folder, study)
+    there = [run for run in runs if run.missing is None]
+    if not there:
+        raise FileNotFoundError(f"no evaluated run in {folder}; run `qponder run {folder.name}`")
+    return runs, there
+
+
+def study_note(folder: Path, runs: Sequence[StudyRun]) -> str:
+    """Say in a sentence which runs of a study are there and which are not."""
+    missing = [f"{run.name} ({run.missing})" for run in runs if run.missing]
+    text = f"Study {folder.name}: {len(runs) - len(missing)} of {len(runs)} runs are there."
+    return text + (f" Missing: {', '.join(missing)}." if missing else "")
+
+
 def _study_named(name: str) -> config.Study | None:
     try:
         found = config.load_profile_or_study(name)
