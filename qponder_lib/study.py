@@ -32,7 +32,7 @@ def study_runs(study: Study) -> list[tuple[Profile, RunPaths]]:
 def run_study(study: Study, only: Sequence[str] = ()) -> int:
     """Run what is not done yet, in the order of the file; stop at the first failure.
 
-    Stages of equal keys are taken over from the runs before, and from the base profile's own run.
+    Stages of equal keys are taken over from any run below `papermill_runs/`.
 
     Args:
         study: Runs and what they differ in.
@@ -51,14 +51,14 @@ def run_study(study: Study, only: Sequence[str] = ()) -> int:
             f"{study.name} has no run {', '.join(unknown)}; there are {', '.join(names)}"
         )
     runs = study_runs(study)
-    folders = [*(folder for _, folder in runs), RunPaths.named(study.base)]
+    own = [folder for _, folder in runs]
     for number, (profile, folder) in enumerate(runs, start=1):
         if only and names[number - 1] not in only:
             continue
         print(f"\n==== {number}/{len(runs)} {profile.name}", flush=True)
-        shared = share_stages(profile, folder, folders)
+        shared = share_stages(profile, folder, [*own, *other_runs(own)])
         if shared:
-            print(f"shared with other runs of the study: {', '.join(shared)}", flush=True)
+            print(f"taken over from other runs: {', '.join(shared)}", flush=True)
         code = runner.run(runner.Job(profile, folder, copies=False))
         if code != runner.EXIT_OK:
             return code
@@ -106,6 +106,13 @@ def show(study: Study) -> int:
         return runner.EXIT_FAILED
     os.replace(partial, folder.executed / notebook.name)
     return runner.EXIT_OK
+
+
+def other_runs(own: Iterable[RunPaths]) -> list[RunPaths]:
+    """List the runs and the runs of studies below `papermill_runs/` that are none of `own`."""
+    root, known = paths.runs_root(), {folder.root for folder in own}
+    seals = [*sorted(root.glob("*/seals")), *sorted(root.glob("*/*/seals"))]
+    return [RunPaths(folder.parent) for folder in seals if folder.parent not in known]
 
 
 def share_stages(profile: Profile, folder: RunPaths, others: Iterable[RunPaths]) -> list[str]:

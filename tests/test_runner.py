@@ -323,3 +323,14 @@ def test_of_a_study_only_the_named_runs_are_brought_up_to_date(monkeypatch):
     assert done == ["seed-2", "gamma-0.5"]
     with pytest.raises(ValueError, match=r"no run seed-9; there are seed-0, seed-1"):
         study.run_study(given, ["seed-9"])
+
+
+def test_runs_that_may_give_stages_are_those_below_the_folder_of_all_runs(tmp_path, monkeypatch):
+    (tmp_path / "notebooks").mkdir()
+    runs = tmp_path / "papermill_runs"
+    for name in ("mini", "study/seed-0", "study/seed-1"):
+        (runs / name / "seals").mkdir(parents=True)
+    (runs / "profiles").mkdir()
+    monkeypatch.setenv("QPONDER_ROOT", str(tmp_path))
+    found = study.other_runs([RunPaths(runs / "study" / "seed-1")])
+    assert [folder.root for folder in found] == [runs / "mini", runs / "study" / "seed-0"]
