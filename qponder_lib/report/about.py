@@ -23,12 +23,11 @@ def headline(source: Source) -> Section:
             if row is not None:
                 cards.append(_card(f"{model_label(model)}, {label}", "SRCC", row))
     for metric, name in (("srcc", "SRCC"), ("mae", "mean absolute error, MOS units")):
-        where = {"model_a": "qponder", "model_b": start, "dataset": "mean", "metric": metric}
-        row = _pick(differences, decoding="greedy", **where)
-        if row is not None:
-            cards.append(
-                _card("What GRPO changed, mean over the sets", f"difference in {name}", row)
-            )
+        for dataset, label in ((home, "in domain"), ("mean", "mean over the sets")):
+            where = {"model_a": "qponder", "model_b": start, "dataset": dataset, "metric": metric}
+            row = _pick(differences, decoding="greedy", **where)
+            if row is not None:
+                cards.append(_card(f"What GRPO changed, {label}", f"difference in {name}", row))
     if not cards:
         return Section("summary", "In short", missing("eval/scores.csv", "Notebook 08 writes it."))
     note = (
