@@ -32,7 +32,8 @@ def forest(ax: Axes, data: pd.DataFrame, *, decoding: str, dataset: str, metric:
         return say_missing(ax, "not measured")
     labels, position = [], 0.0
     for arm, colour in ARMS.items():
-        for number, row in enumerate(select(rows, arm=arm).to_dict("records")):
+        drawn = select(rows, arm=arm).to_dict("records")
+        for number, row in enumerate(drawn):
             together = row["seed"] == "all"
             wide = 2.2 if together else 1.2
             ax.plot([row["ci_low"], row["ci_high"]], [position] * 2, color=colour, linewidth=wide)
@@ -41,11 +42,12 @@ def forest(ax: Axes, data: pd.DataFrame, *, decoding: str, dataset: str, metric:
             name = f"all {row['n_runs']}" if together else f"seed {row['seed']}"
             labels.append((position, name if number else f"{arm}    {name}"))
             position += 1.0
-        position += 0.7
+        position += 0.7 if drawn else 0.0
     ax.axvline(0.0, color=GREY, linewidth=0.9)
     ax.set_yticks([y for y, _ in labels], [text for _, text in labels])
     ax.set_ylim(position - 0.7, -0.7)
     ax.grid(False, axis="y")
+    ax.locator_params(axis="x", nbins=5)
     unit = " (below 0 is better)" if metric == "mae" else ""
     ax.set_xlabel(f"Difference in {METRIC_LABELS[metric]}{unit}")
     return ax
