@@ -2,6 +2,8 @@
 
 import json
 import re
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,6 +21,9 @@ from qponder_lib.prompts import student_messages
 from qponder_lib.student import adapters
 from qponder_lib.student.load import load_base
 from qponder_lib.training.finish import freeze_vision
+
+sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
+import memory_estimate
 
 ONE = Machine()
 EXPERT = "\n".join(one["content"] for one in student_messages("student_expert"))
@@ -248,6 +253,11 @@ def test_bytes_of_cache_gradients_and_optimizer_are_those_of_a_step(mini, frozen
     assert parts["weights"] * GIB == sum(one.nbytes for one in model.parameters())
     assert parts["gradients"] * GIB == sum(one.grad.nbytes for one in trained)
     assert parts["optimizer"] * GIB == sum(one.nbytes for one in moments)
+
+
+def test_the_estimate_of_activations_is_near_what_a_step_allocates():
+    found = memory_estimate.measure(memory_estimate.Case(6, 256, 200, 60, 8))
+    assert 0.6 < found["estimate_over_measured"] < 1.1
 
 
 def test_prompt_tokens_are_counted_as_the_processor_counts_them():

@@ -4,6 +4,7 @@ Defaults are the values of the `mini` profile, so that a notebook that is opened
 what `qponder run mini` does.
 """
 
+from qponder_lib.config.base import Section
 from qponder_lib.config.profiles import (
     Profile,
     Study,
@@ -19,14 +20,11 @@ from qponder_lib.config.sections import (
     DistillConfig,
     EvaluateConfig,
     FilterConfig,
-    GrpoConfig,
     JudgeConfig,
-    LaunchConfig,
     PredictConfig,
-    Section,
-    SftConfig,
     StudentConfig,
 )
+from qponder_lib.config.training import GrpoConfig, LaunchConfig, SftConfig
 from qponder_lib.config.video import OPTIONAL_SECTIONS, ClipsConfig, VideoConfig
 
 ALL_SECTIONS: dict[str, type[Section]] = {**SECTIONS, **OPTIONAL_SECTIONS}

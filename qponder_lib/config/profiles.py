@@ -16,13 +16,11 @@ from qponder_lib.config.sections import (
     DistillConfig,
     EvaluateConfig,
     FilterConfig,
-    GrpoConfig,
     JudgeConfig,
-    LaunchConfig,
     PredictConfig,
-    SftConfig,
     StudentConfig,
 )
+from qponder_lib.config.training import GrpoConfig, LaunchConfig, SftConfig
 from qponder_lib.config.video import OPTIONAL_SECTIONS, ClipsConfig, VideoConfig
 
 

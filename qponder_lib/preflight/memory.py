@@ -12,6 +12,8 @@ GIB = 1024**3
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _NF4_BYTES = 4.127 / 8
 """NF4 with a rounded scale for each 64 weights: QLoRA (arXiv:2305.14314), section 3."""
+TILE_TOKENS, TILE_WORDS = 4096, 32768
+"""Of the head's scores that TRL 1.16 computes at once."""
 _TRAINED_ADAPTER_BYTES = 16
 """Weight, gradient and two moments of AdamW in float32."""
 FORMULAS = {
@@ -23,8 +25,10 @@ FORMULAS = {
     "optimizer": "2 x bytes x trained parameters (AdamW keeps two moments in the weights' type), "
     "/ GPUs if sharded",
     "adapter": "16 x adapter parameters: weight, gradient, two moments in float32",
-    "activations": "with checkpointing: bytes x tokens x (layers x hidden + 2 x (8 hidden + 3 "
-    "inner)), the same for the vision tower, + 12 x answer tokens x vocabulary",
+    "activations": "with checkpointing: bytes x tokens x layers x hidden, the same for the vision "
+    "tower, + the largest of: one block done again, bytes x tokens x 2 x (8 hidden + 3 inner), of "
+    "either; the head, bytes x min(answer tokens, 4096) x 32768 + 4 x hidden x (answer tokens + "
+    "vocabulary if trained)",
     "cache": "2 x bytes x answers of a step on the GPU x tokens x layers x kv_heads x head",
     "peak": "weights + reference + adapter + gradients + optimizer + the larger of activations "
     "and cache",
@@ -79,7 +83,7 @@ def memory(
         "gradients": size * trained / share,
         "optimizer": 2 * size * trained / share,
         "adapter": float(_TRAINED_ADAPTER_BYTES * adapter),
-        "activations": activations(shape, tokens, rows, size),
+        "activations": activations(shape, tokens, rows, size, head_trained=trained > 0),
         "cache": 0.0,
     }
     if stage == "grpo":
@@ -92,20 +96,25 @@ def memory(
     return {name: value / GIB for name, value in found.items()}
 
 
-def activations(shape: Shape, tokens: Lengths, rows: int, size: int) -> float:
-    """Bytes that a step with checkpointing keeps for its backward pass.
+def activations(
+    shape: Shape, tokens: Lengths, rows: int, size: int, *, head_trained: bool = True
+) -> float:
+    """Bytes that a step with checkpointing holds at most during its backward pass.
 
     Each block keeps its input; one block at a time is done again and holds about eight tensors
     of its width and three of its inner one, with as much for their gradients. The head's scores
-    of the answer's tokens are there three times in float32: scores, log-probabilities, gradient.
+    exist in tiles only (TRL 1.16), its gradients in float32. `tests/benchmarks/memory_estimate.py`
+    sets this beside what a step allocates.
     """
-    language = rows * tokens.whole
-    patches = rows * tokens.image * shape.merge**2
-    text = shape.layers * shape.hidden + 2 * (8 * shape.hidden + 3 * shape.inner)
-    seen = shape.vision_layers * shape.vision_hidden
-    seen += 2 * (8 * shape.vision_hidden + 3 * shape.vision_inner)
-    head = 12 * rows * tokens.completion * shape.vocabulary
-    return float(size * (language * text + patches * seen) + head)
+    answers = rows * tokens.completion
+    text = size * rows * tokens.whole
+    seen = size * rows * tokens.image * shape.merge**2
+    kept = text * shape.layers * shape.hidden + seen * shape.vision_layers * shape.vision_hidden
+    head = size * min(answers, TILE_TOKENS) * TILE_WORDS
+    head += 4 * shape.hidden * (answers + (shape.vocabulary if head_trained else 0))
+    block = text * 2 * (8 * shape.hidden + 3 * shape.inner)
+    vision_block = seen * 2 * (8 * shape.vision_hidden + 3 * shape.vision_inner)
+    return float(kept + max(block, vision_block, head))
 
 
 def cache(shape: Shape, rows: int, tokens: int, size: int) -> float:

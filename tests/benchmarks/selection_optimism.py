@@ -181,10 +181,15 @@ def main(
     root: Annotated[Path, typer.Argument(help="folder of the runs; gone on with if it is there")],
     profile: Annotated[str, typer.Option(help="embedded profile to train")] = "mini",
     seeds: Annotated[str, typer.Option(help="parted by commas")] = "0,1,2,3,4",
+    n_test: Annotated[
+        int | None, typer.Option(help="images in each set, in place of its own")
+    ] = None,
     save: Annotated[bool, typer.Option(help="write tests/benchmarks/results")] = True,
 ) -> None:
     """Measure every seed, print and keep what choosing did."""
     base = load_profile(profile)
+    if n_test is not None:
+        base = base.with_overrides({"data.n_test": n_test})
     machine = about("torch", "transformers", "trl")
     outcomes = []
     for seed in (int(one) for one in seeds.split(",")):
@@ -201,7 +206,10 @@ def main(
         print(f"{name:<18}" + "  ".join(f"{key} {value:+.4f}" for key, value in row.items()))
     if save:
         rows = [asdict(one) for one in outcomes]
-        write("selection_optimism", {**machine, "profile": profile, "seeds": rows, **found})
+        write(
+            "selection_optimism",
+            {**machine, "profile": profile, "n_test": base.data.n_test, "seeds": rows, **found},
+        )
 
 
 if __name__ == "__main__":

@@ -58,32 +58,48 @@ def random_model(name: str, base: Any) -> Qwen2_5_VLForConditionalGeneration:
 def make_trainer(kind: type[GRPOTrainer], model: str, n: int, n_images: int, length: int) -> Any:
     """A trainer whose answers all have ``length`` tokens."""
     student = load_student(load_profile("mini").student)
-    pixels = {"shortest_edge": PIXELS[model], "longest_edge": PIXELS[model]}
-    student.processor.image_processor.size = pixels
+    random = random_model(model, student.model.config)
+    return trainer_of(kind, random, student.processor, PIXELS[model], (n * n_images, n, length))
+
+
+def trainer_of(
+    kind: type[GRPOTrainer],
+    model: Qwen2_5_VLForConditionalGeneration,
+    processor: Any,
+    pixels: int,
+    batch: tuple[int, int, int],
+    *,
+    checkpointing: bool = False,
+) -> Any:
+    """A trainer of a model, for a batch of so many rows, answers per image and answer tokens."""
+    rows, n, length = batch
+    processor.image_processor.size = {"shortest_edge": pixels, "longest_edge": pixels}
     folder = tempfile.mkdtemp()
-    random_model(model, student.model.config).save_pretrained(folder)
+    model.save_pretrained(folder)
     made = kind(
         model=folder,
         reward_funcs=[lambda completions, **_: [float(hash(str(one)) % 7) for one in completions]],
         args=GRPOConfig(
             output_dir=folder,
-            per_device_train_batch_size=n * n_images,
+            per_device_train_batch_size=rows,
             num_generations=n,
             max_completion_length=length,
             generation_kwargs={"min_new_tokens": length},
             beta=0.04,
             loss_type="grpo",
             bf16=False,
-            gradient_checkpointing=False,
+            gradient_checkpointing=checkpointing,
             use_cpu=not torch.cuda.is_available(),
             report_to="none",
             model_init_kwargs={"dtype": "float32", "attn_implementation": "sdpa"},
         ),
         train_dataset=Dataset.from_list([{"prompt": [{"role": "user", "content": "x"}]}] * 64),
-        processing_class=student.processor,
+        processing_class=processor,
     )
     made.current_gradient_accumulation_steps = 1
     made.model.train()
+    if checkpointing:  # which only train() turns on by itself
+        made.model.gradient_checkpointing_enable(made.args.gradient_checkpointing_kwargs)
     return made
 
 

@@ -13,10 +13,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 import resource
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -80,17 +84,39 @@ def one_picture_many_rows(paths: RunPaths, n: int, side: int) -> list[ImageRecor
     return [row.model_copy(update={"image_id": str(number)}) for number in range(n)]
 
 
+def serve(latency_s: float, pipe: Connection) -> None:
+    """Run the stub until told to stop; sends its address first and the most at once last."""
+    with StubServer(lambda request: ok(delay=latency_s)) as server:
+        server.keep_requests = False
+        pipe.send(server.base_url)
+        pipe.recv()
+        pipe.send(server.most_at_once)
+
+
+@contextmanager
+def stub(latency_s: float) -> Iterator[tuple[str, Connection]]:
+    """Yield the address of a stub in its own process, and the pipe to it."""
+    spawn = multiprocessing.get_context("spawn")
+    here, there = spawn.Pipe()
+    process = spawn.Process(target=serve, args=(latency_s, there), daemon=True)
+    process.start()
+    try:
+        yield here.recv(), here
+    finally:
+        process.terminate()
+        process.join()
+
+
 def measure(n: int, latency_s: float, concurrency: int, side: int) -> dict[str, Any]:
     """Distil `n` answers from a stub with a fixed latency."""
     with tempfile.TemporaryDirectory() as folder:
         paths = RunPaths(Path(folder))
         images = one_picture_many_rows(paths, n, side)
-        with StubServer(lambda request: ok(delay=latency_s)) as server:
-            server.keep_requests = False
+        with stub(latency_s) as (address, pipe):
             config = DistillConfig(
                 teacher="server",
                 teacher_model=MODEL,
-                base_url=server.base_url,
+                base_url=address,
                 concurrency=concurrency,
             )
             teacher = WatchedTeacher.from_config(config)
@@ -98,7 +124,8 @@ def measure(n: int, latency_s: float, concurrency: int, side: int) -> dict[str, 
             began, cpu = time.monotonic(), time.process_time()
             report = distil(images, teacher, config, paths, progress=n > 10_000)
             seconds, cpu = time.monotonic() - began, time.process_time() - cpu
-            at_once = server.most_at_once
+            pipe.send("stop")
+            at_once = pipe.recv()
     return {
         "n": n,
         "latency_s": latency_s,
@@ -123,6 +150,7 @@ def main(memory_n: int = 0, side: int = 128) -> None:
     """
     result = about("openai", "httpx")
     before = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
+    measure(16, 0.01, 16, side)
     rows = [
         measure(places * max(10, round(SECONDS / latency)), latency, places, side)
         for latency, places in CASES

@@ -1,4 +1,4 @@
-"""The only reader of model text: what an answer says, or by name why it says nothing.
+"""Reading the scores that a student or a teacher states.
 
 Rules, in the order in which they apply:
 
@@ -10,8 +10,6 @@ Rules, in the order in which they apply:
    is truncated: what would have followed is unknown.
 4. A score is a plain ASCII decimal number and nothing else. A number outside the scale is
    rejected, never clipped.
-
-Every function here reads its text once, so that hostile megabytes cost milliseconds.
 """
 
 from __future__ import annotations
@@ -20,6 +18,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from qponder_lib.parsing.tags import ASCII_SPACE, TAG
 from qponder_lib.prompts import AnswerForm
 from qponder_lib.scales import MOS_MAX, MOS_MIN, linear_rescale
 
@@ -36,17 +35,9 @@ ParseStatus = Literal[
 ]
 PARSE_STATUSES: tuple[str, ...] = get_args(ParseStatus)
 
-VerdictStatus = Literal["ok", "judge_parse_failure"]
-VERDICT_FIELDS = ("Completeness", "Accuracy", "Reasonableness")
-VERDICT_LOW, VERDICT_HIGH = 1, 5
-
-_TAG = re.compile(r"</?(?:think|answer)>")
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?", re.ASCII)
 _NUMBER_MAX_CHARS = 64  # float() of a million digits is slow, and no score needs them
-_ASCII_SPACE = " \t\r\n\f\v"
-_SPACES = re.compile(f"[{_ASCII_SPACE}]+")
-_UNSIGNED = re.compile(r"[0-9]+\.?[0-9]*", re.ASCII)
-_VERDICT_TAG = re.compile(r"</?(?:Completeness|Accuracy|Reasonableness)>")
+_SPACES = re.compile(f"[{ASCII_SPACE}]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +67,6 @@ class ParsedScores:
     def mean(self) -> float | None:
         """Return the mean of the scores, or None if there are none."""
         return None if self.scores is None else sum(self.scores) / len(self.scores)
-
-
-@dataclass(frozen=True, slots=True)
-class ParsedVerdict:
-    """What a judge says by the rules of Table 6; None in all three unless the status is "ok"."""
-
-    completeness: int | None
-    accuracy: int | None
-    reasonableness: int | None
-    status: VerdictStatus
-    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,146 +187,13 @@ def to_mos(scores: tuple[float, ...], form: AnswerForm) -> float:
     return linear_rescale(mean, (form.low, form.high))
 
 
-def has_numbers_format(text: str | None, n_numbers: int, *, last_line_ends: bool = False) -> bool:
-    r"""Say whether a completion is ``<think>`` and then ``<answer>`` with one number per line.
-
-    Whether a number lies on the scale is not looked at, nor what the reasoning holds.
-
-    Args:
-        text: The completion alone.
-        n_numbers: Unsigned decimal numbers in the answer.
-        last_line_ends: Require a line end after the last number too.
-
-    Returns:
-        True if the whole text has that form.
-
-    Source:
-        PreResQ-R1, format reward of the released code: a full match of a regular expression, read
-        in one pass here.
-
-    Example:
-        >>> has_numbers_format("<think>Soft.</think>\n<answer>3.10\n4</answer>", 2)
-        True
-        >>> has_numbers_format("<think>Soft.</think>\n<answer>3.10 4</answer>", 2)
-        False
-    """
-    if text is None or not text.startswith("<think>") or not text.endswith("</answer>"):
-        return False
-    reasoning, opened, rest = text[len("<think>") :].rpartition("<answer>")
-    if not opened or not reasoning.rstrip().endswith("</think>"):
-        return False
-    lines = rest.removesuffix("</answer>").split("\n")
-    if last_line_ends and lines[-1].strip():
-        return False
-    numbers = [line.strip() for line in lines if line.strip()]
-    return len(numbers) == n_numbers and all(_UNSIGNED.fullmatch(one) for one in numbers)
-
-
-def is_format_compliant(text: str | None) -> bool:
-    r"""Say whether a completion is exactly one reasoning block and then one answer block.
-
-    Both blocks must hold something: an empty ``<think></think>`` would earn the format reward
-    without reasoning. Nothing but white space may stand around them. What the answer says is not
-    looked at, as in the paper: that is the accuracy reward's matter.
-
-    Args:
-        text: The completion alone.
-
-    Returns:
-        True if the completion is format-compliant.
-
-    Source:
-        Q-Ponder (arXiv:2506.05384), Eq. 6 and the sentence before it.
-
-    Example:
-        >>> is_format_compliant("<think>Soft edges.</think>\n<answer>62</answer>")
-        True
-        >>> is_format_compliant("<answer>62</answer><think>Soft edges.</think>")
-        False
-    """
-    if text is None:
-        return False
-    expected = ["<think>", "</think>", "<answer>", "</answer>"]
-    tags = []
-    for tag in _TAG.finditer(text):
-        tags.append(tag)
-        if len(tags) > len(expected):
-            return False
-    if [tag.group() for tag in tags] != expected:
-        return False
-    open_think, close_think, open_answer, close_answer = tags
-    outside = (
-        text[: open_think.start()]
-        + text[close_think.end() : open_answer.start()]
-        + text[close_answer.end() :]
-    )
-    reasoning = text[open_think.end() : close_think.start()]
-    answer = text[open_answer.end() : close_answer.start()]
-    return not outside.strip() and bool(reasoning.strip()) and bool(answer.strip())
-
-
-def parse_verdict(text: str | None, *, finish_reason: str = "stop") -> ParsedVerdict:
-    """Read the three ratings of a judge, all of them or none.
-
-    Args:
-        text: The judge's completion alone.
-        finish_reason: Why generation ended; "length" means at the token limit.
-
-    Returns:
-        Three integers from 1 to 5, or status "judge_parse_failure" with one of the reasons
-        "empty", "truncated", "missing", "repeated", "not_an_integer", "out_of_range".
-
-    Source:
-        Q-Ponder, Table 6. Its scale is 1 to 5; section 3.1 says 0 to 5. The prompt decides.
-
-    Example:
-        >>> parse_verdict(
-        ...     "<Completeness>3</Completeness><Accuracy>4</Accuracy>"
-        ...     "<Reasonableness>5</Reasonableness>"
-        ... )
-        ParsedVerdict(completeness=3, accuracy=4, reasonableness=5, status='ok', reason=None)
-        >>> parse_verdict("A fine answer, five out of five.").reason
-        'missing'
-    """
-    if text is None or not text.strip():
-        return _no_verdict("empty")
-    if finish_reason == "length":
-        return _no_verdict("truncated")
-    ratings = {}
-    for name, content in _verdict_fields(text):
-        if name in ratings:
-            return _no_verdict("repeated")
-        ratings[name] = content
-    if set(ratings) != set(VERDICT_FIELDS):
-        return _no_verdict("missing")
-    values = []
-    for name in VERDICT_FIELDS:
-        content = ratings[name].strip(_ASCII_SPACE)
-        if not re.fullmatch(r"[0-9]{1,4}", content, re.ASCII):
-            return _no_verdict("not_an_integer")
-        values.append(int(content))
-    if not all(VERDICT_LOW <= value <= VERDICT_HIGH for value in values):
-        return _no_verdict("out_of_range")
-    return ParsedVerdict(*values, status="ok")
-
-
-def storable_text(text: str) -> str:
-    r"""Make model text safe to write as UTF-8: lone surrogates become visible escapes.
-
-    Example:
-        >>> storable_text("sharp\ud800")
-        'sharp\\ud800'
-    """
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
 def _read_blocks(text: str) -> _Blocks:
     """Walk over the tags once; `opened` is the tag that waits to be closed."""
     answers: list[str] = []
     think: str | None = None
     ever_thought = False
     opened: re.Match[str] | None = None
-    for tag in _TAG.finditer(text):
+    for tag in TAG.finditer(text):
         name = tag.group()
         if opened is not None:
             if name != opened.group().replace("<", "</"):
@@ -369,7 +216,7 @@ def _read_blocks(text: str) -> _Blocks:
 def _read_numbers(
     content: str, n_scores: int, low: float, high: float
 ) -> tuple[tuple[float, ...] | None, ParseStatus]:
-    stripped = content.strip(_ASCII_SPACE)
+    stripped = content.strip(ASCII_SPACE)
     if not stripped.isascii():
         return None, "not_ascii"
     if len(stripped) > _NUMBER_MAX_CHARS * n_scores:
@@ -383,22 +230,3 @@ def _read_numbers(
     if not all(low <= value <= high for value in values):
         return None, "out_of_range"
     return values, "ok"
-
-
-def _verdict_fields(text: str) -> list[tuple[str, str]]:
-    """List (name, content) of closed rating tags; an unclosed or crossed tag yields nothing."""
-    fields = []
-    opened: re.Match[str] | None = None
-    for tag in _VERDICT_TAG.finditer(text):
-        if not tag.group().startswith("</"):
-            opened = tag
-        elif opened is not None:
-            name = tag.group()[2:-1]
-            if name == opened.group()[1:-1]:
-                fields.append((name, text[opened.end() : tag.start()]))
-            opened = None
-    return fields
-
-
-def _no_verdict(reason: str) -> ParsedVerdict:
-    return ParsedVerdict(None, None, None, "judge_parse_failure", reason)
