@@ -10,13 +10,14 @@ import torch
 import yaml
 from typer.testing import CliRunner
 
+from qponder_lib.artifacts import read_csv
 from qponder_lib.cli import app
 from qponder_lib.config import dump_profile, load_profile
 from qponder_lib.parsing import is_format_compliant, parse_answer
 from qponder_lib.paths import RunPaths
 from qponder_lib.preflight import Machine, answers, checks, preflight, refused, shapes
 from qponder_lib.preflight.lengths import Lengths, lengths
-from qponder_lib.preflight.memory import GIB, cache, memory
+from qponder_lib.preflight.memory import GIB, cache, hours, memory
 from qponder_lib.prompts import student_messages
 from qponder_lib.student import adapters
 from qponder_lib.student.load import load_base
@@ -26,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
 import memory_estimate
 
 ONE = Machine()
+REFERENCE = Path(__file__).parents[1] / "papermill_runs/reference/mini"
 EXPERT = "\n".join(one["content"] for one in student_messages("student_expert"))
 
 
@@ -283,9 +285,29 @@ def test_hours_follow_from_the_stated_throughput(tmp_path):
     report = checked(tmp_path, machine)
     tokens = lengths(load_profile("full"), shapes.shape_of("Qwen/Qwen2.5-VL-7B-Instruct"))
     answers = 700 * 8 * 8 / 8
-    seconds = answers * (tokens.whole / 1000.0 + 1024 / 500.0)
+    seconds = answers * (4 / 3 * tokens.whole / 1000.0 + 1024 / 500.0)
     assert report.hours["grpo"] == pytest.approx(seconds / 3600)
     assert checked(tmp_path).hours is None
+
+
+@pytest.mark.skipif(not REFERENCE.is_dir(), reason="there is no reference run")
+def test_hours_of_a_measured_run_follow_from_a_measured_throughput():
+    rows = json.loads(
+        (Path(memory_estimate.__file__).parent / "results/shared_prefix.json").read_text()
+    )
+    mini = next(row for row in rows["rows"] if row["model"] == "mini")
+    answers = mini["images"] * mini["n"]
+    machine = Machine(
+        train_tokens_per_s=answers
+        * (mini["prompt"] + mini["completion"])
+        / mini["update"]["shared_wall"],
+        generate_tokens_per_s=answers * mini["completion"] / mini["rollout"]["shared_wall"],
+    )
+    history = read_csv(REFERENCE / "grpo/qponder/history.csv")
+    length = sum(float(row["completion_length"]) for row in history) / len(history)
+    tokens = Lengths(prompt=mini["prompt"] - 16, image=16, completion=round(length), counted=True)
+    said = hours(load_profile("mini"), tokens, machine)["grpo"] * 3600
+    assert said == pytest.approx(float(history[-1]["seconds"]), rel=0.25)
 
 
 def test_the_command_prints_strict_json_and_exits_by_the_verdict(tmp_path):

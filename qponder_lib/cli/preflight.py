@@ -11,7 +11,7 @@ import typer
 
 from qponder_lib.config import load_profile, profile_path
 from qponder_lib.paths import RunPaths
-from qponder_lib.preflight import FORMULAS, Machine, Report, refused
+from qponder_lib.preflight import FORMULAS, HOURS_FORMULAS, Machine, Report, refused
 from qponder_lib.preflight import preflight as check
 
 
@@ -61,6 +61,7 @@ def _text(report: Report) -> str:
         lines += [f"  {name} = {formula}" for name, formula in FORMULAS.items()]
     if report.hours is not None:
         lines.append(", ".join(f"{stage} {value:.1f} h" for stage, value in report.hours.items()))
+        lines += [f"  {stage} = {formula}" for stage, formula in HOURS_FORMULAS.items()]
     elif report.memory_gib:
         lines.append("hours: state --train-tokens-per-s and --generate-tokens-per-s")
     return "\n".join(lines)

@@ -16,13 +16,22 @@ from qponder_lib.paths import RunPaths
 from qponder_lib.preflight import answers, checks
 from qponder_lib.preflight.checks import Finding
 from qponder_lib.preflight.lengths import Counter, Lengths, lengths
-from qponder_lib.preflight.memory import FORMULAS, Machine, hours, memory
+from qponder_lib.preflight.memory import FORMULAS, HOURS_FORMULAS, Machine, hours, memory
 from qponder_lib.preflight.shapes import shape_of
 from qponder_lib.prompts import answer_form, student_messages
 from qponder_lib.records import FilteredResponse, ImageRecord
 from qponder_lib.rewards.batch import form_reward
 
-__all__ = ["FORMULAS", "Finding", "Lengths", "Machine", "Report", "preflight", "refused"]
+__all__ = [
+    "FORMULAS",
+    "HOURS_FORMULAS",
+    "Finding",
+    "Lengths",
+    "Machine",
+    "Report",
+    "preflight",
+    "refused",
+]
 
 
 @dataclass(frozen=True)

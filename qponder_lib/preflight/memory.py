@@ -34,6 +34,13 @@ FORMULAS = {
     "and cache",
 }
 
+HOURS_FORMULAS = {
+    "sft": "variants x steps x images x tokens / (GPUs x trained tokens per second)",
+    "grpo": "steps x images x answers x (passes x tokens / trained tokens per second + answer "
+    "tokens / sampled tokens per second) / GPUs; passes is 4/3 with a reference, whose forward "
+    "pass is a third of a trained one, else 1",
+}
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -123,10 +130,10 @@ def cache(shape: Shape, rows: int, tokens: int, size: int) -> float:
 
 
 def hours(profile: Profile, tokens: Lengths, machine: Machine) -> dict[str, float] | None:
-    """Hours of SFT (all variants) and GRPO from a stated throughput, or None if none is stated.
+    """Estimate hours of SFT (all variants) and GRPO from a stated throughput.
 
-    SFT: variants x steps x images x tokens / (GPUs x trained tokens per second). GRPO: steps x
-    images x answers x (tokens / trained per second + answer tokens / sampled per second) / GPUs.
+    Returns:
+        Hours by the names of `HOURS_FORMULAS`, or None if no throughput is stated.
     """
     if machine.train_tokens_per_s is None or machine.generate_tokens_per_s is None:
         return None
@@ -137,7 +144,8 @@ def hours(profile: Profile, tokens: Lengths, machine: Machine) -> dict[str, floa
         steps = round(profile.data.n_train * sft.num_train_epochs / (images * machine.gpus))
     sft_seconds = len(sft.variants) * steps * images * tokens.whole / machine.train_tokens_per_s
     answers = grpo.max_steps * grpo.images_per_step * grpo.num_generations / machine.gpus
-    each = tokens.whole / machine.train_tokens_per_s
+    passes = 4 / 3 if grpo.beta > 0 else 1
+    each = passes * tokens.whole / machine.train_tokens_per_s
     each += tokens.completion / machine.generate_tokens_per_s
     return {"sft": sft_seconds / 3600, "grpo": answers * each / 3600}
 

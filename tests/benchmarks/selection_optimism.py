@@ -22,6 +22,7 @@ from measuring import about, write
 
 from qponder_lib import artifacts, filtering, pipeline
 from qponder_lib.config import Profile, load_profile
+from qponder_lib.config.base import Variant
 from qponder_lib.iqa_datasets import embedded
 from qponder_lib.iqa_datasets.mixtures import MIXTURES, mirror_of
 from qponder_lib.paths import RunPaths
@@ -31,7 +32,6 @@ from qponder_lib.teacher.distill import current_responses, distil
 from qponder_lib.training import selection, sft
 from qponder_lib.training.candidates import mean_values, score_candidates
 
-VARIANT = "long"
 FRESH = 1000
 """Added to the seed of the data for the fresh draw."""
 BY_STEP = Mapping[int, float | None]
@@ -94,25 +94,26 @@ def outcome(seed: int, test: BY_STEP, held_out: BY_STEP, fresh: BY_STEP) -> Outc
     )
 
 
-def measure(profile: Profile, seed: int, root: Path) -> Outcome:
+def measure(profile: Profile, seed: int, root: Path, variant: Variant) -> Outcome:
     """Train with one seed and score all checkpoints three times; done parts are not done again."""
     settings = {
         **{f"{section}.seed": seed for section in ("data", "distill", "filter", "sft")},
         "data.n_mirror": profile.data.n_test,
-        "sft.variants": [VARIANT],
+        "sft.variants": [variant],
         "sft.save_steps": max(profile.sft.max_steps // 8, 1),
         "sft.select": "held_out",
         "sft.select_images": max(profile.data.n_test, 10),
-        "predict.models": [f"ci-{VARIANT}", "qponder"],
+        "grpo.start_from": variant,
+        "predict.models": [f"ci-{variant}", "qponder"],
         "predict.sampled_models": [],
-        "judge.models": [f"ci-{VARIANT}"],
+        "judge.models": [f"ci-{variant}"],
     }
     run = Run(RunPaths(root / f"seed-{seed}"), profile.with_overrides(settings))
     _prepare(run)
     result = run.paths.root / "values.json"
-    with pipeline.stage_run(run, f"sft-{VARIANT}") as stage:
+    with pipeline.stage_run(run, f"sft-{variant}") as stage:
         if not stage.done:
-            folder = sft.train(run, VARIANT, stage.work)
+            folder = sft.train(run, variant, stage.work)
             artifacts.write_json(result, _values(run, stage.work))
             stage.outputs(folder, result)
     values = artifacts.read_json(result)
@@ -181,6 +182,7 @@ def main(
     root: Annotated[Path, typer.Argument(help="folder of the runs; gone on with if it is there")],
     profile: Annotated[str, typer.Option(help="embedded profile to train")] = "mini",
     seeds: Annotated[str, typer.Option(help="parted by commas")] = "0,1,2,3,4",
+    variant: Annotated[Variant, typer.Option(help="reasoning in the answers")] = "long",
     n_test: Annotated[
         int | None, typer.Option(help="images in each set, in place of its own")
     ] = None,
@@ -193,7 +195,7 @@ def main(
     machine = about("torch", "transformers", "trl")
     outcomes = []
     for seed in (int(one) for one in seeds.split(",")):
-        outcomes.append(measure(base, seed, root))
+        outcomes.append(measure(base, seed, root, variant))
         one = outcomes[-1]
         print(
             f"seed {seed}: test sets choose {one.by_test}, mirrors {one.by_held_out} of "
@@ -206,10 +208,8 @@ def main(
         print(f"{name:<18}" + "  ".join(f"{key} {value:+.4f}" for key, value in row.items()))
     if save:
         rows = [asdict(one) for one in outcomes]
-        write(
-            "selection_optimism",
-            {**machine, "profile": profile, "n_test": base.data.n_test, "seeds": rows, **found},
-        )
+        settings = {"profile": profile, "variant": variant, "n_test": base.data.n_test}
+        write("selection_optimism", {**machine, **settings, "seeds": rows, **found})
 
 
 if __name__ == "__main__":
