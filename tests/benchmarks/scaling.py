@@ -12,6 +12,7 @@ the measured length in tokens is the size.
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -86,9 +87,15 @@ def variant(run: Run, **changes: Any) -> Run:
 
 
 def data(run: Run, n: int, work: Path) -> None:
-    """01: make the embedded sets."""
+    """01: make the embedded sets, from a process whose workers do not import this script."""
     config = run.profile.data.model_copy(update={"n_train": n})
-    embedded.build(config, RunPaths(work), progress=False)
+    code = (
+        "import sys; from pathlib import Path; from qponder_lib.config import DataConfig; "
+        "from qponder_lib.iqa_datasets import embedded; from qponder_lib.paths import RunPaths; "
+        "embedded.build(DataConfig.model_validate_json(sys.argv[1]), RunPaths(Path(sys.argv[2])), "
+        "progress=False)"
+    )
+    subprocess.run([sys.executable, "-c", code, config.model_dump_json(), str(work)], check=True)
 
 
 def distilled(run: Run, n: int, work: Path) -> None:
@@ -185,7 +192,7 @@ def judged(run: Run, n: int, work: Path) -> None:
 
 
 GROWTHS = (
-    Growth("01 data", "images", (48, 96, 192), data),
+    Growth("01 data", "images", (200, 400, 800), data),
     Growth("02 distill", "images", (24, 48, 96), distilled),
     Growth("03 filter", "answers", (2000, 4000, 8000), filtered),
     Growth("04 sft", "images a step", (8, 16, 32), sft_images),
