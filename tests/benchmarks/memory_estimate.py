@@ -32,7 +32,7 @@ from qponder_lib.student.architecture import build_mini
 from qponder_lib.student.load import load_student
 
 SIDE = 224
-SIDES_PER_TOKEN = 28
+"""Of the picture, pixels."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def measure(case: Case) -> dict[str, Any]:
     made.model.zero_grad(set_to_none=True)
     peak = peak_mib(lambda: update(made, batch))
     grads = sum(one.grad.nbytes for one in made.model.parameters() if one.grad is not None) / 2**20
-    image = (SIDE // SIDES_PER_TOKEN) ** 2
+    image = shape.image_tokens(SIDE * SIDE)
     scored = case.completion if torch.cuda.is_available() else case.prompt + case.completion - image
     tokens = Lengths(case.prompt + case.completion - image - scored, image, scored, counted=True)
     estimate = activations(shape, tokens, case.n, 4) / 2**20
