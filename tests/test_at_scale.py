@@ -20,6 +20,7 @@ from qponder_lib.teacher.distill import current_responses, distil
 HAS_RAY = importlib.util.find_spec("ray") is not None
 with_ray = pytest.mark.skipif(not HAS_RAY, reason="Ray is not installed: pip install '.[ray]'")
 ONE = at_scale.Workers(count=1, batch_size=4)
+TWO = at_scale.Workers(count=2, batch_size=3)
 EXPERT = DistillConfig()
 
 
@@ -34,7 +35,7 @@ def built(tmp_path_factory):
 def local_ray():
     import ray
 
-    ray.init(num_cpus=6, include_dashboard=False, log_to_driver=False)
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
 
@@ -113,6 +114,19 @@ def test_the_vllm_stage_is_shown_the_picture_and_the_hint_or_neither(built):
     assert broken["sampling_params"]["max_tokens"] == 1
 
 
+@pytest.mark.parametrize("n_cores", [1, 2, 3, 16])
+@pytest.mark.parametrize("n_workers", [1, 2, 15, 16, 40])
+def test_workers_leave_ray_a_core_to_read_and_write_with(n_workers, n_cores):
+    booked = engines.cores_of_each(n_workers, n_cores)
+    assert 0.0 < booked <= 1.0
+    assert n_cores - n_workers * booked >= min(1.0, n_cores / 2.0) - 1e-9
+
+
+def test_workers_book_a_whole_core_each_while_there_are_enough():
+    assert engines.cores_of_each(15, 16) == 1.0
+    assert engines.cores_of_each(2, 2) == 0.5
+
+
 @with_ray
 @pytest.mark.slow
 def test_ray_collects_the_answers_that_one_process_collects(built, local_ray, tmp_path):
@@ -123,7 +137,7 @@ def test_ray_collects_the_answers_that_one_process_collects(built, local_ray, tm
         row.image_id: (row.text, row.finish_reason, row.response_id, row.prompt_sha256)
         for row in current_responses(records, EXPERT, built, store=here)
     }
-    engine = at_scale.offline_teacher(EXPERT, ONE)
+    engine = at_scale.offline_teacher(EXPERT, TWO)
     place = tmp_path / "scale"
     assert at_scale.distil_at_scale(built, "mini-koniq", EXPERT, place, engine) == 6
     found = {

@@ -191,6 +191,7 @@ def _spread(
     worker: type, given: tuple[Any, ...], workers: Workers, settings: dict[str, Any]
 ) -> Engine:
     def answered(dataset: Dataset) -> Dataset:
+        import ray
         from ray.data import ActorPoolStrategy
 
         return dataset.map_batches(
@@ -199,10 +200,21 @@ def _spread(
             batch_size=workers.batch_size,
             batch_format="pyarrow",
             compute=ActorPoolStrategy(size=workers.count),
+            num_cpus=cores_of_each(workers.count, ray.cluster_resources().get("CPU", 1.0)),
             num_gpus=workers.gpus,
         )
 
     return Engine(settings, answered)
+
+
+def cores_of_each(n_workers: int, n_cores: float) -> float:
+    """Cores that Ray books for a worker: one, or less where none would be left to read and write.
+
+    Ray keeps what a worker books for as long as it lives, and its own readers and writers wait
+    for a core: workers that book them all never hand over an answer.
+    """
+    free = max(n_cores - 1.0, n_cores / 2.0)
+    return min(1.0, free / n_workers)
 
 
 def _image(row: dict[str, Any]) -> Image.Image | None:

@@ -20,7 +20,7 @@ app = typer.Typer(no_args_is_help=True, help="Answers for millions of images, on
 
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="folder in papermill_runs/")]
 Folder = Annotated[Path, typer.Option(help="questions and answers; all machines must reach it")]
-Count = Annotated[int, typer.Option(help="workers, each with the model; leave Ray a core", min=1)]
+Count = Annotated[int, typer.Option(help="workers, each with the model", min=1)]
 Gpus = Annotated[int, typer.Option(help="GPUs of each worker", min=0)]
 Batch = Annotated[int, typer.Option(help="images that a worker takes at once", min=1)]
 
