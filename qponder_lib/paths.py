@@ -142,7 +142,7 @@ class RunPaths:
         return self.root / "grpo" / reward
 
     def video(self, phase: str) -> Path:
-        """Model folder of the video model: "sft", its cold start, or "grpo"."""
+        """Model folder of the video model: "motion" (warm-up), "sft" (cold start) or "grpo"."""
         return self.root / "video" / phase
 
     def predictions(self, model: str, dataset: str, *, sampled: bool = False) -> Path:

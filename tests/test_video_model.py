@@ -21,7 +21,7 @@ from qponder_lib.paths import MINI_WEIGHTS, RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.prompts import answer_form
 from qponder_lib.rewards import preresq
-from qponder_lib.video import comparing, pictures, rows, scoring, training
+from qponder_lib.video import comparing, pictures, rows, scoring, training, warmup
 
 SMALL = {
     "clips.n_train": 8,
@@ -30,6 +30,9 @@ SMALL = {
     "clips.n_ladders": 1,
     "clips.n_raters": 3,
     "clips.size": 64,
+    "motion.steps": 2,
+    "motion.mosaics_per_step": 3,
+    "motion.stills_per_step": 2,
     "video.frames_only_share": 0.4,
     "video.sft_max_steps": 2,
     "video.sft_clips_per_step": 4,
@@ -55,6 +58,7 @@ def made(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(made):
     work = made.paths.root / "work"
+    warmup.train_motion(made, work / "motion")
     training.train_sft(made, work / "sft")
     training.train_grpo(made, work / "grpo")
     return made
@@ -104,7 +108,9 @@ def test_both_phases_train_log_their_terms_and_are_sealed(trained):
     grpo = read_csv(trained.paths.video("grpo") / "history.csv")
     assert [int(row["step"]) for row in grpo] == [1]
     assert set(training.TERMS) < set(grpo[0])
-    for phase in ("sft", "grpo"):
+    motion = read_csv(trained.paths.video("motion") / "history.csv")
+    assert [int(row["step"]) for row in motion] == [2]
+    for phase in ("motion", "sft", "grpo"):
         seal = artifacts.read_seal(trained.paths.video(phase))
         assert seal.stage == f"video-{phase}"
         assert seal.key == pipeline.stage_keys(trained.profile)[f"video-{phase}"]

@@ -10,7 +10,7 @@ from qponder_lib.paths import RunPaths
 from qponder_lib.rewards import preresq
 from qponder_lib.rewards.batch import PRERESQ_VIDEO_TERMS, RewardSettings, reward_batch
 
-STAGES = ["clips", "video-sft", "video-grpo", "video-scores"]
+STAGES = ["clips", "video-motion", "video-sft", "video-grpo", "video-scores"]
 
 
 def names(profile):

@@ -25,7 +25,7 @@ from qponder_lib.config.sections import (
     StudentConfig,
 )
 from qponder_lib.config.training import GrpoConfig, LaunchConfig, SftConfig
-from qponder_lib.config.video import OPTIONAL_SECTIONS, ClipsConfig, VideoConfig
+from qponder_lib.config.video import OPTIONAL_SECTIONS, ClipsConfig, MotionConfig, VideoConfig
 
 ALL_SECTIONS: dict[str, type[Section]] = {**SECTIONS, **OPTIONAL_SECTIONS}
 
@@ -41,6 +41,7 @@ __all__ = [
     "GrpoConfig",
     "JudgeConfig",
     "LaunchConfig",
+    "MotionConfig",
     "PredictConfig",
     "Profile",
     "Section",

@@ -21,7 +21,7 @@ from qponder_lib.config.sections import (
     StudentConfig,
 )
 from qponder_lib.config.training import GrpoConfig, LaunchConfig, SftConfig
-from qponder_lib.config.video import OPTIONAL_SECTIONS, ClipsConfig, VideoConfig
+from qponder_lib.config.video import OPTIONAL_SECTIONS, ClipsConfig, MotionConfig, VideoConfig
 
 
 class Profile(BaseModel):
@@ -50,6 +50,7 @@ class Profile(BaseModel):
     judge: JudgeConfig = JudgeConfig()
     launch: LaunchConfig = LaunchConfig()
     clips: ClipsConfig | None = None
+    motion: MotionConfig | None = None
     video: VideoConfig | None = None
 
     @model_validator(mode="before")
@@ -71,6 +72,8 @@ class Profile(BaseModel):
     def _clips_and_video_go_together(self) -> Self:
         if (self.clips is None) != (self.video is None):
             raise ValueError("expected both sections, clips and video, or neither")
+        if self.motion is not None and self.video is None:
+            raise ValueError("section motion warms up the video model; expected video and clips")
         return self
 
     @model_validator(mode="after")
@@ -134,8 +137,8 @@ class Profile(BaseModel):
         """Return a copy with some fields replaced.
 
         Args:
-            overrides: Values by `section.field`. One of `clips` or `video` brings both sections
-                in, the rest of them at the defaults.
+            overrides: Values by `section.field`. One of `clips`, `motion` or `video` brings all
+                three sections in, the rest of them at the defaults.
 
         Raises:
             ValueError: If a name is unknown or a value does not fit.

@@ -1,4 +1,4 @@
-"""Settings of the clips and of the video model: sections that a profile may leave out.
+"""Settings of the clips, of the video model and its warm-up: sections a profile may leave out.
 
 "PreResQ-R1" is arXiv:2511.05393 and its released code. What a section does not state, such as the
 weight decay, is as in the profile's `sft` and `grpo`.
@@ -74,4 +74,25 @@ class VideoConfig(Section):
     seed: int = Field(0, ge=0, description=OURS)
 
 
-OPTIONAL_SECTIONS: dict[str, type[Section]] = {"clips": ClipsConfig, "video": VideoConfig}
+class MotionConfig(Section):
+    """The warm-up of the mini student's tower on fresh mosaics, before the video model (D65)."""
+
+    steps: int = Field(
+        600, ge=0, description=f"optimiser steps; 0 for a model that has seen videos; {OURS}"
+    )
+    mosaics_per_step: int = Field(32, ge=1, description=f"fresh mosaics per step; {OURS}")
+    stills_per_step: int = Field(
+        16, ge=1, description=f"single pictures per step, whose tokens are to stay; {OURS}"
+    )
+    stills_weight: float = Field(0.5, ge=0.0, description=f"of their term in the loss; {OURS}")
+    learning_rate: float = Field(1.0e-3, gt=0.0, description=f"peak; {OURS}")
+    warmup_steps: int = Field(60, ge=1, description=f"optimiser steps; {OURS}")
+    save_steps: int = Field(100, ge=1, description=f"optimiser steps between checkpoints; {OURS}")
+    seed: int = Field(0, ge=0, description=OURS)
+
+
+OPTIONAL_SECTIONS: dict[str, type[Section]] = {
+    "clips": ClipsConfig,
+    "motion": MotionConfig,
+    "video": VideoConfig,
+}

@@ -68,10 +68,15 @@ def _video(profile: Profile) -> tuple[Stage, ...]:
     """The video model, where a profile asks for one; it goes on from the image model."""
     if profile.clips is None or profile.video is None:
         return ()
-    image_model = f"grpo-{profile.grpo.reward}"
+    start = f"grpo-{profile.grpo.reward}"
+    warmed: tuple[Stage, ...] = ()
+    if profile.motion is not None and profile.motion.steps:
+        warmed = (Stage("video-motion", "13", ("student", "clips", "motion"), (start,)),)
+        start = "video-motion"
     return (
         Stage("clips", "13", ("clips",)),
-        Stage("video-sft", "13", ("student", "sft", "video"), ("clips", image_model)),
+        *warmed,
+        Stage("video-sft", "13", ("student", "sft", "video"), ("clips", start)),
         Stage("video-grpo", "13", ("student", "grpo", "video"), ("clips", "video-sft")),
         Stage("video-scores", "13", ("evaluate", "video"), ("clips", "video-sft", "video-grpo")),
     )

@@ -78,7 +78,8 @@ def train_sft(run: Run, work: Path) -> Path:
     """Teach the image model the form of the answers about clips.
 
     Args:
-        run: Profile and folder; reads the image model that GRPO left, and the training clips.
+        run: Profile and folder; reads the image model that GRPO left, warmed up on mosaics if the
+            profile says so, and the training clips.
         work: Folder for checkpoints; a killed run continues from the last good one there.
 
     Returns:
@@ -93,7 +94,8 @@ def train_sft(run: Run, work: Path) -> Path:
     """
     began = time.monotonic()
     config = sft_settings(run)
-    start = run.paths.grpo(run.profile.grpo.reward)
+    warmed = run.profile.motion is not None and run.profile.motion.steps > 0
+    start = run.paths.video("motion") if warmed else run.paths.grpo(run.profile.grpo.reward)
     identity = _identity(run, config, start)
     checkpoint = last_checkpoint(work, identity)
     student = student_to_train(run.profile.student, config, start, checkpoint)

@@ -1,0 +1,118 @@
+"""The warm-up of the mini student's tower on fresh mosaics."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from qponder_lib import pipeline
+from qponder_lib.config import MotionConfig, load_profile
+from qponder_lib.iqa_datasets.varied_scenes import varied_scene
+from qponder_lib.paths import RunPaths
+from qponder_lib.pipeline import Run
+from qponder_lib.student.load import load_student
+from qponder_lib.video import warmup
+
+MOSAICS = warmup.Mosaics(4, (0.7, 1.0))
+SHORT = MotionConfig(steps=3, mosaics_per_step=4, stills_per_step=2, save_steps=1, warmup_steps=1)
+
+
+@pytest.fixture(scope="module")
+def tower():
+    return load_student(load_profile("smoke").student).model.get_submodule("model.visual")
+
+
+def cells_of(mosaic):
+    return mosaic.reshape(4, 32, 4, 32, 3).swapaxes(1, 2).reshape(16, 32, 32, 3).astype(float)
+
+
+def test_a_flag_says_that_a_cell_shows_the_frame_of_the_cell_before():
+    rng = np.random.default_rng(0)
+    scene = varied_scene(256, rng)
+    changes = {0: [], 1: []}
+    for _ in range(40):
+        mosaic, flags = MOSAICS.of(scene, rng, cuts=True)
+        assert mosaic.shape == (128, 128, 3)
+        assert flags[0] == 0
+        cells = cells_of(mosaic)
+        plain = cells - cells.mean(axis=(1, 2, 3), keepdims=True)  # flicker is no motion
+        for flag, change in zip(flags[1:], np.abs(np.diff(plain, axis=0)), strict=True):
+            changes[int(flag)].append(change.mean())
+    assert np.median(changes[1]) < 0.5 * np.median(changes[0])
+    assert len(changes[1]) > 100
+
+
+def test_the_camera_takes_over_from_the_cuts_and_every_step_is_drawn_anew():
+    begun, same, next_one = (warmup._fresh(MOSAICS, SHORT, step) for step in (1, 1, 2))
+    for first, second in zip(begun, same, strict=True):
+        assert np.array_equal(first, second)
+    assert not np.array_equal(begun[0], next_one[0])
+    assert [one.shape for one in begun] == [(4, 128, 128, 3), (4, 16), (2, 128, 128, 3)]
+    held = MOSAICS.held_out(np.random.default_rng(1))
+    assert len(held[0]) == len(held[1]) == warmup.N_HELD_OUT
+
+
+def test_the_head_reads_each_cell_from_its_own_tokens():
+    torch.manual_seed(0)
+    head = warmup.RepeatHead(2)  # 4 x 4 tokens: 4 in each of the 4 cells
+    tokens = torch.randn(1, 16, 256)
+    before = head(tokens)
+    tokens[0, 2 * 4 + 1] += 1.0  # third row, second column: the lower left cell
+    assert (head(tokens) != before).tolist() == [[False, False, True, False]]
+
+
+def test_a_step_trains_the_tower_and_begins_with_unchanged_stills(tower, tmp_path):
+    trained = copy.deepcopy(tower)
+    one = SHORT.model_copy(update={"steps": 1})
+    rows = warmup._train(trained, MOSAICS, one, tmp_path)
+    assert rows[0]["stills"] == 0.0
+    assert rows[0]["step"] == 1
+    assert 0.0 <= rows[0]["held_out_auc"] <= 1.0
+    pairs = zip(tower.parameters(), trained.parameters(), strict=True)
+    assert not any(torch.equal(old, new) for old, new in pairs)
+
+
+def test_a_killed_warm_up_goes_on_to_the_weights_of_an_uninterrupted_one(
+    tower, tmp_path, monkeypatch
+):
+    whole, killed, resumed = (copy.deepcopy(tower) for _ in range(3))
+    expected = warmup._train(whole, MOSAICS, SHORT, tmp_path / "whole")
+    step = warmup._step
+    taken = []
+
+    def dies_in_the_third_step(*given):
+        taken.append(given)
+        if len(taken) == 3:
+            raise KeyboardInterrupt
+        return step(*given)
+
+    monkeypatch.setattr(warmup, "_step", dies_in_the_third_step)
+    with pytest.raises(KeyboardInterrupt):
+        warmup._train(killed, MOSAICS, SHORT, tmp_path / "killed")
+    monkeypatch.undo()
+    assert warmup._train(resumed, MOSAICS, SHORT, tmp_path / "killed") == expected
+    for name, weight in whole.state_dict().items():
+        assert torch.equal(weight, resumed.state_dict()[name]), name
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"motion.steps": 0}, "no warm-up"),
+        ({"student.model": "Qwen/Qwen2.5-VL-7B-Instruct"}, "set motion.steps to 0"),
+        ({"clips.rows": 2}, "as many rows as columns"),
+        ({"clips.rows": 3, "clips.columns": 3}, "whole tokens"),
+    ],
+)
+def test_what_cannot_be_warmed_up_is_refused(changes, said, tmp_path):
+    profile = load_profile("video").with_overrides(changes)
+    with pytest.raises(ValueError, match=said):
+        warmup.train_motion(Run(RunPaths(tmp_path), profile), tmp_path)
+
+
+def test_without_steps_the_video_model_starts_from_the_image_model():
+    video = load_profile("video")
+    assert pipeline.stage_named("video-sft", video).inputs == ("clips", "video-motion")
+    without = video.with_overrides({"motion.steps": 0})
+    assert pipeline.stage_named("video-sft", without).inputs == ("clips", "grpo-qponder")
