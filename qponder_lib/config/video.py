@@ -78,7 +78,7 @@ class MotionConfig(Section):
     """The warm-up of the mini student's tower on fresh mosaics, before the video model (D65)."""
 
     steps: int = Field(
-        600, ge=0, description=f"optimiser steps; 0 for a model that has seen videos; {OURS}"
+        1000, ge=0, description=f"optimiser steps; 0 for a model that has seen videos; {OURS}"
     )
     mosaics_per_step: int = Field(32, ge=1, description=f"fresh mosaics per step; {OURS}")
     stills_per_step: int = Field(

@@ -75,7 +75,7 @@ class Mosaics:
             scene: H x W x 3, uint8.
             rng: Source of randomness.
             cuts: Show another part of the scene in every frame, not a moving camera; then at
-                least the third level of stutter or drops.
+                least the third level of stutter or drops, and no other damage.
 
         Returns:
             The mosaic, 128 x 128 x 3 uint8, and one flag per cell, 1 where it repeats.
@@ -91,7 +91,7 @@ class Mosaics:
             level = int(rng.integers(3 if cuts else 1, N_LEVELS + 1))
             held = Distortion(name=str(rng.choice(LADDERS)), level=level)
             shown = shown_at(n_frames, (held,), rng)
-        frames = spoil_frames(frames[shown], _other_damage(rng), rng)
+        frames = frames[shown] if cuts else spoil_frames(frames[shown], _other_damage(rng), rng)
         grainy = frames + rng.normal(0.0, rng.choice(_GRAIN), frames.shape)
         frames = np.clip(grainy.round(), 0, 255).astype(np.uint8)
         rows = [np.hstack(frames[at : at + self.cells]) for at in range(0, n_frames, self.cells)]
