@@ -51,7 +51,10 @@ class VideoConfig(Section):
         0.25, ge=0.0, lt=1.0, description=f"of training rows without the mosaic; {OURS}"
     )
     sft_learning_rate: float = Field(5.0e-4, gt=0.0, description=f"peak; {OURS}")
-    sft_max_steps: int = Field(160, ge=1, description=f"optimiser steps; {OURS}")
+    freeze_vision: bool = Field(
+        True, description=f"keep the tower as the warm-up on mosaics left it; {OURS}"
+    )
+    sft_max_steps: int = Field(320, ge=1, description=f"optimiser steps; {OURS}")
     sft_clips_per_step: int = Field(16, ge=1, description=f"clips per optimiser step; {OURS}")
     sft_warmup_steps: int = Field(10, ge=0, description=f"optimiser steps; {OURS}")
     grpo_learning_rate: float = Field(2.0e-5, gt=0.0, description=f"peak; {OURS}; released: 1e-6")

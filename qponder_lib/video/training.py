@@ -34,6 +34,7 @@ def sft_settings(run: Run) -> SftConfig:
     """The profile's settings of SFT with those of the video model in their place."""
     config = video_config(run)
     changed = {
+        "freeze_vision": config.freeze_vision,
         "learning_rate": config.sft_learning_rate,
         "max_steps": config.sft_max_steps,
         "per_device_batch_size": config.sft_clips_per_step,
@@ -55,6 +56,7 @@ def grpo_settings(run: Run) -> GrpoConfig:
     changed = {
         "reward": "preresq_video",
         "penalise_spread": config.penalise_spread,
+        "freeze_vision": config.freeze_vision,
         "prompt_pool": False,
         "exploration_steps": 0,
         "weight_accuracy": 1.0,
