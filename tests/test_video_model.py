@@ -2,11 +2,14 @@
 
 import json
 import shutil
+from itertools import pairwise
 from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from qponder_lib import artifacts, pipeline
@@ -116,6 +119,22 @@ def test_both_phases_train_log_their_terms_and_are_sealed(trained):
         assert seal.key == pipeline.stage_keys(trained.profile)[f"video-{phase}"]
         assert artifacts.verify_seal(trained.paths.video(phase)) == []
     assert training.grpo_settings(trained).weight_accuracy == 1.0
+
+
+def test_the_tower_is_changed_by_its_warm_up_alone_and_the_language_model_by_the_rest(trained):
+    folders = [trained.paths.grpo("qponder"), *map(trained.paths.video, ("motion", "sft", "grpo"))]
+    weights = [load_file(folder / "model.safetensors") for folder in folders]
+    assert weights[0].keys() == weights[1].keys() == weights[2].keys()
+    for name, *four in ((name, *(one[name].float() for one in weights)) for name in weights[0]):
+        same = [torch.equal(one, other) for one, other in pairwise(four)]
+        if "visual" in name:
+            assert same[1:] == [True, True], name
+        else:
+            assert same[0], name
+    names = [name for name in weights[0] if "visual" in name]
+    assert not any(torch.equal(weights[0][name].float(), weights[1][name]) for name in names)
+    last = "model.norm.weight"
+    assert not torch.equal(weights[1][last], weights[2][last])
 
 
 def test_a_checkpoint_of_other_settings_is_refused(trained):
