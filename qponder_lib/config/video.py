@@ -78,7 +78,7 @@ class VideoConfig(Section):
 
 
 class MotionConfig(Section):
-    """The warm-up of the mini student on fresh mosaics, before the video model (D75)."""
+    """The warm-up of the mini student's tower on fresh mosaics, before the video model (D65)."""
 
     steps: int = Field(
         1000, ge=0, description=f"optimiser steps; 0 for a model that has seen videos; {OURS}"
@@ -90,10 +90,6 @@ class MotionConfig(Section):
     stills_weight: float = Field(0.5, ge=0.0, description=f"of their term in the loss; {OURS}")
     learning_rate: float = Field(1.0e-3, gt=0.0, description=f"peak; {OURS}")
     warmup_steps: int = Field(60, ge=1, description=f"optimiser steps; {OURS}")
-    word_steps: int = Field(
-        200, ge=0, description=f"steps of the language model, that says what cells do; {OURS}"
-    )
-    word_learning_rate: float = Field(6.0e-4, gt=0.0, description=f"peak; {OURS}")
     save_steps: int = Field(100, ge=1, description=f"optimiser steps between checkpoints; {OURS}")
     seed: int = Field(0, ge=0, description=OURS)
 
