@@ -78,7 +78,7 @@ class VideoConfig(Section):
 
 
 class MotionConfig(Section):
-    """The warm-up of the mini student's tower on fresh mosaics, before the video model (D65)."""
+    """The warm-up of the mini student's tower on fresh mosaics, before the video model (D75)."""
 
     steps: int = Field(
         1000, ge=0, description=f"optimiser steps; 0 for a model that has seen videos; {OURS}"

@@ -1,7 +1,7 @@
 """What a tower that has seen videos brings and the mini student's does not: seeing a picture stand.
 
 Qwen2.5-VL was pre-trained on videos. The mini student's tower knows single pictures alone, and
-answers do not teach it to compare the cells of a mosaic (decision D65). So it first learns, on
+answers do not teach it to compare the cells of a mosaic (decision D75). So it first learns, on
 mosaics made fresh for every step, which cells repeat the one before. It sees no MOS, no score, no
 word, no validation or test photograph. On single pictures its tokens are held to what they were.
 The head is thrown away.
