@@ -303,6 +303,19 @@ def test_last_sealed_model_passes_over_a_damaged_one(root, capsys):
     assert cli.last_sealed_model(runs) == RunPaths.named("old").grpo("qponder")
 
 
+def test_a_warmed_up_video_model_is_not_asked_about_clips(root):
+    paths = RunPaths.named("one")
+    for phase, stage in (("motion", "video-motion"), ("sft", "video-sft")):
+        folder = paths.video(phase)
+        folder.mkdir(parents=True)
+        if phase == "sft":
+            with pytest.raises(FileNotFoundError, match="qponder run video"):
+                cli.last_sealed_model(root / "papermill_runs", ("video",))
+        (folder / "model.safetensors").write_text(phase)
+        artifacts.seal_folder(folder, stage=stage, key="k", config={}, inputs={}, seconds=0.0)
+    assert cli.last_sealed_model(root / "papermill_runs", ("video",)) == paths.video("sft")
+
+
 def test_no_model_says_how_to_get_one(root):
     with pytest.raises(FileNotFoundError, match="qponder run mini"):
         cli.last_sealed_model(root / "papermill_runs")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _USAGE = 2
 IMAGE_MODELS, CLIP_MODELS = ("grpo", "sft"), ("video",)
+ANSWERS_ABOUT_CLIPS = ("video-sft", "video-grpo")
 
 
 def score(
@@ -65,7 +66,10 @@ def last_sealed_model(runs: Path, kinds: Sequence[str] = IMAGE_MODELS) -> Path:
     for kind in kinds:
         folders = [seal.parent for seal in runs.glob(f"*/{kind}/*/{artifacts.SEAL_NAME}")]
         sealed = [
-            (seal.created, folder) for folder in folders if (seal := artifacts.read_seal(folder))
+            (seal.created, folder)
+            for folder in folders
+            if (seal := artifacts.read_seal(folder))
+            and (kinds != CLIP_MODELS or seal.stage in ANSWERS_ABOUT_CLIPS)
         ]
         for _, folder in sorted(sealed, reverse=True):
             problems = artifacts.verify_seal(folder)
@@ -85,7 +89,7 @@ def _model_for(model: Path | None, *, for_clips: bool) -> Path:
         kinds = CLIP_MODELS if for_clips else IMAGE_MODELS
         return last_sealed_model(paths.runs_root(), kinds)
     seal = artifacts.read_seal(model)
-    trained_on_clips = seal is not None and seal.stage.startswith("video")
+    trained_on_clips = seal is not None and seal.stage in ANSWERS_ABOUT_CLIPS
     if trained_on_clips != for_clips:
         wanted, given = ("clips", "images") if for_clips else ("images", "clips")
         raise ValueError(f"{model} is a model for {given}; state one for {wanted}")
