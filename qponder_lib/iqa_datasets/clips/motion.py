@@ -37,8 +37,8 @@ def film(
     Raises:
         ValueError: If the size is odd or there are fewer than two frames.
     """
-    if size % 2:
-        raise ValueError(f"expected an even size, got {size}")
+    if size % 2 or size < 16 or n_frames < 2:
+        raise ValueError(f"expected an even size from 16 and 2 frames, got {size} and {n_frames}")
     names = sorted(PHOTOGRAPHS[split])
     name = names[rng.integers(len(names))]
     source = Image.fromarray(load_photograph(name, *PHOTOGRAPHS[split][name]))
@@ -48,13 +48,7 @@ def film(
 def film_picture(
     source: Image.Image, size: int, n_frames: int, rng: Rng, reach: tuple[float, float] = REACH
 ) -> Pixels:
-    """Film one picture as `film` does.
-
-    Raises:
-        ValueError: If the frames are smaller than 16 pixels or fewer than two.
-    """
-    if size < 16 or n_frames < 2:
-        raise ValueError(f"expected a size from 16 and 2 frames, got {size} and {n_frames}")
+    """Film one picture as `film` does; any size, even or not."""
     side = rng.uniform(*_SIDE) * min(source.size)
     free = np.array(source.size) - side
     angle = rng.uniform(0.0, 2.0 * np.pi)
