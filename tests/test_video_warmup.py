@@ -12,9 +12,9 @@ from qponder_lib.iqa_datasets.varied_scenes import varied_scene
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.student.load import load_student
-from qponder_lib.video import warmup
+from qponder_lib.video import mosaics, warmup
 
-MOSAICS = warmup.Mosaics(4, (0.7, 1.0))
+MOSAICS = mosaics.Mosaics(4, (0.7, 1.0))
 SHORT = MotionConfig(steps=3, mosaics_per_step=4, stills_per_step=2, save_steps=1, warmup_steps=1)
 
 
@@ -50,7 +50,7 @@ def test_the_camera_takes_over_from_the_cuts_and_every_step_is_drawn_anew():
     assert not np.array_equal(begun[0], next_one[0])
     assert [one.shape for one in begun] == [(4, 128, 128, 3), (4, 16), (2, 128, 128, 3)]
     held = MOSAICS.held_out(np.random.default_rng(1))
-    assert len(held[0]) == len(held[1]) == warmup.N_HELD_OUT
+    assert len(held[0]) == len(held[1]) == mosaics.N_HELD_OUT
 
 
 def test_the_head_reads_each_cell_from_its_own_tokens():

@@ -133,6 +133,11 @@ class Profile(BaseModel):
             )
         return self
 
+    @property
+    def warms_up_on_mosaics(self) -> bool:
+        """Whether the video model starts from a tower that has seen mosaics (decision D75)."""
+        return self.motion is not None and self.motion.steps > 0
+
     def with_overrides(self, overrides: Mapping[str, Any]) -> Profile:
         """Return a copy with some fields replaced.
 

@@ -70,7 +70,7 @@ def _video(profile: Profile) -> tuple[Stage, ...]:
         return ()
     start = f"grpo-{profile.grpo.reward}"
     warmed: tuple[Stage, ...] = ()
-    if profile.motion is not None and profile.motion.steps:
+    if profile.warms_up_on_mosaics:
         warmed = (Stage("video-motion", "13", ("student", "clips", "motion"), (start,)),)
         start = "video-motion"
     return (

@@ -96,8 +96,9 @@ def train_sft(run: Run, work: Path) -> Path:
     """
     began = time.monotonic()
     config = sft_settings(run)
-    warmed = run.profile.motion is not None and run.profile.motion.steps > 0
-    start = run.paths.video("motion") if warmed else run.paths.grpo(run.profile.grpo.reward)
+    start = run.paths.grpo(run.profile.grpo.reward)
+    if run.profile.warms_up_on_mosaics:
+        start = run.paths.video("motion")
     identity = _identity(run, config, start)
     checkpoint = last_checkpoint(work, identity)
     student = student_to_train(run.profile.student, config, start, checkpoint)

@@ -11,26 +11,17 @@ from __future__ import annotations
 
 import copy
 import time
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 from sklearn.metrics import roc_auc_score
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
 from qponder_lib.artifacts import SEAL_NAME, seal_folder
 from qponder_lib.config import ClipsConfig, MotionConfig
-from qponder_lib.distortions import N_LEVELS
-from qponder_lib.iqa_datasets.clips import LADDERS, SPATIAL, shown_at, spoil_frames
-from qponder_lib.iqa_datasets.clips.motion import cut_through, film_picture
-from qponder_lib.iqa_datasets.scenes import PHOTOGRAPHS, load_photograph
-from qponder_lib.iqa_datasets.varied_scenes import varied_scene
 from qponder_lib.pipeline import Run, stage_keys
-from qponder_lib.records import Distortion
 from qponder_lib.student.architecture import IMAGE_SIDE, MERGE, PATCH_SIDE, TEXT_WIDTH
 from qponder_lib.student.load import load_student
 from qponder_lib.student.warmup_state import load_state, save_state, write_rows
@@ -40,80 +31,12 @@ from qponder_lib.student.warmup_vision import (
     learning_rate_at,
     tower_tokens,
 )
+from qponder_lib.video.mosaics import Flags, Mosaics, Pixels
 
 STAGE = "video-motion"
 CUTS_UNTIL = 0.6
 """Share of the steps in which films of cuts give way to the camera's: large changes come first."""
-FILMS_PER_SCENE = 8
-N_HELD_OUT = 192
-_SCENE_SIDE = 256
 _LOG_STEPS = 50
-_GRAIN = (0.5, 1.5, 4.0)
-_SHARE_WITHOUT, _SHARE_FLICKER, _SHARE_SPATIAL = 0.1, 0.3, 0.2
-
-Pixels = NDArray[np.uint8]
-Flags = NDArray[np.float32]
-Rng = np.random.Generator
-
-
-@dataclass(frozen=True, slots=True)
-class Mosaics:
-    """Makes mosaics and says which of their cells repeat the cell before.
-
-    Attributes:
-        cells: Cells in a row, and in a column.
-        reach: Shortest and longest path of the camera, as shares of the free way.
-    """
-
-    cells: int
-    reach: tuple[float, float]
-
-    def of(self, scene: Pixels, rng: Rng, *, cuts: bool) -> tuple[Pixels, Flags]:
-        """Film a scene, hold some frames, and lay them side by side.
-
-        Args:
-            scene: H x W x 3, uint8.
-            rng: Source of randomness.
-            cuts: Show another part of the scene in every frame, not a moving camera; then at
-                least the third level of stutter or drops, and no other damage.
-
-        Returns:
-            The mosaic, 128 x 128 x 3 uint8, and one flag per cell, 1 where it repeats.
-        """
-        n_frames, side = self.cells**2, IMAGE_SIDE // self.cells
-        source = Image.fromarray(scene)
-        if cuts:
-            frames = cut_through(source, side, n_frames, rng)
-        else:
-            frames = film_picture(source, side, n_frames, rng, self.reach)
-        shown = np.arange(n_frames)
-        if rng.random() >= _SHARE_WITHOUT:
-            level = int(rng.integers(3 if cuts else 1, N_LEVELS + 1))
-            held = Distortion(name=str(rng.choice(LADDERS)), level=level)
-            shown = shown_at(n_frames, (held,), rng)
-        frames = frames[shown] if cuts else spoil_frames(frames[shown], _other_damage(rng), rng)
-        grainy = frames + rng.normal(0.0, rng.choice(_GRAIN), frames.shape)
-        frames = np.clip(grainy.round(), 0, 255).astype(np.uint8)
-        rows = [np.hstack(frames[at : at + self.cells]) for at in range(0, n_frames, self.cells)]
-        return np.vstack(rows), np.r_[0, np.diff(shown) == 0].astype(np.float32)
-
-    def batch(self, count: int, share_of_cuts: float, rng: Rng) -> tuple[Pixels, Flags]:
-        """Film fresh scenes, several films of each."""
-        made = []
-        for number in range(count):
-            if number % FILMS_PER_SCENE == 0:
-                scene = varied_scene(_SCENE_SIDE, rng)
-            made.append(self.of(scene, rng, cuts=bool(rng.random() < share_of_cuts)))
-        return np.stack([one for one, _ in made]), np.stack([flags for _, flags in made])
-
-    def held_out(self, rng: Rng) -> tuple[Pixels, Flags]:
-        """Film the validation photographs by the camera alone."""
-        photographs = sorted(PHOTOGRAPHS["validation"].items())
-        made = []
-        for number in range(N_HELD_OUT):
-            name, box = photographs[number % len(photographs)]
-            made.append(self.of(load_photograph(name, *box), rng, cuts=False))
-        return np.stack([one for one, _ in made]), np.stack([flags for _, flags in made])
 
 
 class RepeatHead(torch.nn.Module):
@@ -153,15 +76,14 @@ def train_motion(run: Run, work: Path) -> Path:
     config, mosaics = _settings(run)
     student = load_student(run.profile.student, run.paths.grpo(run.profile.grpo.reward))
     tower = student.model.get_submodule("model.visual")
-    key = stage_keys(run.profile)[STAGE]
-    rows = _train(tower, mosaics, config, work / key[:16])
+    rows = _train(tower, mosaics, config, work)
     folder = run.paths.video("motion")
     (folder / SEAL_NAME).unlink(missing_ok=True)
     student.model.save_pretrained(folder)
     student.processor.tokenizer.save_pretrained(folder)
     write_rows(folder / "history.csv", rows)
     stated = {"student": run.profile.student.model_dump(), "training": config.model_dump()}
-    seconds = time.monotonic() - began
+    key, seconds = stage_keys(run.profile)[STAGE], time.monotonic() - began
     seal_folder(folder, stage=STAGE, key=key, config=stated, inputs={}, seconds=seconds)
     return folder
 
@@ -278,13 +200,3 @@ def held_out_scores(
         name: float(roc_auc_score(flags[:, at].ravel(), logits.numpy()[:, at].ravel()))
         for name, at in names.items()
     }
-
-
-def _other_damage(rng: Rng) -> tuple[Distortion, ...]:
-    """What may happen beside: flicker, or damage of the frames."""
-    drawn = []
-    for share, names in ((_SHARE_FLICKER, ("flicker",)), (_SHARE_SPATIAL, SPATIAL)):
-        if rng.random() < share:
-            level = int(rng.integers(1, N_LEVELS + 1))
-            drawn.append(Distortion(name=str(rng.choice(names)), level=level))
-    return tuple(drawn)
