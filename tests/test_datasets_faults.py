@@ -1,18 +1,15 @@
 """Every fault of a copy is reported with file and row, and nothing is repaired in silence."""
 
-import io
 import json
-import struct
-import zlib
 
 import numpy as np
 import openpyxl
 import pytest
+from faulty_copies import check, found, png
 from PIL import Image
 from scipy.io import savemat
 
 from qponder_lib.iqa_datasets import catalog, checking
-from qponder_lib.iqa_datasets.images import ImageProblem, decode_rgb
 from qponder_lib.iqa_datasets.reading import Reader
 
 LEVELS = range(1, 6)
@@ -24,21 +21,6 @@ SMALL_KADID = catalog.KADID.model_copy(
         "labels": (catalog.KADID.labels[0].model_copy(update={"published": None}),),
     }
 )
-SMALL_LIST = catalog.BID.model_copy(update={"n_images": 4})
-
-
-def png(number, mode="RGB"):
-    image = Image.new("RGB", (6, 4), (number % 256, number // 256, 90)).convert(mode)
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def jpeg(number, **options):
-    noise = np.random.default_rng(number).integers(0, 256, (48, 64, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(noise).save(buffer, "JPEG", quality=90, **options)
-    return buffer.getvalue()
 
 
 @pytest.fixture
@@ -56,26 +38,6 @@ def kadid(tmp_path):
                 rows.append(f"{name},{reference}.png,{label:.2f},0.5")
     (tmp_path / "dmos.csv").write_text("\n".join(rows) + "\n")
     return tmp_path
-
-
-@pytest.fixture
-def listed(tmp_path):
-    """Four JPEGs in our own list layout."""
-    rows = ["image,mos,std"]
-    for number in range(1, 5):
-        (tmp_path / f"a{number}.jpg").write_bytes(jpeg(number))
-        rows.append(f"a{number}.jpg,{number},0.5")
-    (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n")
-    return tmp_path
-
-
-def check(spec, root):
-    return checking.check(spec, root, progress=False)
-
-
-def found(report, kind):
-    """File and row of the findings of a kind."""
-    return [(one.file, one.row) for one in report.findings if one.kind == kind]
 
 
 def change(path, line, old, new):
@@ -241,113 +203,6 @@ def test_a_missing_image_is_reported_and_case_does_not_matter(kadid):
     (kadid / "images" / "I01_01_03.png").unlink()
     (kadid / "images" / "I01_01_02.png").rename(kadid / "images" / "i01_01_02.PNG")
     assert found(check(SMALL_KADID, kadid), "missing_image") == [("dmos.csv", 4)]
-
-
-def test_two_files_of_one_name_are_not_guessed_between(listed):
-    (listed / "more").mkdir()
-    (listed / "more" / "a1.jpg").write_bytes(jpeg(9))
-    assert found(check(SMALL_LIST, listed), "ambiguous_image") == [("labels.csv", 2)]
-
-
-def test_a_truncated_jpeg_is_reported_with_its_row(listed):
-    content = (listed / "a3.jpg").read_bytes()
-    (listed / "a3.jpg").write_bytes(content[: len(content) // 2])
-    report = check(SMALL_LIST, listed)
-    assert found(report, "truncated_image") == [("labels.csv", 4)]
-    assert report.n_decoded == 3
-
-
-def test_a_link_out_of_the_copy_is_refused(listed, tmp_path_factory):
-    outside = tmp_path_factory.mktemp("outside") / "secret.jpg"
-    outside.write_bytes(jpeg(11))
-    (listed / "a2.jpg").unlink()
-    (listed / "a2.jpg").symlink_to(outside)
-    assert found(check(SMALL_LIST, listed), "outside_root") == [("labels.csv", 3)]
-
-
-def test_a_turned_photograph_is_turned_and_noted(listed):
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    (listed / "a4.jpg").write_bytes(jpeg(4, exif=exif))
-    report = check(SMALL_LIST, listed)
-    assert found(report, "rotated") == [("labels.csv", 5)]
-    assert report.ok
-    assert decode_rgb((listed / "a4.jpg").read_bytes()).size == (48, 64)
-
-
-def png_of_size(width, height):
-    """A PNG that only claims its size."""
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    chunks = b""
-    for name, body in ((b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")):
-        chunks += struct.pack(">I", len(body)) + name + body
-        chunks += struct.pack(">I", zlib.crc32(name + body))
-    return b"\x89PNG\r\n\x1a\n" + chunks
-
-
-def saved(image, kind, **options):
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-FRAMES = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
-DEEP = Image.fromarray(np.full((4, 4), 40000, np.uint16))
-
-
-@pytest.mark.parametrize(
-    ("content", "kind"),
-    [
-        (b"", "empty_image"),
-        (b"<!DOCTYPE html><html>", "invalid_image"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "invalid_image"),
-        (saved(FRAMES[0], "GIF"), "invalid_image"),
-        (saved(FRAMES[0], "TIFF"), "invalid_image"),
-        (saved(FRAMES[0], "PNG", save_all=True, append_images=FRAMES[1:]), "invalid_image"),
-        (saved(DEEP, "PNG"), "invalid_image"),
-        (png_of_size(20000, 20000), "oversized_image"),
-        (png_of_size(11000, 10000), "oversized_image"),
-        (saved(Image.new("RGB", (402, 2)), "PNG"), "extreme_aspect"),
-        (jpeg(1)[:-200], "truncated_image"),
-        (saved(Image.new("RGB", (40, 40), "red"), "BMP")[:-100], "truncated_image"),
-    ],
-)
-def test_files_that_are_no_usable_image_are_named(content, kind):
-    with pytest.raises(ImageProblem) as caught:
-        decode_rgb(content)
-    assert caught.value.kind == kind
-
-
-def test_a_png_with_damaged_data_is_refused():
-    content = bytearray(saved(Image.effect_noise((64, 64), 80).convert("RGB"), "PNG"))
-    middle = len(content) // 2
-    content[middle : middle + 40] = bytes(40)
-    with pytest.raises(ImageProblem):
-        decode_rgb(bytes(content))
-
-
-def test_a_bit_of_a_png_that_turns_is_noticed_or_changes_no_pixel():
-    content = png(70)
-    pixels = decode_rgb(content).tobytes()
-    for place in range(len(content)):
-        turned = bytearray(content)
-        turned[place] ^= 16
-        try:
-            assert decode_rgb(bytes(turned)).tobytes() == pixels, place
-        except ImageProblem:
-            continue
-
-
-def test_a_png_whose_last_pixels_were_overwritten_is_refused_although_it_decodes():
-    noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
-    content = saved(Image.fromarray(noise), "PNG")
-    with pytest.raises(ImageProblem):
-        decode_rgb(content[:-40] + b"x" * 20)
-
-
-def test_transparent_parts_lie_on_white_whatever_colour_hides_there():
-    ghost = Image.new("RGBA", (2, 2), (255, 0, 0, 0))
-    assert decode_rgb(saved(ghost, "PNG")).getpixel((0, 0)) == (255, 255, 255)
 
 
 def test_mat_files_that_cannot_be_read_are_named(tmp_path):

@@ -9,10 +9,8 @@ import torch
 from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from peft import LoraConfig
-from PIL import Image
+from shared_prefix_cases import BOTH, sampling_rows, trainer
 from torch.nn.functional import scaled_dot_product_attention
-from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import (
     shuffle_sequence_dict,
     split_pixel_values_by_grid,
@@ -20,16 +18,11 @@ from trl.trainer.utils import (
     unsplit_pixel_values_by_grid,
 )
 
-from qponder_lib.config import load_profile
-from qponder_lib.student.load import load_student
 from qponder_lib.training.shared_prefix import SharedPrefixTrainer
 from qponder_lib.training.shared_prefix.accumulation import ROW, regroup
 from qponder_lib.training.shared_prefix.attention import Layout, shared_prefix_attention
 from qponder_lib.training.shared_prefix.groups import Prompt, find_groups
-from qponder_lib.training.shared_prefix.rollout import until_end
 
-ADAPTERS = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"
-BOTH = (GRPOTrainer, SharedPrefixTrainer)
 GRIDS = ((8, 8), (4, 6), (6, 10))
 WORDS = 20, 400  # ids of ordinary tokens of the mini tokenizer
 
@@ -54,34 +47,6 @@ CASES = {
     ),
     "a row that shares with none": Case((1, 3), 17, (15, 15), (1, 1)),
 }
-
-
-def trainer(kind, folder, *, adapters=False, checkpointing=False, n=4, rows=8, **settings):
-    torch.manual_seed(0)
-    student = load_student(load_profile("smoke").student)
-    student.processor.image_processor.size = {"shortest_edge": 1024, "longest_edge": 65536}
-    lora = LoraConfig(r=4, target_modules=ADAPTERS, init_lora_weights=False) if adapters else None
-    made = kind(
-        model=student.model,
-        reward_funcs=[lambda completions, **_: [float(len(str(one))) for one in completions]],
-        args=GRPOConfig(
-            output_dir=str(folder),
-            per_device_train_batch_size=rows,
-            num_generations=n,
-            use_cpu=True,
-            bf16=False,
-            report_to="none",
-            gradient_checkpointing=checkpointing,
-            **{"beta": 0.04, "loss_type": "grpo", "max_completion_length": 40, **settings},
-        ),
-        train_dataset=Dataset.from_list([{"prompt": [{"role": "user", "content": "x"}]}] * 8),
-        processing_class=student.processor,
-        peft_config=lora,
-    )
-    if checkpointing:
-        options = {"use_reentrant": False}
-        made.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
-    return made
 
 
 def batch(config, case, seed=0):
@@ -318,87 +283,6 @@ def test_rows_share_only_what_is_equal_value_for_value():
     assert groups.first == (0, 1, 2, 4, 5)
     assert groups.part(slice(2, 4)).of_row == (0, 1)
     assert not groups.part(slice(1, 4)).shared
-
-
-def sampling_rows(sides, words, n):
-    rows = []
-    for (wide, high), count in zip(sides, words, strict=True):
-        picture = Image.linear_gradient("L").resize((wide, high)).convert("RGB")
-        content = "Rate the quality." + " sharp" * count
-        row = {"prompt": [{"role": "user", "content": content}], "image": picture}
-        rows += [dict(row) for _ in range(n)]
-    return rows
-
-
-@pytest.mark.parametrize(
-    ("sides", "words"),
-    [(((128, 128), (64, 64)), (0, 0)), (((128, 128), (192, 96)), (0, 5))],
-    ids=["one prompt", "prompts of two lengths"],
-)
-def test_the_same_random_state_gives_the_same_answers_as_trl(plain, sides, words):
-    found = []
-    for made in plain:
-        torch.manual_seed(3)
-        made.model.train()
-        output = made._generate_and_score_completions(sampling_rows(sides, words, 4))
-        found.append({**output, "next": torch.rand(3)})
-    stock, shared = found
-    assert shared["completion_mask"].sum(1).unique().numel() > 2, "answers of one length only"
-    assert torch.equal(stock["completion_ids"], shared["completion_ids"])
-    assert torch.equal(stock["next"], shared["next"])
-    assert torch.allclose(stock["ref_per_token_logps"], shared["ref_per_token_logps"], atol=2e-5)
-
-
-def test_prompts_without_images_share_as_well(plain):
-    rows = [
-        {"prompt": [{"role": "user", "content": text}]}
-        for text in ("sharp", "sharp and clean")
-        for _ in range(4)
-    ]
-    found = []
-    for made in plain:
-        torch.manual_seed(1)
-        made.model.train()
-        found.append(made._generate_and_score_completions(rows)["completion_ids"])
-    assert torch.equal(*found)
-
-
-def test_adapters_sample_the_same_answers_and_their_reference_is_without_them(tmp_path):
-    found = []
-    for kind in BOTH:
-        made = trainer(kind, tmp_path, adapters=True)
-        torch.manual_seed(2)
-        made.model.train()
-        found.append(made._generate_and_score_completions(sampling_rows([(96, 64)], [0], 4)))
-    stock, shared = found
-    assert torch.equal(stock["completion_ids"], shared["completion_ids"])
-    assert torch.allclose(stock["ref_per_token_logps"], shared["ref_per_token_logps"], atol=2e-5)
-
-
-def test_the_same_image_drawn_twice_is_two_groups(plain):
-    rows = sampling_rows([(64, 64)], [0], 8)
-    found = []
-    for made in plain:
-        torch.manual_seed(4)
-        made.model.train()
-        before = set(getattr(made, "_said", ()))
-        found.append(made._generate_and_score_completions(rows)["completion_ids"])
-        assert set(getattr(made, "_said", ())) == before
-    assert torch.equal(*found)
-
-
-def test_rows_that_are_no_whole_groups_are_sampled_trls_way(tmp_path, caplog):
-    made = trainer(SharedPrefixTrainer, tmp_path, beta=0.0)
-    one, two = sampling_rows([(64, 64), (64, 96)], [0, 0], 1)
-    made.model.train()
-    with caplog.at_level(logging.WARNING):
-        made._generate_and_score_completions([one, two, one, two])
-    assert any("not whole groups" in line for line in caplog.messages)
-
-
-def test_an_answer_ends_with_its_first_end_token():
-    rows = torch.tensor([[5, 9, 0, 9], [9, 0, 0, 0], [5, 6, 7, 8]])
-    assert until_end(rows, [9]) == [[5, 9], [9], [5, 6, 7, 8]]
 
 
 def test_rows_that_share_nothing_go_trls_way_and_the_log_says_so(tmp_path, caplog):

@@ -2,46 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import logging
 import os
-import signal
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from stub_openai_server import MODEL, Reply, Request, StubServer, completion, ok, refusal
+from stub_openai_server import Reply, StubServer, completion, ok, refusal
+from teacher_runs import CONCURRENCY, CONFIG, distil_from, ids, make_images
 
-from qponder_lib.artifacts import ArtifactError, read_jsonl, write_jsonl
-from qponder_lib.config import DistillConfig
+from qponder_lib.artifacts import ArtifactError, read_jsonl
 from qponder_lib.paths import RunPaths
-from qponder_lib.records import Distortion, ImageRecord, ResponseRecord
-from qponder_lib.teacher import TeacherAnswer, TeacherUnavailable
-from qponder_lib.teacher.distill import (
-    DistilReport,
-    current_responses,
-    distil,
-    hint_for,
-    questions,
-)
-from qponder_lib.teacher.images import InvalidImage, load_image
-from qponder_lib.teacher.server import API_KEY_VARIABLE, RetryPolicy, Sampling, ServerTeacher
+from qponder_lib.records import Distortion, ResponseRecord
+from qponder_lib.teacher import TeacherAnswer
+from qponder_lib.teacher.distill import current_responses, distil, hint_for
 from qponder_lib.teacher.store import ResponseStore, newest_responses
 
 pytestmark = [pytest.mark.enable_socket, pytest.mark.allow_hosts(["127.0.0.1"])]
-
-ROOT = Path(__file__).parents[1]
-QUICK = RetryPolicy(max_attempts=2, first_wait_s=0.01, longest_wait_s=0.02)
-CONCURRENCY = 4
-CONFIG = DistillConfig(
-    teacher="server", teacher_model=MODEL, base_url="http://unused/v1", concurrency=CONCURRENCY
-)
 
 
 class OfflineTeacher:
@@ -63,45 +42,9 @@ class OfflineTeacher:
 OFFLINE = CONFIG.model_copy(update={"teacher": "expert", "teacher_model": OfflineTeacher.name})
 
 
-def make_images(paths: RunPaths, n: int) -> list[ImageRecord]:
-    """Write n different images; every second one has a known blur and a MOS of 30."""
-    folder = paths.images("mini-koniq")
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for number in range(n):
-        file = folder / f"{number:03}.png"
-        Image.new("RGB", (4, 4), (number, 100, 200)).save(file)
-        rows.append(
-            ImageRecord(
-                image_id=f"i{number:03}",
-                image=file.relative_to(paths.data).as_posix(),
-                dataset="mini-koniq",
-                split="train",
-                mos=30.0,
-                distortions=(Distortion(name="blur", level=4),) if number % 2 else (),
-                sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
-            )
-        )
-    return rows
-
-
 @pytest.fixture
 def paths(tmp_path: Path) -> RunPaths:
     return RunPaths(tmp_path)
-
-
-def distil_from(
-    server: StubServer, images: list[ImageRecord], paths: RunPaths, **changes: object
-) -> DistilReport:
-    config = CONFIG.model_copy(update=changes)
-    sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
-    teacher = ServerTeacher(
-        config.teacher_model, server.base_url, sampling=sampling, timeout_s=10.0, retry=QUICK
-    )
-    return distil(images, teacher, config, paths, progress=False)
-
-
-# ---- one call
 
 
 def test_every_image_gets_one_row_and_the_states_add_up(paths: RunPaths) -> None:
@@ -176,9 +119,6 @@ def test_two_rows_of_one_picture_get_an_answer_each(paths: RunPaths) -> None:
     assert [row.image_id for row in current_responses(images, OFFLINE, paths)] == ["i000", "copy"]
 
 
-# ---- calling again
-
-
 def test_final_answers_are_not_asked_for_again(paths: RunPaths) -> None:
     images = make_images(paths, 8)
     bodies = [
@@ -250,10 +190,6 @@ def test_another_picture_under_the_same_id_is_another_question(paths: RunPaths) 
     assert ids([image.model_copy(update={"sha256": "0" * 64})], CONFIG) != ids([image], CONFIG)
 
 
-def ids(images: list[ImageRecord], config: DistillConfig) -> list[str]:
-    return [question.response_id for question in questions(images, config)]
-
-
 def test_answers_of_another_configuration_stay_apart(paths: RunPaths) -> None:
     images = make_images(paths, 3)
     with StubServer(lambda request: ok(f"at {request.body['temperature']}")) as server:
@@ -263,9 +199,6 @@ def test_answers_of_another_configuration_stay_apart(paths: RunPaths) -> None:
         config = CONFIG.model_copy(update={"temperature": temperature})
         rows = current_responses(images, config, paths)
         assert [row.text for row in rows] == [f"at {temperature}"] * 3
-
-
-# ---- trouble with images, with the server, with the disk
 
 
 def test_an_unusable_image_is_a_state_of_its_row_and_asked_about_once_repaired(
@@ -283,86 +216,6 @@ def test_an_unusable_image_is_a_state_of_its_row_and_asked_about_once_repaired(
     again = distil(images, teacher, OFFLINE, paths, progress=False)
     assert again.states == {"invalid_image": 1, "stop": 3}
     assert len(teacher.hints) == 3
-
-
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"<html></html>", b"\x89PNG\r\n\x1a\n" + b"x" * 40, b"GIF89a" + b"\0" * 30],
-)
-def test_a_file_that_is_no_picture_is_refused(tmp_path: Path, content: bytes) -> None:
-    file = tmp_path / "a.png"
-    file.write_bytes(content)
-    with pytest.raises(InvalidImage, match=r"a\.png"):
-        load_image(file, hashlib.sha256(content).hexdigest())
-
-
-def saved(image: Image.Image, file: Path, **options: object) -> tuple[Path, str]:
-    image.save(file, **options)  # type: ignore[arg-type]
-    return file, hashlib.sha256(file.read_bytes()).hexdigest()
-
-
-def test_sixteen_bits_are_refused_not_clipped(tmp_path: Path) -> None:
-    deep = Image.fromarray(np.full((4, 4), 40000, dtype=np.uint16))
-    with pytest.raises(InvalidImage, match="8 bits"):
-        load_image(*saved(deep, tmp_path / "deep.png"))
-
-
-def test_a_hidden_colour_is_laid_on_white(tmp_path: Path) -> None:
-    ghost = Image.new("RGBA", (2, 2), (255, 0, 0, 0))
-    image = load_image(*saved(ghost, tmp_path / "ghost.png"))
-    assert image.getpixel((0, 0)) == (255, 255, 255)
-
-
-def test_a_turned_photograph_is_put_upright(tmp_path: Path) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    image = load_image(*saved(Image.new("RGB", (40, 20)), tmp_path / "a.jpg", exif=exif))
-    assert (image.size, image.info) == ((20, 40), {})
-
-
-def test_a_picture_bomb_is_refused_before_it_is_decoded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 99)
-    with pytest.raises(InvalidImage, match="exceeds limit"):
-        load_image(*saved(Image.new("RGB", (10, 10)), tmp_path / "a.png"))
-
-
-def test_a_refused_key_in_the_middle_keeps_what_came_before(paths: RunPaths) -> None:
-    images = make_images(paths, 20)
-    with StubServer(lambda request: refusal(401) if request.index >= 10 else ok()) as server:
-        with pytest.raises(TeacherUnavailable, match=API_KEY_VARIABLE):
-            distil_from(server, images, paths)
-        seen = server.n_seen
-        server.script = lambda request: ok()
-        report = distil_from(server, images, paths)
-    assert seen <= 10 + CONCURRENCY
-    assert report.states == {"stop": 20}
-    assert report.n_asked <= 10 + CONCURRENCY
-
-
-def test_a_server_that_has_gone_stops_the_run_instead_of_failing_every_image(
-    paths: RunPaths,
-) -> None:
-    images = make_images(paths, 100)
-    with StubServer(lambda request: refusal(500)) as server:
-        with pytest.raises(TeacherUnavailable, match=r"32 images in a row.*http_error"):
-            distil_from(server, images, paths)
-        assert server.n_seen <= 2 * (32 + CONCURRENCY)
-
-
-def test_the_key_is_in_no_file_and_no_log(
-    paths: RunPaths, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    key = "sk-very-secret-0123456789"
-    monkeypatch.setenv(API_KEY_VARIABLE, key)
-    caplog.set_level(logging.DEBUG)
-    script: Callable[[Request], Reply] = lambda r: refusal(500) if r.index % 3 else ok()  # noqa: E731
-    with StubServer(script) as server:
-        distil_from(server, make_images(paths, 6), paths)
-    assert server.requests[0].headers["authorization"] == f"Bearer {key}"
-    assert key not in caplog.text
-    assert not any(key.encode() in f.read_bytes() for f in paths.root.rglob("*") if f.is_file())
 
 
 def test_a_torn_last_line_is_cut_off_and_asked_again(
@@ -434,72 +287,3 @@ def test_plain_lines_are_printed_where_no_terminal_is(
     assert out.startswith("teacher: 3 of 3 images")
     assert "stop 3" in out
     assert "\r" not in out + err
-
-
-# ---- interrupt and kill -9
-
-WORKER = """
-import sys
-from pathlib import Path
-from qponder_lib.artifacts import read_jsonl
-from qponder_lib.config import DistillConfig
-from qponder_lib.paths import RunPaths
-from qponder_lib.records import ImageRecord
-from qponder_lib.teacher.distill import distil
-from qponder_lib.teacher.server import ServerTeacher
-
-paths, config = RunPaths(Path(sys.argv[1])), DistillConfig.model_validate_json(sys.argv[2])
-images = read_jsonl(paths.split("mini-koniq", "train"), ImageRecord)
-distil(images, ServerTeacher.from_config(config), config, paths)
-"""
-
-
-def test_after_kill_nothing_is_lost_and_nothing_doubled(paths: RunPaths) -> None:
-    """Killed when the 3rd, 14th, 27th and last request comes in, on one folder."""
-    images = make_images(paths, 40)
-    write_jsonl(paths.split("mini-koniq", "train"), images)
-    moments = [3, 14, 27, 40]
-    worker: subprocess.Popen[bytes] | None = None
-
-    def script(request: Request) -> Reply:
-        if moments and request.index + 1 >= moments[0]:
-            moments.pop(0)
-            assert worker is not None
-            os.kill(worker.pid, signal.SIGKILL)
-        return ok(delay=0.001 * (request.index % 7))
-
-    with StubServer(script) as server:
-        config = CONFIG.model_copy(update={"base_url": server.base_url})
-        command = [sys.executable, "-c", WORKER, str(paths.root), config.model_dump_json()]
-        n_kills = len(moments)
-        while moments:
-            worker = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-            assert worker.wait(60) == -signal.SIGKILL
-        report = distil_from(server, images, paths)
-
-    assert report.states == {"stop": 40}
-    rows = read_jsonl(paths.raw_responses, ResponseRecord)
-    assert sorted(row.response_id for row in rows) == sorted(ids(images, CONFIG))
-    assert 40 <= server.n_seen <= 40 + n_kills * CONCURRENCY
-
-
-def test_an_interrupt_ends_the_run_at_once_and_keeps_what_was_answered(paths: RunPaths) -> None:
-    images = make_images(paths, 12)
-    write_jsonl(paths.split("mini-koniq", "train"), images)
-    worker: subprocess.Popen[bytes] | None = None
-
-    def script(request: Request) -> Reply:
-        if request.index == 6 + CONCURRENCY - 1:  # all slots wait for answers that do not come
-            assert worker is not None
-            worker.send_signal(signal.SIGINT)
-        return ok() if request.index < 6 else ok(delay=60.0)
-
-    with StubServer(script) as server:
-        config = CONFIG.model_copy(update={"base_url": server.base_url})
-        # A shell starts background jobs with SIGINT ignored, and children inherit that.
-        heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        command = [sys.executable, "-c", heed + WORKER, str(paths.root), config.model_dump_json()]
-        worker = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=-1)
-        _, errors = worker.communicate(timeout=30)
-    assert b"KeyboardInterrupt" in errors
-    assert [row.finish_reason for row in newest_responses(paths.raw_responses)] == ["stop"] * 6
