@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,6 @@ from tqdm import tqdm
 
 from qponder_lib import baseline, pipeline
 from qponder_lib.artifacts import write_jsonl
-from qponder_lib.config import PredictConfig
 from qponder_lib.iqa_datasets.embedded import load_pil, load_records
 from qponder_lib.iqa_datasets.images import read_rgb
 from qponder_lib.parsing import read_answer
@@ -41,22 +42,20 @@ def predict_all(run: Run, work: Path) -> list[Path]:
     Returns:
         The prediction files, greedy and sampled.
     """
-    config = run.profile.predict
     work.mkdir(parents=True, exist_ok=True)
     written = []
-    for model in config.models:
+    for model, asked in groupby(run.profile.predict.files(), attrgetter("model")):
         predictor: _Predictor | None = None
-        for dataset in config.sets:
-            for sampled in (False, True) if _is_sampled(config, model, dataset) else (False,):
-                path = run.paths.predictions(model, dataset, sampled=sampled)
-                done = work / f"{model}.{dataset}.{'sampled' if sampled else 'greedy'}.done"
-                if not done.exists():
-                    predictor = predictor or _predictor(run, model, work)
-                    records = load_records(run.paths, dataset, "test")
-                    write_jsonl(path, predictor(records, sampled))
-                    done.touch()
-                    print(f"predicted {model} on {dataset}{' sampled' * sampled}", flush=True)
-                written.append(path)
+        for one in asked:
+            path = run.paths.predictions(model, one.dataset, sampled=one.sampled)
+            done = work / one.mark
+            if not done.exists():
+                predictor = predictor or _predictor(run, model, work)
+                records = load_records(run.paths, one.dataset, "test")
+                write_jsonl(path, predictor(records, one.sampled))
+                done.touch()
+                print(f"predicted {model} on {one.dataset}{' sampled' * one.sampled}", flush=True)
+            written.append(path)
     return written
 
 
@@ -205,10 +204,6 @@ def _ask_server(
     distil(records, teacher, config, run.paths, store=store)
     rows = current_responses(records, config, run.paths, store=store)
     return [TeacherAnswer(row.text, row.n_tokens, row.finish_reason, row.version) for row in rows]
-
-
-def _is_sampled(config: PredictConfig, model: str, dataset: str) -> bool:
-    return model in config.sampled_models and dataset in config.sampled_sets
 
 
 def _record(

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from qponder_lib import artifacts, execution, paths, pipeline, runner
+from qponder_lib import execution, paths, runner
 from qponder_lib.config import Profile, Study, load_profile
 from qponder_lib.paths import RunPaths
 from qponder_lib.progress import Progress, shown
-
-_NEVER_APPENDED = (".png", ".safetensors")
+from qponder_lib.sharing import other_runs, share_predictions, share_stages
 
 
 def study_runs(study: Study) -> list[tuple[Profile, RunPaths]]:
@@ -32,7 +29,8 @@ def study_runs(study: Study) -> list[tuple[Profile, RunPaths]]:
 def run_study(study: Study, only: Sequence[str] = ()) -> int:
     """Run what is not done yet, in the order of the file; stop at the first failure.
 
-    Stages of equal keys are taken over from any run below `papermill_runs/`.
+    Stages of equal keys are taken over from any run below `papermill_runs/`, and so are answers
+    that a run needs of a model that is not its own, such as the cold start of its seed.
 
     Args:
         study: Runs and what they differ in.
@@ -56,7 +54,9 @@ def run_study(study: Study, only: Sequence[str] = ()) -> int:
         if only and names[number - 1] not in only:
             continue
         print(f"\n==== {number}/{len(runs)} {profile.name}", flush=True)
-        shared = share_stages(profile, folder, [*own, *other_runs(own)])
+        others = [*own, *other_runs(own)]
+        shared = share_stages(profile, folder, others)
+        shared += [f"answers of {model}" for model in share_predictions(profile, folder, others)]
         if shared:
             print(f"taken over from other runs: {', '.join(shared)}", flush=True)
         code = runner.run(runner.Job(profile, folder, copies=False))
@@ -106,52 +106,3 @@ def show(study: Study) -> int:
         return runner.EXIT_FAILED
     os.replace(partial, folder.executed / notebook.name)
     return runner.EXIT_OK
-
-
-def other_runs(own: Iterable[RunPaths]) -> list[RunPaths]:
-    """List the runs and the runs of studies below `papermill_runs/` that are none of `own`."""
-    root, known = paths.runs_root(), {folder.root for folder in own}
-    seals = [*sorted(root.glob("*/seals")), *sorted(root.glob("*/*/seals"))]
-    return [RunPaths(folder.parent) for folder in seals if folder.parent not in known]
-
-
-def share_stages(profile: Profile, folder: RunPaths, others: Iterable[RunPaths]) -> list[str]:
-    """Take over stages that another run has sealed with the same key.
-
-    Args:
-        profile: Settings of the run that takes.
-        folder: The run that takes.
-        others: Runs that may give.
-
-    Returns:
-        Names of the stages taken over.
-    """
-    shared = []
-    for name, key in pipeline.stage_keys(profile).items():
-        mine = artifacts.read_seal(folder.seal(name))
-        if mine is not None and mine.key == key:
-            continue
-        for other in others:
-            seal = artifacts.read_seal(other.seal(name))
-            if other == folder or seal is None or seal.key != key:
-                continue
-            if artifacts.verify_seal(other.seal(name), other.root):
-                continue
-            for output in seal.outputs:
-                _link_or_copy(other.root / output, folder.root / output)
-            artifacts.write_seal(folder.seal(name), seal)
-            shared.append(name)
-            break
-    return shared
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    """Link large files that are only ever replaced; copy those that could be appended to."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
-    if source.suffix in _NEVER_APPENDED:
-        # Another disk, or a file system without links: copy.
-        with contextlib.suppress(OSError):
-            os.link(source, target)
-            return
-    shutil.copyfile(source, target)

@@ -34,6 +34,7 @@ LAYERS = [
         "progress",
         "manifest",
         "runner",
+        "sharing",
         "study",
         "reference",
         "drift",
@@ -108,27 +109,12 @@ def test_pictures_and_tables_never_import_models():
             assert not {found.split(".")[0] for found in imports_of(path)} & HEAVY
 
 
-def test_lower_layers_import_in_under_a_second_without_torch():
+def test_lower_layers_are_imported_without_a_heavy_package():
     names = [f"qponder_lib.{name}" for name in present(0) + present(1)]
-    code = (
-        "import sys, time; started = time.perf_counter()\n"
-        f"import {', '.join(names)}\n"
-        "print(time.perf_counter() - started); assert 'torch' not in sys.modules"
-    )
-    # The best of three: the first may have to read packages from a cold disk.
-    seconds = [
-        float(
-            subprocess.run(
-                [sys.executable, "-c", code],
-                cwd=PACKAGE.parent,
-                capture_output=True,
-                text=True,
-                check=True,
-            ).stdout
-        )
-        for _ in range(3)
-    ]
-    assert min(seconds) < 1.0
+    code = f"import sys, {', '.join(names)}; print(*sys.modules)"
+    command = [sys.executable, "-c", code]
+    found = subprocess.run(command, cwd=PACKAGE.parent, capture_output=True, text=True, check=True)
+    assert not set(found.stdout.split()) & (HEAVY | {"matplotlib", "pandas"})
 
 
 def test_the_command_starts_without_torch():

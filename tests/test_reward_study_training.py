@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from qponder_lib import artifacts, config, evaluation, inference, pipeline, study
+from qponder_lib import artifacts, config, evaluation, inference, pipeline, sharing, study
 from qponder_lib.filtering import filter_responses
 from qponder_lib.iqa_datasets import embedded
 from qponder_lib.paths import RunPaths
@@ -114,7 +114,9 @@ def smoke(tmp_path_factory):
     shared = {}
     for entry, paths in zip(plan.runs, folders, strict=True):
         profile = base.with_overrides(entry.overrides)
-        shared[entry.name] = study.share_stages(profile, paths, folders)
+        shared[entry.name] = sharing.share_stages(profile, paths, folders)
+        if entry.name != "threshold":
+            shared[entry.name] += sharing.share_predictions(profile, paths, folders)
         bring(Run(paths, profile))
     return root, plan, shared
 
@@ -129,6 +131,17 @@ def test_every_reward_trains_from_the_cold_start_of_the_first_run(smoke):
         assert run.scores.is_file()
         steps = [len(pd.read_csv(one)) for one in run.root.glob("grpo/*/history.csv")]
         assert sum(steps) == 2
+
+
+def test_answers_taken_over_are_those_that_the_run_would_have_given(smoke):
+    root, plan, shared = smoke
+    assert {name: "ci-long" in found for name, found in shared.items()} == {
+        entry.name: entry.name not in ("preresq", "threshold") for entry in plan.runs
+    }
+    assert not any("qponder" in found for found in shared.values())
+    runs = [RunPaths(root / "papermill_runs" / "rewards" / entry.name) for entry in plan.runs]
+    start = {run.predictions("ci-long", "mini-koniq").read_text("utf-8") for run in runs}
+    assert len(start) == 1
 
 
 def test_study_is_summarised_and_shown_by_its_notebook(smoke, monkeypatch):

@@ -14,7 +14,6 @@ from filelock import FileLock
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from qponder_lib import artifacts, cli, config, execution, pipeline, runner, study
-from qponder_lib.config import Study
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import graph
 
@@ -256,36 +255,6 @@ def test_missing_notebook_is_named(root, capsys):
 # ---- studies, commands
 
 
-def seal_all(profile: config.Profile, folder: RunPaths) -> None:
-    for stage in graph.stages(profile):
-        with pipeline.stage_run(pipeline.Run(folder, profile), stage.name) as current:
-            file = folder.root / f"{stage.name}.png"
-            artifacts.write_text_atomic(file, stage.name)
-            current.outputs(file)
-
-
-def test_runs_of_a_study_share_what_is_equal_and_nothing_else(root):
-    plan = Study(
-        name="s",
-        description="d",
-        base="mini",
-        runs=[{"name": "a"}, {"name": "b", "overrides": {"distill.seed": 1}}],
-    )
-    (profile_a, a), (profile_b, b) = study.study_runs(plan)
-    seal_all(profile_a, a)
-    assert study.share_stages(profile_b, b, [a, b]) == ["data"]
-    assert [e.action for e in pipeline.plan(profile_b, b)] == ["skip", "run"]
-    assert (b.root / "data.png").samefile(a.root / "data.png")
-
-
-def test_broken_stage_is_not_shared(root):
-    mini = config.load_profile("mini")
-    a, b = RunPaths.named("a"), RunPaths.named("b")
-    seal_all(mini, a)
-    (a.root / "data.png").write_text("changed")
-    assert study.share_stages(mini, b, [a]) == ["distill"]
-
-
 def test_last_sealed_model_passes_over_a_damaged_one(root, capsys):
     for run, created in (("old", "2026-01-01"), ("new", "2026-01-02")):
         folder = RunPaths.named(run).grpo("qponder")
@@ -330,20 +299,10 @@ def test_of_a_study_only_the_named_runs_are_brought_up_to_date(monkeypatch):
     done = []
     monkeypatch.setattr(study.runner, "run", lambda job: done.append(job.paths.root.name) or 0)
     monkeypatch.setattr(study, "summarise", lambda given: [])
-    monkeypatch.setattr(study, "share_stages", lambda *given: [])
+    for name in ("share_stages", "share_predictions"):
+        monkeypatch.setattr(study, name, lambda *given: [])
     given = config.load_profile_or_study("study")
     assert study.run_study(given, ["seed-2", "gamma-0.5"]) == 0
     assert done == ["seed-2", "gamma-0.5"]
     with pytest.raises(ValueError, match=r"no run seed-9; there are seed-0, seed-1"):
         study.run_study(given, ["seed-9"])
-
-
-def test_runs_that_may_give_stages_are_those_below_the_folder_of_all_runs(tmp_path, monkeypatch):
-    (tmp_path / "notebooks").mkdir()
-    runs = tmp_path / "papermill_runs"
-    for name in ("mini", "study/seed-0", "study/seed-1"):
-        (runs / name / "seals").mkdir(parents=True)
-    (runs / "profiles").mkdir()
-    monkeypatch.setenv("QPONDER_ROOT", str(tmp_path))
-    found = study.other_runs([RunPaths(runs / "study" / "seed-1")])
-    assert [folder.root for folder in found] == [runs / "mini", runs / "study" / "seed-0"]

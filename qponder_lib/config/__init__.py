@@ -16,6 +16,7 @@ from qponder_lib.config.profiles import (
 )
 from qponder_lib.config.sections import (
     SECTIONS,
+    AskedFor,
     DataConfig,
     DistillConfig,
     EvaluateConfig,
@@ -33,6 +34,7 @@ __all__ = [
     "ALL_SECTIONS",
     "OPTIONAL_SECTIONS",
     "SECTIONS",
+    "AskedFor",
     "ClipsConfig",
     "DataConfig",
     "DistillConfig",

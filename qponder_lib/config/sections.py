@@ -6,7 +6,7 @@ Each field says its unit, its meaning and where the paper states it; "paper" is 
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
@@ -96,6 +96,19 @@ class StudentConfig(Section):
         return self
 
 
+class AskedFor(NamedTuple):
+    """One file of predictions that a profile asks for."""
+
+    model: str
+    dataset: str
+    sampled: bool
+
+    @property
+    def mark(self) -> str:
+        """Name of the empty file in the scratch folder that says: this one is complete."""
+        return f"{self.model}.{self.dataset}.{'sampled' if self.sampled else 'greedy'}.done"
+
+
 class PredictConfig(Section):
     """Which model answers for which images."""
 
@@ -126,6 +139,16 @@ class PredictConfig(Section):
             if extra:
                 raise ValueError(f"sampled_{name} has {sorted(extra)}, which {name} has not")
         return self
+
+    def files(self) -> list[AskedFor]:
+        """List every file of predictions, model by model."""
+        asked = []
+        for model in self.models:
+            for dataset in self.sets:
+                asked.append(AskedFor(model, dataset, sampled=False))
+                if model in self.sampled_models and dataset in self.sampled_sets:
+                    asked.append(AskedFor(model, dataset, sampled=True))
+        return asked
 
 
 class EvaluateConfig(Section):
