@@ -1,18 +1,24 @@
 """What is said of clips in time, and how two models are compared on ladders of damage."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from qponder_lib.artifacts import read_csv, write_jsonl
 from qponder_lib.config import EvaluateConfig
 from qponder_lib.iqa_datasets import clips
+from qponder_lib.iqa_datasets.embedded import load_records
+from qponder_lib.iqa_datasets.scenes import PHOTOGRAPHS
 from qponder_lib.paths import RunPaths
 from qponder_lib.records import Distortion, ImageRecord
 from qponder_lib.video import comparing
 from qponder_lib.video.describing import describe, measure_motion
+from qponder_lib.video.pictures import MEASURED
 from qponder_lib.video.scoring import ClipScore
 
 SETTINGS = EvaluateConfig(n_resamples=200)
+LADDERS = clips.ClipSettings(size=64, n_frames=16, fps=8, reach=(0.7, 1.0), n_ladders=2, n_raters=5)
 
 
 def bars(shifts, gains=None):
@@ -51,10 +57,7 @@ def test_one_frame_alone_has_no_motion():
 @pytest.fixture(scope="module")
 def ladders(tmp_path_factory):
     paths = RunPaths(tmp_path_factory.mktemp("ladders"))
-    settings = clips.ClipSettings(
-        size=64, n_frames=16, fps=8, reach=(0.7, 1.0), n_ladders=2, n_raters=5
-    )
-    return paths, clips.build_ladders(settings, paths, progress=False)
+    return paths, clips.build_ladders(LADDERS, paths, progress=False)
 
 
 def test_a_ladder_shows_one_scene_clean_and_at_every_level_of_two_kinds(ladders):
@@ -74,6 +77,19 @@ def test_worse_steps_of_a_ladder_are_rated_lower_and_single_frames_stay_clean(la
         mos = [row.mos for row in scene]
         assert mos[0] > mos[5] + 10  # stutter at level 5
         assert mos[0] > mos[10] + 10  # drops at level 5
+
+
+def test_ladders_to_choose_by_film_validation_photographs_and_leave_the_others_as_they_are(
+    ladders, tmp_path
+):
+    _, tested = ladders
+    paths = RunPaths(tmp_path)
+    settings = dataclasses.replace(LADDERS, n_ladders=1, n_validation_ladders=1)
+    rows = clips.build_ladders(settings, paths, progress=False)
+    assert rows[:11] == tested[:11]
+    assert load_records(paths, clips.VALIDATION_LADDERS, "validation") == rows[11:]
+    assert rows[11].reference.split()[-1] in PHOTOGRAPHS["validation"]
+    assert {row.dataset for row in rows[11:]} == {clips.VALIDATION_LADDERS}
 
 
 def record(name, mos, kind=None, scene="s"):
@@ -119,8 +135,11 @@ def write_run(paths, blind=False):
         plain.append(
             ladder[-1].model_copy(update={"dataset": clips.CLIP_SET, "mos": 20.0 + 5 * scene})
         )
-    for dataset, rows in ((clips.LADDER_SET, ladder), (clips.CLIP_SET, plain)):
-        write_jsonl(paths.split(dataset, "test"), rows)
+    rows_of = {clips.CLIP_SET: plain, clips.LADDER_SET: ladder, clips.VALIDATION_LADDERS: ladder}
+    for dataset, split in MEASURED:
+        update = {"dataset": dataset, "split": split}
+        rows = [row.model_copy(update=update) for row in rows_of[dataset]]
+        write_jsonl(paths.split(dataset, split), rows)
         for phase in comparing.PHASES:
             for suffix in (comparing.WHOLE, comparing.FRAMES):
                 sees = suffix == comparing.WHOLE and not blind

@@ -31,11 +31,13 @@ SMALL = {
     "clips.n_validation": 1,
     "clips.n_test": 12,
     "clips.n_ladders": 1,
+    "clips.n_validation_ladders": 1,
     "clips.n_raters": 3,
     "clips.size": 64,
     "motion.steps": 2,
     "motion.mosaics_per_step": 3,
     "motion.stills_per_step": 2,
+    "motion.word_steps": 1,
     "video.frames_only_share": 0.4,
     "video.sft_max_steps": 2,
     "video.sft_clips_per_step": 4,
@@ -121,7 +123,7 @@ def test_both_phases_train_log_their_terms_and_are_sealed(trained):
     assert training.grpo_settings(trained).weight_accuracy == 1.0
 
 
-def test_the_tower_is_changed_by_its_warm_up_alone_and_the_language_model_by_the_rest(trained):
+def test_the_tower_is_changed_by_its_warm_up_alone(trained):
     folders = [trained.paths.grpo("qponder"), *map(trained.paths.video, ("motion", "sft", "grpo"))]
     weights = [load_file(folder / "model.safetensors") for folder in folders]
     assert weights[0].keys() == weights[1].keys() == weights[2].keys()
@@ -129,8 +131,6 @@ def test_the_tower_is_changed_by_its_warm_up_alone_and_the_language_model_by_the
         same = [torch.equal(one, other) for one, other in pairwise(four)]
         if "visual" in name:
             assert same[1:] == [True, True], name
-        else:
-            assert same[0], name
     names = [name for name in weights[0] if "visual" in name]
     assert not any(torch.equal(weights[0][name].float(), weights[1][name]) for name in names)
     last = "model.norm.weight"

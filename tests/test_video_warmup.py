@@ -12,7 +12,7 @@ from qponder_lib.iqa_datasets.varied_scenes import varied_scene
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.student.load import load_student
-from qponder_lib.video import mosaics, warmup
+from qponder_lib.video import mosaics, telling, warmup
 
 MOSAICS = mosaics.Mosaics(4, (0.7, 1.0))
 SHORT = MotionConfig(steps=3, mosaics_per_step=4, stills_per_step=2, save_steps=1, warmup_steps=1)
@@ -23,10 +23,6 @@ def tower():
     return load_student(load_profile("smoke").student).model.get_submodule("model.visual")
 
 
-def cells_of(mosaic):
-    return mosaic.reshape(4, 32, 4, 32, 3).swapaxes(1, 2).reshape(16, 32, 32, 3).astype(float)
-
-
 def test_a_flag_says_that_a_cell_shows_the_frame_of_the_cell_before():
     rng = np.random.default_rng(0)
     scene = varied_scene(256, rng)
@@ -35,7 +31,7 @@ def test_a_flag_says_that_a_cell_shows_the_frame_of_the_cell_before():
         mosaic, flags = MOSAICS.of(scene, rng, cuts=True)
         assert mosaic.shape == (128, 128, 3)
         assert flags[0] == 0
-        cells = cells_of(mosaic)
+        cells = mosaics.cells_of(mosaic, 4).astype(float)
         plain = cells - cells.mean(axis=(1, 2, 3), keepdims=True)  # flicker is no motion
         for flag, change in zip(flags[1:], np.abs(np.diff(plain, axis=0)), strict=True):
             changes[int(flag)].append(change.mean())
@@ -116,3 +112,35 @@ def test_without_steps_the_video_model_starts_from_the_image_model():
     assert pipeline.stage_named("video-sft", video).inputs == ("clips", "video-motion")
     without = video.with_overrides({"motion.steps": 0})
     assert pipeline.stage_named("video-sft", without).inputs == ("clips", "grpo-qponder")
+
+
+def test_the_sentence_says_what_is_known_of_the_cells():
+    still = np.zeros((1, 128, 128, 3), np.uint8) + 90
+    held = np.zeros((1, 16), np.float32)
+    assert telling.sentences(still, held, 4) == ["Over time: smooth motion."]
+    held[0, 1:] = np.tile([1, 0, 0], 5)
+    assert telling.sentences(still, held, 4) == ["Over time: noticeable dropped frames."]
+    held[0, 4:14] = 1
+    assert telling.sentences(still, held, 4) == ["Over time: extreme stutter."]
+    bright = still.copy()
+    bright[:, :, 32:64] += 40
+    bright[:, :, 96:] += 40
+    assert "flicker" in telling.sentences(bright, held * 0, 4)[0]
+
+
+def test_words_are_learnt_by_the_language_model_alone_on_the_sentence_alone(tmp_path):
+    profile = load_profile("smoke")
+    student = load_student(profile.student)
+    before = {name: one.clone() for name, one in student.model.state_dict().items()}
+    config = SHORT.model_copy(update={"word_steps": 2, "word_learning_rate": 1e-3})
+    rows = telling.teach_words(student, MOSAICS, config, "video_short", tmp_path)
+    assert [row["step"] for row in rows] == [1, 2]
+    assert all(0.0 <= row["held_out_tokens"] <= 1.0 for row in rows)
+    for name, weight in student.model.state_dict().items():
+        assert torch.equal(weight, before[name]) == ("visual" in name), name
+    pixels, flags = MOSAICS.batch(3, 0.0, np.random.default_rng(0))
+    said = telling.sentences(pixels, flags, 4)
+    batch = telling._batch(student, "video_short", pixels, said)
+    for labels, sentence in zip(batch["labels"], said, strict=True):
+        words = student.processor.tokenizer.decode(labels[labels != -100])
+        assert words == f"<think>{sentence}"

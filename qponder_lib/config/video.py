@@ -22,6 +22,9 @@ class ClipsConfig(Section):
     n_ladders: int = Field(
         16, ge=1, description=f"scenes filmed clean and at each level of stutter and drops; {OURS}"
     )
+    n_validation_ladders: int = Field(
+        16, ge=1, description=f"as many of validation photographs, to choose by; {OURS}"
+    )
     size: int = Field(128, ge=16, multiple_of=2, description=f"pixels, side of a frame; {OURS}")
     n_frames: int = Field(16, ge=2, description=f"frames of a clip; {OURS}")
     fps: int = Field(8, ge=1, description=f"frames per second; {OURS}")
@@ -78,7 +81,7 @@ class VideoConfig(Section):
 
 
 class MotionConfig(Section):
-    """The warm-up of the mini student's tower on fresh mosaics, before the video model (D75)."""
+    """The warm-up of the mini student on fresh mosaics, before the video model (D75)."""
 
     steps: int = Field(
         1000, ge=0, description=f"optimiser steps; 0 for a model that has seen videos; {OURS}"
@@ -90,6 +93,10 @@ class MotionConfig(Section):
     stills_weight: float = Field(0.5, ge=0.0, description=f"of their term in the loss; {OURS}")
     learning_rate: float = Field(1.0e-3, gt=0.0, description=f"peak; {OURS}")
     warmup_steps: int = Field(60, ge=1, description=f"optimiser steps; {OURS}")
+    word_steps: int = Field(
+        200, ge=0, description=f"steps of the language model, that says what cells do; {OURS}"
+    )
+    word_learning_rate: float = Field(6.0e-4, gt=0.0, description=f"peak; {OURS}")
     save_steps: int = Field(100, ge=1, description=f"optimiser steps between checkpoints; {OURS}")
     seed: int = Field(0, ge=0, description=OURS)
 

@@ -12,13 +12,14 @@ import numpy as np
 from qponder_lib import metrics
 from qponder_lib.artifacts import read_jsonl, write_csv, write_jsonl
 from qponder_lib.config import EvaluateConfig
-from qponder_lib.iqa_datasets.clips import CLIP_SET, LADDER_SET, LADDERS
+from qponder_lib.iqa_datasets.clips import CLIP_SET, LADDERS
 from qponder_lib.iqa_datasets.embedded import load_records
 from qponder_lib.metrics.agreement import FloatArray
 from qponder_lib.metrics.resampling import draw, percentiles
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.records import ImageRecord, Record, ScoreRow
+from qponder_lib.video.pictures import MEASURED
 from qponder_lib.video.scoring import ClipScore, predict_clips
 
 PHASES = ("sft", "grpo")
@@ -49,7 +50,7 @@ class ClipDifference(Record):
 
 
 def measure_run(run: Run, work: Path) -> list[Path]:
-    """Predict the test clips with and without the mosaic, and compare.
+    """Predict clips with and without the mosaic, and compare.
 
     Args:
         run: Profile and folder; reads both phases of the video model and the clips.
@@ -61,8 +62,8 @@ def measure_run(run: Run, work: Path) -> list[Path]:
     work.mkdir(parents=True, exist_ok=True)
     written = []
     for phase in PHASES:
-        for dataset in (CLIP_SET, LADDER_SET):
-            records = load_records(run.paths, dataset, "test")
+        for dataset, split in MEASURED:
+            records = load_records(run.paths, dataset, split)
             for suffix in (WHOLE, FRAMES):
                 path = run.paths.predictions(f"video-{phase}{suffix}", dataset)
                 done = work / f"{phase}{suffix}.{dataset}.done"
@@ -79,8 +80,8 @@ def write_tables(paths: RunPaths, settings: EvaluateConfig) -> list[Path]:
     """Measure the predictions of a run and write both tables."""
     rows: list[ScoreRow] = []
     for phase in PHASES:
-        for dataset in (CLIP_SET, LADDER_SET):
-            records = load_records(paths, dataset, "test")
+        for dataset, split in MEASURED:
+            records = load_records(paths, dataset, split)
             for suffix in (WHOLE, FRAMES):
                 model = f"video-{phase}{suffix}"
                 rows += _score_rows(model, records, _scores(paths, model, dataset), settings)
@@ -88,7 +89,7 @@ def write_tables(paths: RunPaths, settings: EvaluateConfig) -> list[Path]:
     pairs.append(("video-grpo", "video-sft"))
     differences = [
         row
-        for dataset in (CLIP_SET, LADDER_SET)
+        for dataset, _ in MEASURED
         for pair in pairs
         for row in compare(paths, pair, dataset, settings)
     ]
@@ -102,11 +103,11 @@ def write_tables(paths: RunPaths, settings: EvaluateConfig) -> list[Path]:
 def compare(
     paths: RunPaths, models: tuple[str, str], dataset: str, settings: EvaluateConfig
 ) -> list[ClipDifference]:
-    """Compare two models on the test clips of a set: SRCC, and the order of ladders.
+    """Compare two models on one of the sets `MEASURED`: SRCC, and the order of ladders.
 
     Clips of one filmed scene of a ladder are drawn together.
     """
-    records = load_records(paths, dataset, "test")
+    records = load_records(paths, dataset, dict(MEASURED)[dataset])
     first, second = (_scores(paths, model, dataset) for model in models)
     mos = {record.image_id: _label(record) for record in records}
     scenes = _scenes(records)
@@ -116,7 +117,7 @@ def compare(
     names = {"first": models[0], "second": models[1], "dataset": dataset}
     value = {"value": found.value, "ci_low": found.ci_low, "ci_high": found.ci_high}
     rows = [ClipDifference(**names, metric="srcc", **value, n=found.n, reason=found.reason)]
-    if dataset == LADDER_SET:
+    if dataset != CLIP_SET:
         rows.append(
             ClipDifference(**names, metric="order", **_order(records, first, second, settings))
         )
@@ -127,7 +128,7 @@ def ordered_pairs(records: Sequence[ImageRecord]) -> dict[str, list[tuple[str, s
     """List the pairs of each ladder whose order is known, the better clip first.
 
     Args:
-        records: Clips of `LADDER_SET`.
+        records: Clips of a set of ladders.
 
     Returns:
         Pairs of ids by scene: of the undamaged clip and those with one kind of damage in time,
@@ -228,7 +229,7 @@ def _score_rows(
 
 def _scenes(records: Sequence[ImageRecord]) -> dict[str, str] | None:
     """Clips of a ladder show one scene; those of the other set are filmed one by one."""
-    if records[0].dataset != LADDER_SET:
+    if records[0].dataset == CLIP_SET:
         return None
     return {record.image_id: str(record.reference) for record in records}
 

@@ -67,8 +67,12 @@ def measure_motion(frames: Sequence[Pixels]) -> Motion:
     plain = [one - one.mean() for one in luma]
     changes = np.array([np.abs(b - a).mean() for a, b in pairwise(plain)])
     usual = float(np.quantile(changes, 0.75))
-    still = changes < STILL * usual
-    bright = np.array([one.mean() for one in luma])
+    return motion_of(changes < STILL * usual, frames)
+
+
+def motion_of(still: NDArray[np.bool_], frames: Sequence[Pixels]) -> Motion:
+    """Sum up the gaps between frames in which the picture stands still, and measure flicker."""
+    bright = np.array([float(frame.mean()) for frame in frames])
     flicker = float(np.abs(np.diff(bright)).mean() / max(float(bright.mean()), 1.0))
     return Motion(float(still.mean()), _longest_run(still), flicker)
 
@@ -82,20 +86,22 @@ def describe(frames: Sequence[Pixels]) -> Description:
     Returns:
         One sentence on its motion and one on its frames, of which the middle one is looked at.
     """
-    motion = measure_motion(frames)
+    over_time = say_motion(measure_motion(frames))
+    if all((frame == frames[0]).all() for frame in frames[1:]):
+        over_time = "Over time: no motion."
+    seen = diagnose(measure(frames[len(frames) // 2]))[:_NAMED]
+    defects = [f"{one.severity} {one.name.replace('_', ' ')}" for one in seen]
+    return Description(over_time, f"Frames: {', '.join(defects) or 'no defect'}.")
+
+
+def say_motion(motion: Motion) -> str:
+    """Put measures of motion into a sentence."""
     found = []
     if held := _word(motion.held, _HELD):
         found.append(f"{held} {'stutter' if motion.longest > _LONG_RUN else 'dropped frames'}")
     if flicker := _word(motion.flicker, _FLICKER):
         found.append(f"{flicker} flicker")
-    if all((frame == frames[0]).all() for frame in frames[1:]):
-        found = ["no motion"]
-    seen = diagnose(measure(frames[len(frames) // 2]))[:_NAMED]
-    defects = [f"{one.severity} {one.name.replace('_', ' ')}" for one in seen]
-    return Description(
-        f"Over time: {', '.join(found) or 'smooth motion'}.",
-        f"Frames: {', '.join(defects) or 'no defect'}.",
-    )
+    return f"Over time: {', '.join(found) or 'smooth motion'}."
 
 
 def _word(value: float, thresholds: tuple[float, ...]) -> str | None:

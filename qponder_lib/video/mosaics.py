@@ -87,6 +87,13 @@ class Mosaics:
         return np.stack([one for one, _ in made]), np.stack([flags for _, flags in made])
 
 
+def cells_of(mosaic: Pixels, cells: int) -> Pixels:
+    """Cut a mosaic into its cells, in time order: cells^2 x side x side x 3."""
+    side = mosaic.shape[0] // cells
+    grid = mosaic.reshape(cells, side, cells, side, 3).swapaxes(1, 2)
+    return grid.reshape(cells**2, side, side, 3)
+
+
 def _other_damage(rng: Rng) -> tuple[Distortion, ...]:
     """What may happen beside: flicker, or damage of the frames."""
     drawn = []

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from qponder_lib.artifacts import read_jsonl, write_jsonl
 from qponder_lib.config import ClipsConfig
 from qponder_lib.iqa_datasets import clips
-from qponder_lib.iqa_datasets.clips import CLIP_SET, LADDER_SET, ClipSettings
+from qponder_lib.iqa_datasets.clips import CLIP_SET, LADDER_SET, VALIDATION_LADDERS, ClipSettings
 from qponder_lib.iqa_datasets.embedded import load_records
 from qponder_lib.paths import RunPaths
 from qponder_lib.records import ImageRecord, Record
@@ -19,7 +19,9 @@ from qponder_lib.video.decoding import read_frames
 from qponder_lib.video.describing import Description, describe
 from qponder_lib.video.packing import pack_video
 
-SPLITS = ((CLIP_SET, "train"), (CLIP_SET, "validation"), (CLIP_SET, "test"), (LADDER_SET, "test"))
+MEASURED = ((CLIP_SET, "test"), (LADDER_SET, "test"), (VALIDATION_LADDERS, "validation"))
+"""Sets that the video model is asked about, with their one split."""
+SPLITS = ((CLIP_SET, "train"), (CLIP_SET, "validation"), *MEASURED)
 
 
 class ClipPictures(Record):
@@ -52,7 +54,7 @@ def build(config: ClipsConfig, paths: RunPaths, *, progress: bool = True) -> lis
         progress: Show bars.
 
     Returns:
-        The folders of both sets: clips, pictures and rows.
+        The folders of the sets: clips, pictures and rows.
     """
     settings = ClipSettings(
         n_train=config.n_train,
@@ -65,6 +67,7 @@ def build(config: ClipsConfig, paths: RunPaths, *, progress: bool = True) -> lis
         seed=config.seed,
         reach=config.reach,
         n_ladders=config.n_ladders,
+        n_validation_ladders=config.n_validation_ladders,
     )
     clips.build_clips(settings, paths, progress=progress)
     clips.build_ladders(settings, paths, progress=progress)
@@ -73,7 +76,7 @@ def build(config: ClipsConfig, paths: RunPaths, *, progress: bool = True) -> lis
         bar = tqdm(records, desc=f"pictures {split}", disable=not progress, mininterval=5)
         rows = [_pack(record, config, paths) for record in bar]
         write_jsonl(_rows_path(paths, dataset, split), rows)
-    return [paths.data / CLIP_SET, paths.data / LADDER_SET]
+    return [paths.data / dataset for dataset in (CLIP_SET, LADDER_SET, VALIDATION_LADDERS)]
 
 
 def load_pictures(paths: RunPaths, dataset: str, split: str) -> dict[str, ClipPictures]:

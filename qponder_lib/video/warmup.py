@@ -2,9 +2,9 @@
 
 Qwen2.5-VL was pre-trained on videos. The mini student's tower knows single pictures alone, and
 answers do not teach it to compare the cells of a mosaic (decision D75). So it first learns, on
-mosaics made fresh for every step, which cells repeat the one before. It sees no MOS, no score, no
-word, no validation or test photograph. On single pictures its tokens are held to what they were.
-The head is thrown away.
+mosaics made fresh for every step, which cells repeat the one before; on single pictures its tokens
+are held to what they were, and its head is thrown away. Then the language model learns to say it
+(`telling`). Neither sees a MOS, a score, a validation or a test photograph.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from qponder_lib.student.warmup_vision import (
     tower_tokens,
 )
 from qponder_lib.video.mosaics import Flags, Mosaics, Pixels
+from qponder_lib.video.rows import video_config
+from qponder_lib.video.telling import teach_words
 
 STAGE = "video-motion"
 CUTS_UNTIL = 0.6
@@ -57,7 +59,7 @@ class RepeatHead(torch.nn.Module):
 
 
 def train_motion(run: Run, work: Path) -> Path:
-    """Teach the image model's tower to see which cells of a mosaic repeat.
+    """Teach the image model to see, then to say, which cells of a mosaic repeat.
 
     Args:
         run: Profile and folder; reads the image model that GRPO left.
@@ -65,8 +67,7 @@ def train_motion(run: Run, work: Path) -> Path:
             mosaics that an uninterrupted run sees.
 
     Returns:
-        The model folder, ``video/motion/``, with ``history.csv`` and a seal. Its language model
-        is the image model's.
+        The model folder, ``video/motion/``, with ``history.csv``, ``words.csv`` and a seal.
 
     Raises:
         ValueError: If the profile has no warm-up, the student is not the mini one, or the cells
@@ -76,12 +77,14 @@ def train_motion(run: Run, work: Path) -> Path:
     config, mosaics = _settings(run)
     student = load_student(run.profile.student, run.paths.grpo(run.profile.grpo.reward))
     tower = student.model.get_submodule("model.visual")
-    rows = _train(tower, mosaics, config, work)
+    rows = _train(tower, mosaics, config, work / "tower")
+    words = teach_words(student, mosaics, config, video_config(run).prompt_id, work / "words")
     folder = run.paths.video("motion")
     (folder / SEAL_NAME).unlink(missing_ok=True)
     student.model.save_pretrained(folder)
     student.processor.tokenizer.save_pretrained(folder)
     write_rows(folder / "history.csv", rows)
+    write_rows(folder / "words.csv", words)
     stated = {"student": run.profile.student.model_dump(), "training": config.model_dump()}
     key, seconds = stage_keys(run.profile)[STAGE], time.monotonic() - began
     seal_folder(folder, stage=STAGE, key=key, config=stated, inputs={}, seconds=seconds)

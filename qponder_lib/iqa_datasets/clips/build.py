@@ -29,6 +29,8 @@ from qponder_lib.scales import severity_of
 
 CLIP_SET = "mini-clips"
 LADDER_SET = "mini-clips-time"
+VALIDATION_LADDERS = "mini-clips-time-valid"
+"""The same of validation photographs: choices are made by these."""
 LADDERS = ("stutter", "frame_drops")
 """Damage of which no single frame shows anything."""
 _KINDS = ("none", "space", "time", "both")
@@ -48,6 +50,7 @@ class ClipSettings:
         seed: Seed of clips and raters.
         reach: Shortest and longest path of the camera, as shares of the free way.
         n_ladders: Scenes of the set of ladders.
+        n_validation_ladders: Scenes of that made of validation photographs.
     """
 
     n_train: int = 400
@@ -60,6 +63,7 @@ class ClipSettings:
     seed: int = 0
     reach: tuple[float, float] = REACH
     n_ladders: int = 0
+    n_validation_ladders: int = 0
 
 
 def build_clips(
@@ -111,33 +115,45 @@ def draw_recipe(rng: np.random.Generator) -> tuple[Distortion, ...]:
 def build_ladders(
     settings: ClipSettings, paths: RunPaths, *, progress: bool = True
 ) -> list[ImageRecord]:
-    """Film test photographs, and show each scene clean and at every level of stutter and of drops.
+    """Film photographs, and show each scene clean and at every level of stutter and of drops.
 
     Args:
-        settings: Sizes, seed, number of scenes.
-        paths: The run folder; clips go to ``data/mini-clips-time/images``, rows beside it.
+        settings: Sizes, seed, numbers of scenes.
+        paths: The run folder; clips go to ``data/mini-clips-time/images``, those of validation
+            photographs to ``data/mini-clips-time-valid/images``, rows beside them.
         progress: Show a bar.
 
     Returns:
-        The rows, scene after scene; ``reference`` names the scene and the photograph it films.
+        The rows, test photographs first, scene after scene; ``reference`` names the scene and the
+        photograph it films.
     """
-    paths.images(LADDER_SET).mkdir(parents=True, exist_ok=True)
+    rows: list[ImageRecord] = []
+    scenes = [("test", scene) for scene in range(settings.n_ladders)]
+    scenes += [("validation", scene) for scene in range(settings.n_validation_ladders)]
+    for split, scene in tqdm(scenes, desc="ladders", disable=not progress, mininterval=5):
+        rows += _ladder(settings, paths, split, scene)
+    for dataset, split in ((LADDER_SET, "test"), (VALIDATION_LADDERS, "validation")):
+        write_jsonl(paths.split(dataset, split), [row for row in rows if row.split == split])
+    return rows
+
+
+def _ladder(settings: ClipSettings, paths: RunPaths, split: Split, scene: int) -> list[ImageRecord]:
+    """One scene, clean and damaged; every scene has its own generator."""
+    dataset, stream = (LADDER_SET, 2) if split == "test" else (VALIDATION_LADDERS, 3)
+    paths.images(dataset).mkdir(parents=True, exist_ok=True)
     steps: list[tuple[Distortion, ...]] = [()]
     steps += [
         (Distortion(name=name, level=level),)
         for name in LADDERS
         for level in range(1, N_LEVELS + 1)
     ]
-    rows: list[ImageRecord] = []
-    scenes = range(settings.n_ladders)
-    for scene in tqdm(scenes, desc="ladders", disable=not progress, mininterval=5):
-        rng = np.random.default_rng([settings.seed, 2, scene])
-        filmed, photograph = film("test", settings.size, settings.n_frames, rng, settings.reach)
-        for step, recipe in enumerate(steps):
-            name = f"{LADDER_SET}-{scene:03d}-{step:02d}"
-            place = Place(LADDER_SET, "test", name, f"{scene:03d} {photograph}")
-            rows.append(_write(filmed, recipe, settings, (paths, place), rng))
-    write_jsonl(paths.split(LADDER_SET, "test"), rows)
+    rng = np.random.default_rng([settings.seed, stream, scene])
+    filmed, photograph = film(split, settings.size, settings.n_frames, rng, settings.reach)
+    rows = []
+    for step, recipe in enumerate(steps):
+        name = f"{dataset}-{scene:03d}-{step:02d}"
+        place = Place(dataset, split, name, f"{scene:03d} {photograph}")
+        rows.append(_write(filmed, recipe, settings, (paths, place), rng))
     return rows
 
 
