@@ -1,7 +1,5 @@
 """What model text says, and by which name it says nothing (the list of faults 18 to 32)."""
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +18,10 @@ MEGABYTE = 1_000_000
 
 def answer(content):
     return f"<think>Soft edges.</think>\n<answer>{content}</answer>"
+
+
+def around(text):
+    return text, answer(text), f"<answer>{text}"
 
 
 @pytest.mark.parametrize(
@@ -208,14 +210,13 @@ def test_every_score_on_the_scale_survives_writing_and_reading(score):
         "é",
     ],
 )
-def test_a_hostile_megabyte_takes_no_longer_than_a_second(unit):
-    text = unit * (MEGABYTE // len(unit))
-    start = time.perf_counter()
-    for candidate in (text, answer(text), f"<answer>{text}"):
-        parse_answer(candidate)
-        is_format_compliant(candidate)
-        parse_verdict(candidate)
-    assert time.perf_counter() - start < 3.0
+def test_a_hostile_megabyte_is_read_like_a_hostile_line(unit):
+    # An expression that backtracks would not come to an end here.
+    many, few = (unit * (size // len(unit)) for size in (MEGABYTE, 64 * len(unit)))
+    for long, short in zip(around(many), around(few), strict=True):
+        assert (parse_answer(long).score is None) == (parse_answer(short).score is None)
+        assert is_format_compliant(long) == is_format_compliant(short)
+        assert parse_verdict(long).status == parse_verdict(short).status
 
 
 @pytest.mark.parametrize(
