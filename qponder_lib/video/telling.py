@@ -65,20 +65,14 @@ def teach_words(
     weights = [one for one in model.parameters() if one.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=0.0, betas=(0.9, 0.98), weight_decay=0.01)
     first, rows = load_state(work, {"model": model}, optimizer)
-    pixels, flags = mosaics.held_out(np.random.default_rng([config.seed, 7]))
-    held_out = [
-        _batch(
-            student, prompt_id, pixels[part], sentences(pixels[part], flags[part], mosaics.cells)
-        )
-        for part in np.array_split(np.arange(len(pixels)), 4)
-    ]
+    held_out = _held_out(student, mosaics, config, prompt_id)
     schedule = WarmupConfig(
         steps=config.word_steps,
         learning_rate=config.word_learning_rate,
         last_rate_share=0.05,
         warmup_steps=config.warmup_steps,
     )
-    began, total = time.monotonic(), 0.0
+    began, losses = time.monotonic(), []
     model.train()
     for step in range(first + 1, config.word_steps + 1):
         for group in optimizer.param_groups:
@@ -86,27 +80,41 @@ def teach_words(
         rng = np.random.default_rng([config.seed, 6, step])
         pixels, flags = mosaics.batch(config.mosaics_per_step, 0.0, rng)
         said = sentences(pixels, flags, mosaics.cells)
-        loss = model(**_batch(student, prompt_id, pixels, said)).loss
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(weights, 1.0)
-        optimizer.step()
-        total += loss.item()
+        losses.append(_update(model, optimizer, _batch(student, prompt_id, pixels, said)))
         ends = step % config.save_steps == 0 or step == config.word_steps
         if step % _LOG_STEPS == 0 or ends:
-            count = step - (rows[-1]["step"] if rows else 0)
-            right = _share_of_right_tokens(model, held_out)
-            rows.append({"step": step, "loss": round(total / count, 4), "held_out_tokens": right})
+            numbers = {
+                "loss": round(float(np.mean(losses)), 4),
+                "held_out_tokens": _share_of_right_tokens(model, held_out),
+            }
+            rows.append({"step": step, **numbers})
             left = (time.monotonic() - began) / (step - first) * (config.word_steps - step)
-            numbers = f"loss {rows[-1]['loss']} held_out_tokens {right}"
-            print(
-                f"{LABEL}: step {step}/{config.word_steps}, {left:.0f} s left, {numbers}",
-                flush=True,
-            )
-            total = 0.0
+            where = f"{LABEL}: step {step}/{config.word_steps}, {left:.0f} s left"
+            print(where, *(f"{name} {value}" for name, value in numbers.items()), flush=True)
+            losses.clear()
         if ends:
             save_state(work, {"model": model}, optimizer, rows)
     return rows
+
+
+def _held_out(
+    student: Student, mosaics: Mosaics, config: MotionConfig, prompt_id: str
+) -> list[dict[str, Any]]:
+    pixels, flags = mosaics.held_out(np.random.default_rng([config.seed, 7]))
+    said = sentences(pixels, flags, mosaics.cells)
+    parts = np.array_split(np.arange(len(pixels)), 4)
+    return [_batch(student, prompt_id, pixels[at], [said[k] for k in at]) for at in parts]
+
+
+def _update(
+    model: torch.nn.Module, optimizer: torch.optim.Optimizer, batch: dict[str, Any]
+) -> float:
+    loss = model(**batch).loss
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], 1.0)
+    optimizer.step()
+    return float(loss.item())
 
 
 def _batch(student: Student, prompt_id: str, pixels: Pixels, said: list[str]) -> dict[str, Any]:
