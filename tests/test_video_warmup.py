@@ -144,3 +144,31 @@ def test_words_are_learnt_by_the_language_model_alone_on_the_sentence_alone(tmp_
     for labels, sentence in zip(batch["labels"], said, strict=True):
         words = student.processor.tokenizer.decode(labels[labels != -100])
         assert words == f"<think>{sentence}"
+
+
+def test_words_taught_by_a_killed_run_are_those_of_an_uninterrupted_one(tmp_path, monkeypatch):
+    profile = load_profile("smoke")
+    whole, killed, resumed = (load_student(profile.student) for _ in range(3))
+    config = SHORT.model_copy(update={"word_steps": 2})
+    monkeypatch.setattr(mosaics, "N_HELD_OUT", 4)
+
+    def teach(student, name):
+        return telling.teach_words(student, MOSAICS, config, "video_short", tmp_path / name)
+
+    expected = teach(whole, "whole")
+    update = telling._update
+    taken = []
+
+    def dies_in_the_second_step(*given):
+        taken.append(given)
+        if len(taken) == 2:
+            raise KeyboardInterrupt
+        return update(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(telling, "_update", dies_in_the_second_step)
+        with pytest.raises(KeyboardInterrupt):
+            teach(killed, "killed")
+    assert teach(resumed, "killed") == expected
+    for name, weight in whole.model.state_dict().items():
+        assert torch.equal(weight, resumed.model.state_dict()[name]), name
