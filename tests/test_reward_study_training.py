@@ -166,7 +166,8 @@ def test_notebook_without_a_run_says_which_are_missing(tmp_path):
     (root / "papermill_runs" / "profiles").symlink_to(ROOT / "papermill_runs" / "profiles")
     assert execute_notebook(root, tmp_path / "12.ipynb") == 0, told(tmp_path)
     text = (tmp_path / "12.ipynb").read_text(encoding="utf-8")
-    assert "0 of 21 runs are there. Missing: preresq-seed-0 (not started)" in text
+    assert "0 of 21 runs are there. Missing: preresq-seed-0, qponder-seed-0, " in text
+    assert "one-score-seed-2 (not started)." in text
     assert "Nothing to compare yet." in text
 
 

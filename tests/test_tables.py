@@ -264,7 +264,7 @@ def test_missing_runs_are_named(study):
     assert data.loc["seed-1", "state"] == "evaluated"
     note = (study[0] / "tables" / "study_differences.md").read_text(encoding="utf-8")
     assert "5 of 7 runs" in note
-    assert "seed-2 (not started), shuffled-2 (not started)" in note
+    assert "seed-2, shuffled-2 (not started)" in note
 
 
 def test_pooled_difference_is_the_mean_of_the_seeds(study):

@@ -122,9 +122,14 @@ def evaluated_runs(
 
 def study_note(folder: Path, runs: Sequence[StudyRun]) -> str:
     """Say in a sentence which runs of a study are there and which are not."""
-    missing = [f"{run.name} ({run.missing})" for run in runs if run.missing]
-    text = f"Study {folder.name}: {len(runs) - len(missing)} of {len(runs)} runs are there."
-    return text + (f" Missing: {', '.join(missing)}." if missing else "")
+    by_state: dict[str, list[str]] = {}
+    for run in runs:
+        if run.missing:
+            by_state.setdefault(run.missing, []).append(run.name)
+    there = len(runs) - sum(map(len, by_state.values()))
+    missing = "; ".join(f"{', '.join(names)} ({state})" for state, names in by_state.items())
+    text = f"Study {folder.name}: {there} of {len(runs)} runs are there."
+    return text + (f" Missing: {missing}." if missing else "")
 
 
 def _study_named(name: str) -> config.Study | None:
