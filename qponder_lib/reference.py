@@ -27,6 +27,7 @@ KEPT = (
     "grpo/*/history.csv",
     "grpo/*/completions.jsonl",
     "video/*/history.csv",
+    "video/*/words.csv",
     "video/*/completions.jsonl",
     "eval/video_*.csv",
 )

@@ -12,7 +12,7 @@ from qponder_lib.iqa_datasets.embedded import load_records
 from qponder_lib.iqa_datasets.scenes import PHOTOGRAPHS
 from qponder_lib.paths import RunPaths
 from qponder_lib.records import Distortion, ImageRecord
-from qponder_lib.video import comparing
+from qponder_lib.video import comparing, ordering
 from qponder_lib.video.describing import describe, measure_motion
 from qponder_lib.video.pictures import MEASURED
 from qponder_lib.video.scoring import ClipScore
@@ -114,7 +114,7 @@ def test_pairs_are_of_one_scene_and_one_kind_and_clearly_apart():
         record("d5", 60.0, "frame_drops"),
         record("other", 10.0, "stutter", scene="t"),
     ]
-    pairs = comparing.ordered_pairs(rows)
+    pairs = ordering.ordered_pairs(rows)
     # clean and s1 are 4 apart, s5 and d5 differ in kind, the other scene has one clip
     assert pairs == {"s": [("clean", "d5"), ("clean", "s5"), ("s1", "s5")], "t": []}
 
@@ -122,7 +122,7 @@ def test_pairs_are_of_one_scene_and_one_kind_and_clearly_apart():
 def test_an_order_is_right_wrong_half_for_equal_scores_and_none_without_one():
     pairs = {"s": [("a", "b"), ("b", "a"), ("a", "c"), ("a", "d")]}
     scores = {"a": 60.0, "b": 50.0, "c": 60.0, "d": None}
-    assert comparing.order_shares(pairs, scores) == {"s": [1.0, 0.0, 0.5, None]}
+    assert ordering.order_shares(pairs, scores) == {"s": [1.0, 0.0, 0.5, None]}
 
 
 def write_run(paths, blind=False):
@@ -177,6 +177,11 @@ def test_a_model_that_sees_the_damage_in_the_mosaic_alone_is_told_by_a_paired_in
     scores = read_csv(paths.root / "eval" / "video_scores.csv")
     best = next(r for r in scores if (r["model"], r["metric"]) == ("video-grpo", "srcc"))
     assert float(best["value"]) == pytest.approx(1.0)
+    order = {r["model"]: r for r in scores if r["metric"] == "order"}
+    assert [float(order["video-grpo"][end]) for end in ("value", "ci_low", "ci_high")] == [1, 1, 1]
+    assert order["video-grpo"]["n"] == "36"
+    blind = float(order["video-grpo-frames"]["value"])
+    assert 1.0 - blind == pytest.approx(float(row["value"]))
 
 
 def test_a_model_that_sees_nothing_gains_nothing(tmp_path):

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from itertools import combinations
 from pathlib import Path
-
-import numpy as np
 
 from qponder_lib import metrics
 from qponder_lib.artifacts import read_jsonl, write_csv, write_jsonl
 from qponder_lib.config import EvaluateConfig
-from qponder_lib.iqa_datasets.clips import CLIP_SET, LADDERS
+from qponder_lib.iqa_datasets.clips import CLIP_SET
 from qponder_lib.iqa_datasets.embedded import load_records
-from qponder_lib.metrics.agreement import FloatArray
-from qponder_lib.metrics.resampling import draw, percentiles
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.records import ImageRecord, Record, ScoreRow
+from qponder_lib.video.ordering import Scores, label_of, share_in_order
 from qponder_lib.video.pictures import MEASURED
 from qponder_lib.video.scoring import ClipScore, predict_clips
 
 PHASES = ("sft", "grpo")
 WHOLE, FRAMES = "", "-frames"
-LEAST_GAP = 5.0
-"""MOS units by which two clips of a ladder differ to be compared: two errors of a panel's mean."""
-
-Scores = Mapping[str, float | None]
 
 
 class ClipDifference(Record):
@@ -109,7 +101,7 @@ def compare(
     """
     records = load_records(paths, dataset, dict(MEASURED)[dataset])
     first, second = (_scores(paths, model, dataset) for model in models)
-    mos = {record.image_id: _label(record) for record in records}
+    mos = {record.image_id: label_of(record) for record in records}
     scenes = _scenes(records)
     found = metrics.paired_difference(
         "srcc", first, second, mos, resampling=_plan(settings), clusters=scenes
@@ -118,89 +110,15 @@ def compare(
     value = {"value": found.value, "ci_low": found.ci_low, "ci_high": found.ci_high}
     rows = [ClipDifference(**names, metric="srcc", **value, n=found.n, reason=found.reason)]
     if dataset != CLIP_SET:
-        rows.append(
-            ClipDifference(**names, metric="order", **_order(records, first, second, settings))
-        )
+        order = share_in_order(records, first, second, _plan(settings))
+        rows.append(ClipDifference(**names, metric="order", **order))
     return rows
-
-
-def ordered_pairs(records: Sequence[ImageRecord]) -> dict[str, list[tuple[str, str]]]:
-    """List the pairs of each ladder whose order is known, the better clip first.
-
-    Args:
-        records: Clips of a set of ladders.
-
-    Returns:
-        Pairs of ids by scene: of the undamaged clip and those with one kind of damage in time,
-        all that differ by at least `LEAST_GAP` MOS units.
-    """
-    by_scene: dict[str, list[ImageRecord]] = {}
-    for record in records:
-        by_scene.setdefault(str(record.reference), []).append(record)
-    pairs: dict[str, list[tuple[str, str]]] = {}
-    for scene, clips in by_scene.items():
-        known: set[tuple[str, str]] = set()
-        for kind in LADDERS:
-            ladder = [one for one in clips if all(d.name == kind for d in one.distortions)]
-            for a, b in combinations(ladder, 2):
-                better, worse = (a, b) if _label(a) > _label(b) else (b, a)
-                if _label(better) - _label(worse) >= LEAST_GAP:
-                    known.add((better.image_id, worse.image_id))
-        pairs[scene] = sorted(known)
-    return pairs
-
-
-def order_shares(
-    pairs: Mapping[str, Sequence[tuple[str, str]]], scores: Scores
-) -> dict[str, list[float | None]]:
-    """Say of each pair whether the scores order it: 1, 0, or 0.5 for equal scores.
-
-    Returns:
-        By scene; None where a clip has no score.
-    """
-    return {
-        scene: [_right(scores[better], scores[worse]) for better, worse in some]
-        for scene, some in pairs.items()
-    }
-
-
-def _right(better: float | None, worse: float | None) -> float | None:
-    if better is None or worse is None:
-        return None
-    return 0.5 if better == worse else float(better > worse)
-
-
-def _order(
-    records: Sequence[ImageRecord], first: Scores, second: Scores, settings: EvaluateConfig
-) -> dict[str, float | int | str | None]:
-    pairs = ordered_pairs(records)
-    sums = np.zeros((len(pairs), 3))  # right of the first, right of the second, pairs
-    for place, scene in enumerate(sorted(pairs)):
-        one, two = (order_shares({scene: pairs[scene]}, s)[scene] for s in (first, second))
-        both = [(a, b) for a, b in zip(one, two, strict=True) if a is not None and b is not None]
-        sums[place] = [sum(a for a, _ in both), sum(b for _, b in both), len(both)]
-    n = int(sums[:, 2].sum())
-    if not n:
-        return {"value": None, "ci_low": None, "ci_high": None, "n": 0, "reason": "no_pairs"}
-    difference = _difference_of_shares(sums)
-    interval = percentiles(draw(difference, len(sums), _plan(settings)), _plan(settings))
-    value = float(difference(np.ones((1, len(sums))))[0])
-    ends = {"ci_low": interval.low, "ci_high": interval.high, "reason": interval.reason}
-    return {"value": value, **ends, "n": n}
-
-
-def _difference_of_shares(sums: FloatArray) -> Callable[[FloatArray], FloatArray]:
-    def statistic(counts: FloatArray) -> FloatArray:
-        first, second, total = (counts @ sums).T
-        return (first - second) / total
-
-    return statistic
 
 
 def _score_rows(
     model: str, records: Sequence[ImageRecord], scores: Scores, settings: EvaluateConfig
 ) -> list[ScoreRow]:
-    mos = [_label(record) for record in records]
+    mos = [label_of(record) for record in records]
     stated = [scores[record.image_id] for record in records]
     scenes = _scenes(records)
     clusters = None if scenes is None else [scenes[record.image_id] for record in records]
@@ -224,6 +142,11 @@ def _score_rows(
                 **asdict(found),
             )
         )
+    if records[0].dataset != CLIP_SET:
+        names = {"model": model, "dataset": records[0].dataset, "decoding": "greedy"}
+        found = share_in_order(records, scores, None, _plan(settings))
+        unread = sum(score is None for score in stated)
+        rows.append(ScoreRow(**names, metric="order", protocol="raw", n_unparsed=unread, **found))
     return rows
 
 
@@ -237,12 +160,6 @@ def _scenes(records: Sequence[ImageRecord]) -> dict[str, str] | None:
 def _scores(paths: RunPaths, model: str, dataset: str) -> dict[str, float | None]:
     rows = read_jsonl(paths.predictions(model, dataset), ClipScore)
     return {row.image_id: row.score for row in rows}
-
-
-def _label(record: ImageRecord) -> float:
-    if record.mos is None:
-        raise ValueError(f"clip {record.image_id} has no label")
-    return record.mos
 
 
 def _plan(settings: EvaluateConfig) -> metrics.Resampling:
