@@ -116,7 +116,7 @@ def systems_forest(
         dataset: A set, or "mean".
         metric: `srcc`, `plcc` or `mae`.
     """
-    ax.set_title(f"{decoding}, {dataset}")
+    ax.set_title(f"{decoding}, {'mean over the sets' if dataset == 'mean' else dataset}")
     where = {"decoding": decoding, "dataset": dataset, "metric": metric, "protocol": "raw"}
     rows = select(data, **where).dropna(subset=["value"]) if len(data) else data
     labels = []
@@ -151,10 +151,16 @@ def comparison(folder: Path, home: str = "mini-koniq") -> Drawing:
         home: The in-domain set.
     """
     data = read(folder / "tables" / "reward_differences.csv")
-    panels = [(home, "srcc"), (home, "plcc"), (home, "mae"), ("mean", "srcc"), ("mean", "mae")]
-    figure, axes = new_figure(13.6, 3.4, 1, len(panels))
-    for ax, (dataset, metric) in zip(axes.flat, panels, strict=True):
-        systems_forest(ax, data, decoding="greedy", dataset=dataset, metric=metric)
-    for ax in axes[0, 1:]:
+    panels = [("greedy", home, metric) for metric in ("srcc", "plcc", "mae")]
+    panels += [("greedy", "mean", "srcc"), ("greedy", "mean", "mae"), ("sampled", home, "srcc")]
+    figure, axes = new_figure(11.4, 6.2, 2, 3)
+    for ax, (decoding, dataset, metric) in zip(axes.flat, panels, strict=True):
+        systems_forest(ax, data, decoding=decoding, dataset=dataset, metric=metric)
+    for ax in axes[:, 1:].flat:
         ax.tick_params(axis="y", labelleft=False)
+    figure.suptitle(
+        "Change against each system's own cold start. Diamond: mean over seeds with its 95% "
+        "interval, dots below it: seeds; a dot with an interval: the only seed.",
+        fontsize="medium",
+    )
     return Drawing("reward_comparison", figure, data)
