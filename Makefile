@@ -17,7 +17,7 @@ TORCH_INDEX ?= $(shell test "$$(uname -s)" = Linux && ! command -v nvidia-smi >/
 help:
 	@echo "make reproduce   the mini profile: every notebook, about 28 minutes on two cores"
 	@echo "make reproduce-all  and the video model, notebook 13, under an hour more,"
-	@echo "                 and five rewards compared, notebook 12, about 5 hours more"
+	@echo "                 and five rewards compared, notebook 12, hours more"
 	@echo "make test        lint, unit tests, doctests and the smoke profile"
 	@echo "make smoke       every notebook with hardly any work, under 4 minutes"
 	@echo "make study       ablation, seeds and controls at mini scale, hours"

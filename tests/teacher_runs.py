@@ -1,4 +1,4 @@
-"""Images and distillations for the tests of the teacher's driver and store."""
+"""Images and distillations for the tests of teachers and judges behind servers."""
 
 from __future__ import annotations
 

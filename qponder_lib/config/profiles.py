@@ -135,7 +135,7 @@ class Profile(BaseModel):
 
     @property
     def warms_up_on_mosaics(self) -> bool:
-        """Whether the video model starts from a tower that has seen mosaics (decision D75)."""
+        """Whether the video model starts from a model warmed up on mosaics (decision D75)."""
         return self.motion is not None and self.motion.steps > 0
 
     def with_overrides(self, overrides: Mapping[str, Any]) -> Profile:

@@ -22,7 +22,7 @@ from qponder_lib.student.warmup_vision import WarmupConfig, learning_rate_at
 from qponder_lib.video.describing import motion_of, say_motion
 from qponder_lib.video.mosaics import Flags, Mosaics, Pixels, cells_of
 
-LABEL = "video-motion, words"
+_LABEL = "video-motion, words"
 _LOG_STEPS = 25
 _IGNORED = -100
 
@@ -89,7 +89,7 @@ def teach_words(
             }
             rows.append({"step": step, **numbers})
             left = (time.monotonic() - began) / (step - first) * (config.word_steps - step)
-            where = f"{LABEL}: step {step}/{config.word_steps}, {left:.0f} s left"
+            where = f"{_LABEL}: step {step}/{config.word_steps}, {left:.0f} s left"
             print(where, *(f"{name} {value}" for name, value in numbers.items()), flush=True)
             losses.clear()
         if ends:
