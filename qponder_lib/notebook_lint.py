@@ -18,7 +18,7 @@ from typing import Any
 
 from qponder_lib.config import ALL_SECTIONS, Profile
 
-MAX_LINES = 15
+MAX_LINES = 18
 _PARAMETER = re.compile(r"(?P<name>[a-z_]\w*): (?P<type>[\w\[\], |.]+) = (?P<value>\S.*?)  # \S.*")
 _CALLS_FORBIDDEN = {"sys.exit", "exit", "quit", "os._exit", "input", "globals().update"}
 

@@ -4,7 +4,7 @@ import io
 
 from PIL import Image
 
-from qponder_lib.iqa_datasets import checking
+from qponder_lib.data import checking
 
 
 def png(number, mode="RGB"):

@@ -16,11 +16,10 @@ import pytest
 import replicas
 from PIL import Image
 
-from qponder_lib import distortions
-from qponder_lib.iqa_datasets import catalog, mixtures
-from qponder_lib.iqa_datasets.copies import LabelRow
-from qponder_lib.iqa_datasets.labels import load_labels
-from qponder_lib.iqa_datasets.splits import assign, thin
+from qponder_lib.data import catalog, distortions, mixtures
+from qponder_lib.data.copies import LabelRow
+from qponder_lib.data.labels import load_labels
+from qponder_lib.data.splits import assign, thin
 
 WRITERS: dict[str, Callable[[Path], None]] = {
     "koniq": replicas.koniq,

@@ -6,14 +6,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from qponder_lib import at_scale
 from qponder_lib.artifacts import ArtifactError, write_jsonl
-from qponder_lib.at_scale import engines, folder
 from qponder_lib.config import DataConfig, DistillConfig, load_profile
-from qponder_lib.inference import Decoding, generate
-from qponder_lib.iqa_datasets import embedded
+from qponder_lib.data import embedded
+from qponder_lib.gpu import at_scale
+from qponder_lib.gpu.at_scale import engines, folder
 from qponder_lib.paths import RunPaths
 from qponder_lib.student.load import load_student
+from qponder_lib.student.prediction import Decoding, generate
 from qponder_lib.teacher.choose import open_teacher
 from qponder_lib.teacher.distill import current_responses, distil
 

@@ -9,10 +9,15 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from qponder_lib.artifacts import ArtifactError
-from qponder_lib.audit.label_files import Columns, read_label_file
-from qponder_lib.audit.labels import audit_copy, audit_label_file, check_direction, largest_spread
 from qponder_lib.cli import app
-from qponder_lib.iqa_datasets.copies import LabelRow
+from qponder_lib.data.copies import LabelRow
+from qponder_lib.report.audit.label_files import Columns, read_label_file
+from qponder_lib.report.audit.labels import (
+    audit_copy,
+    audit_label_file,
+    check_direction,
+    largest_spread,
+)
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "labels"
 

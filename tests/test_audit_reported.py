@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from qponder_lib.audit import load_claims, paper_tables
+from qponder_lib.report.audit import load_claims, paper_tables
 
 PAPERS = Path(__file__).parents[2] / "shared" / "paper"
 QPONDER = PAPERS / "qponder.txt"

@@ -6,15 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qponder_lib import audit
 from qponder_lib.artifacts import ArtifactError
-from qponder_lib.audit import PrintedCell, PrintedTable, audit_table, read_table
-from qponder_lib.audit.averages import check_averages
-from qponder_lib.audit.marks import check_marks
-from qponder_lib.audit.possible import RANGES, check_ranges, check_round_count, check_whole_scores
-from qponder_lib.audit.printed import Interval
-from qponder_lib.audit.repeats import check_repeats
-from qponder_lib.audit.tables import same_model
+from qponder_lib.report import audit
+from qponder_lib.report.audit import PrintedCell, PrintedTable, audit_table, read_table
+from qponder_lib.report.audit.averages import check_averages
+from qponder_lib.report.audit.marks import check_marks
+from qponder_lib.report.audit.possible import (
+    RANGES,
+    check_ranges,
+    check_round_count,
+    check_whole_scores,
+)
+from qponder_lib.report.audit.printed import Interval
+from qponder_lib.report.audit.repeats import check_repeats
+from qponder_lib.report.audit.tables import same_model
 
 HEADER = "table,method,group,dataset,metric,value,mark,place\n"
 

@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from qponder_lib import artifacts, audit
-from qponder_lib.audit import load_claims, measured, statements, verdicts
-from qponder_lib.audit.measured.outcomes import change, fifths, together
+from qponder_lib import artifacts
 from qponder_lib.evaluation import DifferenceRow
 from qponder_lib.paths import RunPaths
 from qponder_lib.records import ScoreRow
+from qponder_lib.report import audit
+from qponder_lib.report.audit import load_claims, measured, statements, verdicts
+from qponder_lib.report.audit.measured.outcomes import change, fifths, together
 
 REFERENCE = Path(__file__).parents[1] / "papermill_runs" / "reference" / "mini"
 PAPER = ["koniq", "spaq", "livew", "kadid", "csiq", "agiqa"]

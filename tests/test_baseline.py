@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from qponder_lib import baseline
+from qponder_lib.evaluation import baseline
 
 SEED = 0
 

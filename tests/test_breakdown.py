@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic_run import NO_SHA, write_run
 
-from qponder_lib import artifacts, metrics, tables
-from qponder_lib.figures import breakdown as drawing
-from qponder_lib.figures import compose_breakdown, style
-from qponder_lib.figures.style import new_figure
+from qponder_lib import artifacts, metrics
 from qponder_lib.records import Distortion, ImageRecord
-from qponder_lib.tables.breakdown import (
+from qponder_lib.report import tables
+from qponder_lib.report.figures import breakdown as drawing
+from qponder_lib.report.figures import compose_breakdown, style
+from qponder_lib.report.figures.style import new_figure
+from qponder_lib.report.tables.breakdown import (
     ALL_SETS,
     UNTAGGED,
     Answered,
@@ -22,8 +23,8 @@ from qponder_lib.tables.breakdown import (
     measured,
     read_answers,
 )
-from qponder_lib.tables.calibration import calibration_bins, clustering
-from qponder_lib.tables.sources import one, select
+from qponder_lib.report.tables.calibration import calibration_bins, clustering
+from qponder_lib.report.tables.sources import one, select
 
 PLAN = metrics.Resampling(200)
 scores = st.one_of(st.none(), st.integers(0, 100).map(float))

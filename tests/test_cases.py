@@ -7,11 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic_run import NO_SHA, SETS, prediction, write_run
 
-from qponder_lib import artifacts, cases, metrics
-from qponder_lib.cases import Known, choosing, rates, read_statements
-from qponder_lib.cases.rows import CaseAnswer
+from qponder_lib import artifacts, metrics
 from qponder_lib.records import Distortion, ImageRecord
-from qponder_lib.statements import read
+from qponder_lib.report import cases
+from qponder_lib.report.cases import Known, choosing, rates, read_statements
+from qponder_lib.report.cases.rows import CaseAnswer
+from qponder_lib.text.assertions import read
 
 HOSTILE = (
     '<script>alert("x")</script><img src=x onerror=alert(1)> There is severe blur.'

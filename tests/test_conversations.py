@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qponder_lib.conversations import (
+from qponder_lib.records import ImageRecord, ResponseRecord
+from qponder_lib.text.parsing import is_format_compliant, parse_answer
+from qponder_lib.text.sft_format import (
     SftFormat,
     completion_text,
     format_score,
@@ -14,8 +16,6 @@ from qponder_lib.conversations import (
     sft_rows,
     shorten,
 )
-from qponder_lib.parsing import is_format_compliant, parse_answer
-from qponder_lib.records import ImageRecord, ResponseRecord
 
 REASONING = """(1) The exposure is balanced. The edges are severely blurred. There is no noise. \
 Contrast is good. Slight block artefacts appear in flat areas. Colours are natural.

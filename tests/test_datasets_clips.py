@@ -11,9 +11,9 @@ from scipy.io import savemat
 from typer.testing import CliRunner
 
 from qponder_lib.cli import app
-from qponder_lib.iqa_datasets import catalog, checking
-from qponder_lib.iqa_datasets.clips import encode_clip
-from qponder_lib.iqa_datasets.labels import load_labels
+from qponder_lib.data import catalog, checking
+from qponder_lib.data.clips import encode_clip
+from qponder_lib.data.labels import load_labels
 from qponder_lib.scales import linear_rescale
 
 TABLES = Path(__file__).parents[2] / "shared" / "data" / "video_labels"

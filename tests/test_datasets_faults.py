@@ -9,8 +9,8 @@ from faulty_copies import check, found, png
 from PIL import Image
 from scipy.io import savemat
 
-from qponder_lib.iqa_datasets import catalog, checking
-from qponder_lib.iqa_datasets.reading import Reader
+from qponder_lib.data import catalog, checking
+from qponder_lib.data.reading import Reader
 
 LEVELS = range(1, 6)
 SMALL_KADID = catalog.KADID.model_copy(

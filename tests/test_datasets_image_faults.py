@@ -9,8 +9,8 @@ import pytest
 from faulty_copies import check, found, png
 from PIL import Image
 
-from qponder_lib.iqa_datasets import catalog
-from qponder_lib.iqa_datasets.images import ImageProblem, decode_rgb
+from qponder_lib.data import catalog
+from qponder_lib.data.images import ImageProblem, decode_rgb
 
 SMALL_LIST = catalog.BID.model_copy(update={"n_images": 4})
 

@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 from qponder_lib import cli, paths, pipeline
 from qponder_lib.artifacts import file_sha256, hash_outputs, read_csv, read_seal, verify_seal
 from qponder_lib.config import DataConfig
-from qponder_lib.iqa_datasets import catalog, checking, embedded, leaks, prepared, verifying
-from qponder_lib.iqa_datasets.copies import LabelRow
-from qponder_lib.iqa_datasets.findings import DatasetError
-from qponder_lib.iqa_datasets.splits import assign, hold_out
+from qponder_lib.data import catalog, checking, embedded, leaks, prepared, verifying
+from qponder_lib.data.copies import LabelRow
+from qponder_lib.data.findings import DatasetError
+from qponder_lib.data.splits import assign, hold_out
 from qponder_lib.paths import RunPaths
 
 KONIQ_HEAD = "image_name,c1,c2,c3,c4,c5,c_total,MOS,SD,MOS_zscore"

@@ -8,8 +8,8 @@ import pytest
 import replicas
 from scipy.stats import spearmanr
 
-from qponder_lib.iqa_datasets import catalog, checking, labels, metas, splits
-from qponder_lib.iqa_datasets.labels import load_labels
+from qponder_lib.data import catalog, checking, labels, metas, splits
+from qponder_lib.data.labels import load_labels
 
 pytestmark = replicas.needs_tables
 

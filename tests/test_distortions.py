@@ -5,9 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from qponder_lib import distortions
-from qponder_lib.iqa_datasets import mixtures, scenes
-from qponder_lib.iqa_datasets.pseudo_mos import RaterPanel, similarity, true_quality
+from qponder_lib.data import distortions, mixtures, scenes
+from qponder_lib.data.pseudo_mos import RaterPanel, similarity, true_quality
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +78,7 @@ def test_an_undamaged_image_has_full_quality_and_damage_costs_some(pictures):
 
 
 def test_a_panel_without_noise_or_bias_would_state_the_quality(monkeypatch):
-    monkeypatch.setattr("qponder_lib.iqa_datasets.pseudo_mos.RATER_NOISE", 0.0)
+    monkeypatch.setattr("qponder_lib.data.pseudo_mos.RATER_NOISE", 0.0)
     panel = RaterPanel(np.zeros(5))
     opinion = panel.rate(62.5, np.random.default_rng(0))
     assert opinion.mos == 62.5

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from qponder_lib import artifacts, drift
+from qponder_lib import artifacts
 from qponder_lib.cli import app
 from qponder_lib.paths import RunPaths
+from qponder_lib.runner import drift
 
 COLUMNS = ["model", "dataset", "decoding", "metric", "protocol"]
 COLUMNS += ["value", "ci_low", "ci_high", "n", "n_unparsed", "reason"]

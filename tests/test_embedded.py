@@ -7,8 +7,8 @@ import pytest
 
 from qponder_lib.artifacts import digest, read_csv
 from qponder_lib.config import DataConfig
-from qponder_lib.iqa_datasets import embedded, scenes
-from qponder_lib.iqa_datasets.mixtures import MIRRORS, MIXTURES
+from qponder_lib.data import embedded, scenes
+from qponder_lib.data.mixtures import MIRRORS, MIXTURES
 from qponder_lib.paths import RunPaths
 from qponder_lib.scales import severity_of
 

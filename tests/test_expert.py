@@ -7,13 +7,12 @@ import pytest
 from PIL import Image
 from scipy.stats import spearmanr
 
-from qponder_lib import distortions
-from qponder_lib.iqa_datasets import mixtures, pseudo_mos, scenes
-from qponder_lib.parsing import is_format_compliant, parse_answer
+from qponder_lib.data import distortions, mixtures, pseudo_mos, scenes
 from qponder_lib.scales import SEVERITIES, distortion_tag
 from qponder_lib.teacher.diagnosis import Finding, diagnose, score
 from qponder_lib.teacher.expert import ATTRIBUTE_OF, DEFECT_NOUNS, ExpertTeacher
 from qponder_lib.teacher.measure import measure
+from qponder_lib.text.parsing import is_format_compliant, parse_answer
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from qponder_lib import metrics
 from qponder_lib.artifacts import ArtifactError, read_json, to_json
 from qponder_lib.cli import app
-from qponder_lib.iqa_datasets.images import ImageProblem, decode_rgb, read_rgb, scan_images
-from qponder_lib.iqa_datasets.reading import Reader
+from qponder_lib.data.images import ImageProblem, decode_rgb, read_rgb, scan_images
+from qponder_lib.data.reading import Reader
 from qponder_lib.teacher.images import InvalidImage, load_image
 
 

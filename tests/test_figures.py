@@ -9,12 +9,21 @@ import pytest
 from synthetic_run import write_run
 from test_tables import filter_answers
 
-from qponder_lib import distortions, figures, tables, widgets
+from qponder_lib.data import distortions
 from qponder_lib.evaluation import MEAN, evaluate
-from qponder_lib.figures import benchmark, compose, filtered, results, rewards, style, training
-from qponder_lib.figures.study import forest
-from qponder_lib.figures.style import Drawing, new_figure, smooth
-from qponder_lib.tables.sources import one, select
+from qponder_lib.report import figures, tables, widgets
+from qponder_lib.report.figures import (
+    benchmark,
+    compose,
+    filtered,
+    results,
+    rewards,
+    style,
+    training,
+)
+from qponder_lib.report.figures.study import forest
+from qponder_lib.report.figures.style import Drawing, new_figure, smooth
+from qponder_lib.report.tables.sources import one, select
 
 FIGURES = {
     "main_result",
@@ -85,7 +94,10 @@ def test_readers_own_settings_do_not_change_a_figure(run, tmp_path):
 
 
 def test_figures_leave_the_global_state_of_matplotlib_alone():
-    code = "import sys; import qponder_lib.figures; assert 'matplotlib.pyplot' not in sys.modules"
+    code = (
+        "import sys; import qponder_lib.report.figures; "
+        "assert 'matplotlib.pyplot' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qponder_lib import filtering
+from qponder_lib.evaluation import filtering
 from qponder_lib.records import ResponseRecord
 
 

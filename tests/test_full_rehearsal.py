@@ -18,14 +18,14 @@ from stub_openai_server import Reply, Request, StubServer, completion
 from test_smoke import ROOT, qponder
 
 from qponder_lib import artifacts, pipeline
-from qponder_lib.audit.verdicts import verdicts
 from qponder_lib.config import load_profile, profile_path
-from qponder_lib.inference import predict_all
-from qponder_lib.iqa_datasets import prepared
+from qponder_lib.data import prepared
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.records import ASPECTS, PredictionRecord
+from qponder_lib.report.audit.verdicts import verdicts
 from qponder_lib.student import adapters
+from qponder_lib.student.prediction import predict_all
 from qponder_lib.teacher.expert import ExpertTeacher
 from qponder_lib.training import grpo, sft
 

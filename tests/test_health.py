@@ -6,10 +6,11 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from qponder_lib import health, rl_health
 from qponder_lib.artifacts import write_csv
 from qponder_lib.cli import app
+from qponder_lib.evaluation import monitoring as rl_health
 from qponder_lib.paths import RunPaths, runs_root
+from qponder_lib.report import health
 
 LAST = 30
 

@@ -6,15 +6,15 @@ import torch
 from PIL import Image
 from stub_openai_server import MODEL, Reply, StubServer, completion, ok
 
-from qponder_lib import inference
 from qponder_lib.artifacts import file_sha256, read_jsonl, write_jsonl
 from qponder_lib.config import load_profile
-from qponder_lib.inference import Pictures, predict_all
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.records import ImageRecord, PredictionRecord
+from qponder_lib.student import prediction as inference
 from qponder_lib.student.generation import to_accelerator
 from qponder_lib.student.load import Student, load_student
+from qponder_lib.student.prediction import Pictures, predict_all
 
 N = 12
 

@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from qponder_lib import prompts
 from qponder_lib.judging import Candidate, RubricJudge, sanitise
 from qponder_lib.judging.canaries import BASES, SPOOFS
 from qponder_lib.records import ASPECTS, Distortion, ImageRecord, JudgementRecord
 from qponder_lib.scales import SEVERITIES
-from qponder_lib.statements import lexicon, named_in, read, split_sentences
 from qponder_lib.teacher.expert import CLEAN, DEFECT_NOUNS, DEFECTIVE, ExpertTeacher
+from qponder_lib.text import prompts
+from qponder_lib.text.assertions import lexicon, named_in, read, split_sentences
 
 TEACHER = (
     "<think>(1) The exposure is even. Tones are well separated. Sharpness suffers from severe "

@@ -11,7 +11,6 @@ import pytest
 from stub_openai_server import MODEL, Reply, Request, StubServer, completion, ok, refusal
 from teacher_runs import make_images
 
-from qponder_lib import parsing, prompts
 from qponder_lib.artifacts import read_jsonl
 from qponder_lib.config import JudgeConfig
 from qponder_lib.judging import Candidate
@@ -29,6 +28,7 @@ from qponder_lib.paths import RunPaths
 from qponder_lib.records import Distortion, ImageRecord, JudgementRecord, ResponseRecord
 from qponder_lib.teacher import TeacherUnavailable
 from qponder_lib.teacher.server import ChatServer, RetryPolicy, Sampling
+from qponder_lib.text import parsing, prompts
 
 pytestmark = [pytest.mark.enable_socket, pytest.mark.allow_hosts(["127.0.0.1"])]
 

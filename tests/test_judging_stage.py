@@ -12,7 +12,8 @@ from PIL import Image
 from stub_openai_server import MODEL, StubServer, ok
 from synthetic_run import write_run
 
-from qponder_lib import artifacts, filtering, pipeline
+from qponder_lib import artifacts, pipeline
+from qponder_lib.evaluation import filtering
 from qponder_lib.judging import judge_run
 from qponder_lib.judging.stage import DISTILLED
 from qponder_lib.pipeline import Run

@@ -7,8 +7,9 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from qponder_lib import config, execution
+from qponder_lib import config
 from qponder_lib.notebook_lint import lint_notebook, lint_notebooks
+from qponder_lib.runner import execution
 
 ROOT = Path(__file__).parents[1]
 MINI = config.load_profile("mini")
@@ -67,7 +68,7 @@ def test_papermill_reads_every_line_that_the_lint_accepts(tmp_path):
         ("input()", "calls input"),
         ("!ls", "runs a shell command"),
         ("x = (", "does not parse"),
-        ("x = 1\n" * 16, "16 lines, at most 15"),
+        ("x = 1\n" * 19, "19 lines, at most 18"),
     ],
 )
 def test_code_that_does_not_belong_in_a_notebook_is_found(tmp_path, code, expected):

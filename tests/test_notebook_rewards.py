@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from qponder_lib import execution
 from qponder_lib.config import load_profile_or_study
-from qponder_lib.progress import Progress
+from qponder_lib.runner import execution
+from qponder_lib.runner.progress import Progress
 
 ROOT = Path(__file__).parents[1]
 

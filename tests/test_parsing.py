@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qponder_lib.parsing import (
+from qponder_lib.text.parsing import (
     PARSE_STATUSES,
     ParsedAnswer,
     is_format_compliant,

@@ -13,14 +13,14 @@ from typer.testing import CliRunner
 from qponder_lib.artifacts import read_csv
 from qponder_lib.cli import app
 from qponder_lib.config import dump_profile, load_profile
-from qponder_lib.parsing import is_format_compliant, parse_answer
+from qponder_lib.gpu.preflight import Machine, answers, checks, preflight, refused, shapes
+from qponder_lib.gpu.preflight.lengths import Lengths, lengths
+from qponder_lib.gpu.preflight.memory import GIB, cache, hours, memory
 from qponder_lib.paths import RunPaths
-from qponder_lib.preflight import Machine, answers, checks, preflight, refused, shapes
-from qponder_lib.preflight.lengths import Lengths, lengths
-from qponder_lib.preflight.memory import GIB, cache, hours, memory
-from qponder_lib.prompts import student_messages
 from qponder_lib.student import adapters
 from qponder_lib.student.load import load_base
+from qponder_lib.text.parsing import is_format_compliant, parse_answer
+from qponder_lib.text.prompts import student_messages
 from qponder_lib.training.finish import freeze_vision
 
 sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from qponder_lib import artifacts, video
-from qponder_lib.iqa_datasets import clips
-from qponder_lib.iqa_datasets.embedded import load_records
-from qponder_lib.iqa_datasets.scenes import PHOTOGRAPHS
+from qponder_lib.data import clips
+from qponder_lib.data.embedded import load_records
+from qponder_lib.data.scenes import PHOTOGRAPHS
 from qponder_lib.paths import RunPaths
 from qponder_lib.records import Distortion
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qponder_lib.parsing import has_numbers_format, parse_scores
 from qponder_lib.rewards.preresq import image_format_reward, video_format_reward
+from qponder_lib.text.parsing import has_numbers_format, parse_scores
 
 FIVE = "3.10\n4\n2.5\n1\n5.00"
 # The forms that the released code checks by a full match.

@@ -10,20 +10,21 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from qponder_lib import artifacts, pipeline, prompts
+from qponder_lib import artifacts, pipeline
 from qponder_lib.artifacts import read_csv
 from qponder_lib.config import GrpoConfig, load_profile
-from qponder_lib.conversations import SftFormat, replace_score
-from qponder_lib.filtering import filter_responses
-from qponder_lib.iqa_datasets import embedded
-from qponder_lib.parsing import read_answer
+from qponder_lib.data import embedded
+from qponder_lib.evaluation.filtering import filter_responses
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
-from qponder_lib.prompts import answer_form
 from qponder_lib.rewards import neighbours, preresq
 from qponder_lib.rewards.batch import PRERESQ_TERMS, RewardSettings, reward_batch
 from qponder_lib.teacher.choose import open_teacher
 from qponder_lib.teacher.distill import current_responses, distil
+from qponder_lib.text import prompts
+from qponder_lib.text.parsing import read_answer
+from qponder_lib.text.prompts import answer_form
+from qponder_lib.text.sft_format import SftFormat, replace_score
 from qponder_lib.training import grpo, sft
 from qponder_lib.training.data import grpo_dataset
 from qponder_lib.training.phases import phases

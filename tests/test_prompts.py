@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qponder_lib import prompts
+from qponder_lib.text import prompts
 
 
 def teacher_user_text(hint=None):

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from qponder_lib.paths import RunPaths
-from qponder_lib.reference import LARGEST_DRAWING, keep_reference, smaller_picture
+from qponder_lib.runner.reference import LARGEST_DRAWING, keep_reference, smaller_picture
 
 KEPT = ["manifest.json", "eval/scores.csv", "figures/a.png", "figures/a.pdf", "grpo/q/history.csv"]
 LEFT = ["data/s/images/1.png", "grpo/q/model.safetensors", "eval/predictions/m/s.jsonl"]

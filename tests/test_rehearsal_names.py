@@ -3,13 +3,13 @@
 import pytest
 
 from qponder_lib.artifacts import write_json
-from qponder_lib.audit.measured.descriptions import more_than_one_judge
-from qponder_lib.audit.measured.files import NotMeasured, RunFiles
 from qponder_lib.config import dump_profile, load_profile
-from qponder_lib.iqa_datasets.prepared import PreparedSet
+from qponder_lib.data.prepared import PreparedSet
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
-from qponder_lib.tables.sources import origin, set_label, sets_note
+from qponder_lib.report.audit.measured.descriptions import more_than_one_judge
+from qponder_lib.report.audit.measured.files import NotMeasured, RunFiles
+from qponder_lib.report.tables.sources import origin, set_label, sets_note
 
 
 def prepared_run(folder, n_whole):

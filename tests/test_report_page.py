@@ -11,17 +11,18 @@ from synthetic_run import SETS, write_run
 from test_tables import filter_answers
 from typer.testing import CliRunner
 
-from qponder_lib import artifacts, audit, cases, tables
-from qponder_lib.audit import Claim, PrintedAnswer, Verdict
+from qponder_lib import artifacts
 from qponder_lib.cli import app
 from qponder_lib.evaluation import evaluate
 from qponder_lib.paths import RunPaths
 from qponder_lib.records import ImageRecord, PredictionRecord
-from qponder_lib.reference import keep_reference
-from qponder_lib.report import write_report
+from qponder_lib.report import audit, cases, tables
+from qponder_lib.report.audit import Claim, PrintedAnswer, Verdict
+from qponder_lib.report.build import write_report
 from qponder_lib.report.claims import claims_section, tally
 from qponder_lib.report.parts import Source, short
-from qponder_lib.tables.markup import element, escape, visible
+from qponder_lib.report.tables.markup import element, escape, visible
+from qponder_lib.runner.reference import keep_reference
 
 HOSTILE = (
     "<script>alert(1)</script><img src=x onerror=alert(2)> severe blur \u202eevil " + "B" * 9000

@@ -5,18 +5,19 @@ import pandas as pd
 import pytest
 from synthetic_run import write_run
 
-from qponder_lib import artifacts, config, evaluation, figures, pipeline, tables
-from qponder_lib.iqa_datasets.catalog import PRERESQ_BENCHMARKS, benchmarks, spec_named
+from qponder_lib import artifacts, config, evaluation, pipeline
+from qponder_lib.data.catalog import PRERESQ_BENCHMARKS, benchmarks, spec_named
 from qponder_lib.metrics.crowding import crowding_statistic
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.records import PredictionRecord
+from qponder_lib.report import figures, tables
+from qponder_lib.report.tables import reward_arms
+from qponder_lib.report.tables.sources import one, select
+from qponder_lib.report.tables.study_arms import StudyRun
 from qponder_lib.rewards import side_by_side
 from qponder_lib.rewards.batch import PUBLISHED_WEIGHTS
 from qponder_lib.scales import ASPECT_SCALE, linear_rescale
-from qponder_lib.tables import reward_arms
-from qponder_lib.tables.sources import one, select
-from qponder_lib.tables.study_arms import StudyRun
 from qponder_lib.training.phases import SEED_STEP, phases
 
 SYSTEMS = list(reward_arms.LABELS)

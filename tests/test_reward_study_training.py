@@ -8,12 +8,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from qponder_lib import artifacts, config, evaluation, inference, pipeline, sharing, study
-from qponder_lib.filtering import filter_responses
-from qponder_lib.iqa_datasets import embedded
+from qponder_lib import artifacts, config, evaluation, pipeline
+from qponder_lib.data import embedded
+from qponder_lib.evaluation.filtering import filter_responses
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.rewards.batch import PUBLISHED_WEIGHTS
+from qponder_lib.runner import sharing, study
+from qponder_lib.student import prediction as inference
 from qponder_lib.teacher.choose import open_teacher
 from qponder_lib.teacher.distill import current_responses, distil
 from qponder_lib.training import grpo, sft

@@ -13,9 +13,11 @@ import pytest
 from filelock import FileLock
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from qponder_lib import artifacts, cli, config, execution, pipeline, runner, study
+from qponder_lib import artifacts, cli, config, pipeline
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import graph
+from qponder_lib.runner import execution, study
+from qponder_lib.runner import runs as runner
 
 ROOT = Path(__file__).parents[1]
 PARAMETERS = (
@@ -195,7 +197,8 @@ def test_killed_runner_takes_its_notebook_along_and_the_same_command_goes_on(roo
     write_notebook(root, "data")
     write_notebook(root, "distill", waiting)
     script = (
-        "import sys; from qponder_lib import config, runner\n"
+        "import sys; from qponder_lib import config\n"
+        "from qponder_lib.runner import runs as runner\n"
         "from qponder_lib.pipeline import graph\n"
         "from qponder_lib.paths import RunPaths\n"
         "whole = graph.stages\n"

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from qponder_lib import artifacts, filtering, pipeline
+from qponder_lib import artifacts, pipeline
 from qponder_lib.artifacts import file_sha256, read_csv, read_seal, verify_seal
 from qponder_lib.config import Profile, load_profile
-from qponder_lib.iqa_datasets import embedded
+from qponder_lib.data import embedded
+from qponder_lib.evaluation import filtering
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.teacher.choose import open_teacher

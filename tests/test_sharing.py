@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from qponder_lib import artifacts, config, pipeline, sharing, study
+from qponder_lib import artifacts, config, pipeline
 from qponder_lib.config import Study
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import graph
+from qponder_lib.runner import sharing, study
 
 MINI = config.load_profile("mini")
 

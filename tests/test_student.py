@@ -11,15 +11,15 @@ from PIL import Image
 from safetensors.torch import load_file
 from transformers import Qwen2_5_VLForConditionalGeneration
 
-from qponder_lib import distortions, prompts
 from qponder_lib.config import StudentConfig
-from qponder_lib.iqa_datasets import scenes, varied_scenes
+from qponder_lib.data import distortions, scenes, varied_scenes
 from qponder_lib.paths import MINI_WEIGHTS
 from qponder_lib.student import warmup_language, warmup_vision
 from qponder_lib.student.architecture import build_mini, mini_config
 from qponder_lib.student.generation import Decoding, generate
 from qponder_lib.student.load import DamagedWeights, check_mini_weights, load_student
 from qponder_lib.student.tokenizer import special_ids
+from qponder_lib.text import prompts
 
 SIDE = 128
 

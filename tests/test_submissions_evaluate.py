@@ -9,12 +9,13 @@ import pytest
 from scipy import stats
 from typer.testing import CliRunner
 
-from qponder_lib import artifacts, metrics, submissions
+from qponder_lib import artifacts, metrics
 from qponder_lib.cli import app
+from qponder_lib.evaluation import external as submissions
+from qponder_lib.evaluation.external import SubmissionError
+from qponder_lib.evaluation.external.protocols import isotonic_fit
 from qponder_lib.metrics import Resampling
 from qponder_lib.records import PredictionRecord
-from qponder_lib.submissions import SubmissionError
-from qponder_lib.submissions.protocols import isotonic_fit
 
 PLAN = Resampling(200)
 SHARED = Path(__file__).parents[2] / "shared" / "data"

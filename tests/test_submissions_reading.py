@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qponder_lib import artifacts
+from qponder_lib.evaluation.external import Columns, SubmissionError, read_labels, read_submission
+from qponder_lib.evaluation.external.reading import number_of
+from qponder_lib.evaluation.external.tables import read_table
 from qponder_lib.records import PredictionRecord
-from qponder_lib.submissions import Columns, SubmissionError, read_labels, read_submission
-from qponder_lib.submissions.reading import number_of
-from qponder_lib.submissions.tables import read_table
 
 TWO = {"a.jpg": 3.5, "b.jpg": 4.0}
 

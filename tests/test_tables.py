@@ -10,12 +10,13 @@ import pandas as pd
 import pytest
 from synthetic_run import write_run
 
-from qponder_lib import artifacts, config, filtering, metrics, tables
-from qponder_lib.evaluation import MEAN, evaluate
+from qponder_lib import artifacts, config, metrics
+from qponder_lib.evaluation import MEAN, evaluate, filtering
 from qponder_lib.records import ImageRecord, ResponseRecord
-from qponder_lib.tables.render import Block, Cell, Table, estimate, pair
-from qponder_lib.tables.sources import REPORTED_SETS, one, select
-from qponder_lib.tables.study_arms import find_runs
+from qponder_lib.report import tables
+from qponder_lib.report.tables.render import Block, Cell, Table, estimate, pair
+from qponder_lib.report.tables.sources import REPORTED_SETS, one, select
+from qponder_lib.report.tables.study_arms import find_runs
 
 
 def filter_answers(run):

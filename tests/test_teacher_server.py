@@ -15,7 +15,6 @@ import pytest
 from PIL import Image
 from stub_openai_server import ANSWER, MODEL, Reply, Script, StubServer, completion, ok, refusal
 
-from qponder_lib import prompts
 from qponder_lib.teacher import ConcurrentTeacher, TeacherAnswer, TeacherUnavailable
 from qponder_lib.teacher.concurrency import run_bounded, run_in_thread
 from qponder_lib.teacher.server import (
@@ -25,6 +24,7 @@ from qponder_lib.teacher.server import (
     ServerTeacher,
 )
 from qponder_lib.teacher.wire import retry_after_s
+from qponder_lib.text import prompts
 
 pytestmark = [pytest.mark.enable_socket, pytest.mark.allow_hosts(["127.0.0.1"])]
 

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from qponder_lib import artifacts, filtering
+from qponder_lib import artifacts
 from qponder_lib.artifacts import file_sha256, read_csv
 from qponder_lib.config import load_profile
-from qponder_lib.iqa_datasets import embedded
+from qponder_lib.data import embedded
+from qponder_lib.evaluation import filtering
+from qponder_lib.evaluation.monitoring import alarms
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
-from qponder_lib.rl_health import alarms
 from qponder_lib.teacher.choose import open_teacher
 from qponder_lib.teacher.distill import current_responses, distil
 from qponder_lib.training import grpo, sft

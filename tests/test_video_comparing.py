@@ -7,9 +7,9 @@ import pytest
 
 from qponder_lib.artifacts import read_csv, write_jsonl
 from qponder_lib.config import EvaluateConfig
-from qponder_lib.iqa_datasets import clips
-from qponder_lib.iqa_datasets.embedded import load_records
-from qponder_lib.iqa_datasets.scenes import PHOTOGRAPHS
+from qponder_lib.data import clips
+from qponder_lib.data.embedded import load_records
+from qponder_lib.data.scenes import PHOTOGRAPHS
 from qponder_lib.paths import RunPaths
 from qponder_lib.records import Distortion, ImageRecord
 from qponder_lib.video import comparing, ordering

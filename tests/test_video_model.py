@@ -16,14 +16,14 @@ from qponder_lib import artifacts, pipeline
 from qponder_lib.artifacts import read_csv, read_jsonl
 from qponder_lib.cli import app
 from qponder_lib.config import dump_profile, load_profile
-from qponder_lib.iqa_datasets import leaks
-from qponder_lib.iqa_datasets.clips import CLIP_SET, LADDER_SET, encode_clip
-from qponder_lib.iqa_datasets.embedded import load_records
-from qponder_lib.parsing import read_answer
+from qponder_lib.data import leaks
+from qponder_lib.data.clips import CLIP_SET, LADDER_SET, encode_clip
+from qponder_lib.data.embedded import load_records
 from qponder_lib.paths import MINI_WEIGHTS, RunPaths
 from qponder_lib.pipeline import Run
-from qponder_lib.prompts import answer_form
 from qponder_lib.rewards import preresq
+from qponder_lib.text.parsing import read_answer
+from qponder_lib.text.prompts import answer_form
 from qponder_lib.video import comparing, pictures, rows, scoring, training, warmup
 
 SMALL = {

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from qponder_lib import artifacts, execution, pipeline
+from qponder_lib import artifacts, pipeline
 from qponder_lib.config import dump_profile, load_profile
 from qponder_lib.paths import MINI_WEIGHTS, RunPaths
+from qponder_lib.runner import execution
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = ROOT / "notebooks" / "13_video.ipynb"

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import yaml
 
-from qponder_lib import config, pipeline, prompts
+from qponder_lib import config, pipeline
 from qponder_lib.config import ClipsConfig, Profile, VideoConfig, load_profile
 from qponder_lib.paths import RunPaths
 from qponder_lib.rewards import preresq
 from qponder_lib.rewards.batch import PRERESQ_VIDEO_TERMS, RewardSettings, reward_batch
+from qponder_lib.text import prompts
 
 STAGES = ["clips", "video-motion", "video-sft", "video-grpo", "video-scores"]
 

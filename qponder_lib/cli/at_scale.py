@@ -39,7 +39,7 @@ def distil(
 ) -> None:
     """Collect the teacher's answers for a run's training images."""
     try:
-        from qponder_lib import at_scale
+        from qponder_lib.gpu import at_scale
 
         paths, profile = _open(run)
         many = at_scale.Workers(workers, gpus, batch)
@@ -67,7 +67,7 @@ def predict(
 ) -> None:
     """Collect a student's greedy answers for the test images of a set."""
     try:
-        from qponder_lib import at_scale
+        from qponder_lib.gpu import at_scale
 
         paths, profile = _open(run)
         if model in ("teacher", "handcrafted"):

@@ -13,9 +13,9 @@ from typing import Annotated, Any
 import typer
 
 from qponder_lib import artifacts
-from qponder_lib import audit as audits
-from qponder_lib.audit import Finding, PaperAudit, label_files
-from qponder_lib.audit import labels as label_checks
+from qponder_lib.report import audit as audits
+from qponder_lib.report.audit import Finding, PaperAudit, label_files
+from qponder_lib.report.audit import labels as label_checks
 
 _USAGE = 2
 

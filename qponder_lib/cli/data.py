@@ -10,11 +10,11 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from qponder_lib import artifacts, config
-from qponder_lib.iqa_datasets import catalog, checking, embedded, leaks
-from qponder_lib.iqa_datasets import prepared as preparing
-from qponder_lib.iqa_datasets.findings import DatasetError
-from qponder_lib.iqa_datasets.specs import DatasetSpec
-from qponder_lib.iqa_datasets.splits import split_named
+from qponder_lib.data import catalog, checking, embedded, leaks
+from qponder_lib.data import prepared as preparing
+from qponder_lib.data.findings import DatasetError
+from qponder_lib.data.specs import DatasetSpec
+from qponder_lib.data.splits import split_named
 from qponder_lib.paths import RunPaths
 
 _USAGE, _FAILED = 2, 1

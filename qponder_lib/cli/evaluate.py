@@ -10,9 +10,18 @@ from typing import Annotated, Any
 
 import typer
 
-from qponder_lib import artifacts, submissions
+from qponder_lib import artifacts
+from qponder_lib.evaluation import external as submissions
+from qponder_lib.evaluation.external import (
+    Columns,
+    Compared,
+    Joined,
+    Labels,
+    Measured,
+    Moved,
+    Submission,
+)
 from qponder_lib.metrics import Resampling
-from qponder_lib.submissions import Columns, Compared, Joined, Labels, Measured, Moved, Submission
 
 _USAGE = 2
 PLAN = Resampling(10_000)

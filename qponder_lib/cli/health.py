@@ -10,10 +10,10 @@ import typer
 
 from qponder_lib import artifacts
 from qponder_lib.cli.reporting import run_folder
-from qponder_lib.progress import shown
+from qponder_lib.runner.progress import shown
 
 if TYPE_CHECKING:
-    from qponder_lib.health import Health
+    from qponder_lib.report.health import Health
 
 _USAGE = 2
 
@@ -26,7 +26,7 @@ def health(
     ),
 ) -> None:
     """Draw figures/health.* of a run's reinforcement learning; exit code 1 if it has alarms."""
-    from qponder_lib.health import write_health  # pandas, which most commands do not need
+    from qponder_lib.report.health import write_health  # pandas, which most commands do not need
 
     try:
         found = write_health(run_folder(run), out)

@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 
 from qponder_lib.config import load_profile, profile_path
+from qponder_lib.gpu.preflight import FORMULAS, HOURS_FORMULAS, Machine, Report, refused
+from qponder_lib.gpu.preflight import preflight as check
 from qponder_lib.paths import RunPaths
-from qponder_lib.preflight import FORMULAS, HOURS_FORMULAS, Machine, Report, refused
-from qponder_lib.preflight import preflight as check
 
 
 def preflight(

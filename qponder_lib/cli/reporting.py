@@ -8,9 +8,11 @@ from typing import Annotated
 
 import typer
 
-from qponder_lib import artifacts, drift, paths, runner
+from qponder_lib import artifacts, paths
 from qponder_lib.paths import RunPaths
-from qponder_lib.progress import shown
+from qponder_lib.runner import drift
+from qponder_lib.runner import runs as runner
+from qponder_lib.runner.progress import shown
 
 _USAGE = 2
 _MOST_LINES = 40
@@ -20,7 +22,7 @@ def report(
     run: Annotated[str, typer.Argument(help="folder in papermill_runs/, or any run folder")],
 ) -> None:
     """Write report/index.html of a run: reported against measured, one verdict per claim."""
-    from qponder_lib.report import write_report  # pandas, which most commands do not need
+    from qponder_lib.report.build import write_report  # pandas, which most commands do not need
 
     try:
         print(shown(write_report(run_folder(run))))

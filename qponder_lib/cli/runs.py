@@ -8,12 +8,14 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from qponder_lib import artifacts, execution, paths, pipeline, runner
-from qponder_lib import study as studies
+from qponder_lib import artifacts, paths, pipeline
 from qponder_lib.config import Study, load_profile_or_study
 from qponder_lib.paths import RunPaths
-from qponder_lib.progress import shown
-from qponder_lib.reference import keep_reference
+from qponder_lib.runner import execution
+from qponder_lib.runner import runs as runner
+from qponder_lib.runner import study as studies
+from qponder_lib.runner.progress import shown
+from qponder_lib.runner.reference import keep_reference
 
 _USAGE = 2
 

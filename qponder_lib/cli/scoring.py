@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qponder_lib import artifacts, paths, runner
-from qponder_lib.iqa_datasets.copies import CLIP_SUFFIXES
-from qponder_lib.iqa_datasets.images import ImageProblem
+from qponder_lib import artifacts, paths
+from qponder_lib.data.copies import CLIP_SUFFIXES
+from qponder_lib.data.images import ImageProblem
+from qponder_lib.runner import runs as runner
 
 if TYPE_CHECKING:
     from qponder_lib.records import PredictionRecord
@@ -97,7 +98,7 @@ def _model_for(model: Path | None, *, for_clips: bool) -> Path:
 
 
 def _image_rows(files: Sequence[Path], folder: Path) -> Sequence[PredictionRecord]:
-    from qponder_lib import inference  # torch, which no other command needs
+    from qponder_lib.student import prediction as inference  # torch, which no other command needs
 
     try:
         return inference.score_images(files, folder)

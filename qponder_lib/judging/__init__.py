@@ -1,6 +1,6 @@
 """Judges of reasoning: a rubric that needs no model, and models behind servers.
 
-`rubric` rates what `qponder_lib.statements` reads in a text; `server` asks a model
+`rubric` rates what `qponder_lib.text.assertions` reads in a text; `server` asks a model
 with Table 6's prompt; `sanitise` takes out of a text what was meant for its judge; `canaries` try
 whether a judge can be moved; `agreement` holds judges against each other; `stage` does it all.
 """

@@ -12,7 +12,6 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-from qponder_lib import prompts
 from qponder_lib.config import JudgeConfig
 from qponder_lib.judging.rubric import Candidate, RubricJudge
 from qponder_lib.judging.server import ServerJudge, why_not_asked
@@ -25,6 +24,7 @@ from qponder_lib.teacher.images import InvalidImage, load_image
 from qponder_lib.teacher.progress import Progress
 from qponder_lib.teacher.store import ResponseStore, newest_responses
 from qponder_lib.teacher.wire import with_image
+from qponder_lib.text import prompts
 
 log = logging.getLogger(__name__)
 

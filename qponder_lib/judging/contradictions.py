@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from qponder_lib.records import Severity
 from qponder_lib.scales import SEVERITIES, severity_of
-from qponder_lib.statements import Mention, Reading, lexicon
+from qponder_lib.text.assertions import Mention, Reading, lexicon
 
 Finding = tuple[str, int]
 """What contradicts what, and the sentence."""
@@ -26,7 +26,7 @@ def contradictions(reading: Reading, score: float | None) -> list[Finding]:
         One finding per contradiction.
 
     Example:
-        >>> from qponder_lib.statements import read
+        >>> from qponder_lib.text.assertions import read
         >>> contradictions(read("Edges are sharp. There is severe blur."), None)
         [('severe blur here, sharpness without fault in sentence 0', 1)]
     """

@@ -15,7 +15,7 @@ from qponder_lib.judging.contradictions import contradictions, steps_apart
 from qponder_lib.judging.sanitise import sanitise
 from qponder_lib.records import Aspect, Evidence, ImageRecord, JudgementRecord, Severity
 from qponder_lib.scales import severity_of
-from qponder_lib.statements import Mention, Reading, kinship, lexicon, named_in, read
+from qponder_lib.text.assertions import Mention, Reading, kinship, lexicon, named_in, read
 
 RUBRIC = "rubric-v1"
 """Name under which the rubric is recorded; another version when it or a word of it changes."""
@@ -123,7 +123,7 @@ def rate_completeness(reading: Reading, candidate: Candidate) -> Rated:
         Q-Ponder (arXiv:2506.05384), Table 6, task 1; the weights are ours, decision D30.
 
     Example:
-        >>> from qponder_lib.statements import read
+        >>> from qponder_lib.text.assertions import read
         >>> rate_completeness(read("Edges are sharp. Colors look natural."), None).rating
         1
     """

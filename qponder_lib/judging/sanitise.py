@@ -14,7 +14,7 @@ import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 
-from qponder_lib.statements import split_sentences
+from qponder_lib.text.assertions import split_sentences
 
 _TAGS = r"completeness|accuracy|reasonableness|tag|score|verdict|rating"
 _RATING = re.compile(

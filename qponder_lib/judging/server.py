@@ -11,17 +11,17 @@ import secrets
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from qponder_lib import parsing, prompts
 from qponder_lib.artifacts import ArtifactError
 from qponder_lib.artifacts.files import loads_strict
 from qponder_lib.judging.rubric import NO_TAG, NO_TEXT, Candidate, judgement_id, text_sha256
 from qponder_lib.judging.sanitise import sanitise
-from qponder_lib.parsing import ParsedVerdict
 from qponder_lib.records import ASPECTS, ImageRecord, JudgementRecord, ResponseRecord
 from qponder_lib.scales import severity_of
 from qponder_lib.teacher.distill import hint_for
 from qponder_lib.teacher.server import ChatServer, RetryPolicy, Sampling
 from qponder_lib.teacher.store import response_id
+from qponder_lib.text import parsing, prompts
+from qponder_lib.text.parsing import ParsedVerdict
 
 if TYPE_CHECKING:
     from qponder_lib.config import JudgeConfig

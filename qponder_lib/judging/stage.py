@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from qponder_lib import artifacts, filtering
-from qponder_lib.filtering import FilterResult
-from qponder_lib.iqa_datasets.embedded import load_records
+from qponder_lib import artifacts
+from qponder_lib.data.embedded import load_records
+from qponder_lib.evaluation import filtering
+from qponder_lib.evaluation.filtering import FilterResult
 from qponder_lib.judging import summaries
 from qponder_lib.judging.canaries import canary_questions, canary_rows, make_canaries
 from qponder_lib.judging.collect import Question, ask_judges, rate_offline

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from qponder_lib.report.parts import Section, Source, grid, link, missing, picture, short
-from qponder_lib.tables.markup import Html, element, join, visible
-from qponder_lib.tables.sources import model_label
+from qponder_lib.report.tables.markup import Html, element, join, visible
+from qponder_lib.report.tables.sources import model_label
 
 Row = Mapping[str, str | None]
 

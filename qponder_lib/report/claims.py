@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from qponder_lib.audit import PrintedAnswer, Verdict
+from qponder_lib.report.audit import PrintedAnswer, Verdict
 from qponder_lib.report.parts import Section, Source, link
-from qponder_lib.tables.markup import Html, element, join
+from qponder_lib.report.tables.markup import Html, element, join
 
 VERDICTS = {
     "agrees_within_interval": ("agrees within the interval", "●"),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import resources
 
-from qponder_lib import cases
+from qponder_lib.report import cases
 from qponder_lib.report.parts import Section, Source
-from qponder_lib.tables.markup import Html, element, join, visible
+from qponder_lib.report.tables.markup import Html, element, join, visible
 
 POLICY = "default-src 'none'; img-src 'self' file: data:; style-src 'unsafe-inline'"
 """No script, no font, no frame, nothing from a network: what a model wrote can do nothing."""

@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 from qponder_lib import artifacts
 from qponder_lib.paths import RunPaths
-from qponder_lib.tables.markup import Html, element, join, visible
-from qponder_lib.tables.render import MISSING
+from qponder_lib.report.tables.markup import Html, element, join, visible
+from qponder_lib.report.tables.render import MISSING
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _SHOWN_SHARE = 0.62  # figures are drawn at 180 dots per inch, a page has about 110

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qponder_lib import cases
+from qponder_lib.report import cases
 from qponder_lib.report.parts import (
     Section,
     Source,
@@ -14,8 +14,8 @@ from qponder_lib.report.parts import (
     short,
     table_file,
 )
-from qponder_lib.tables.markup import element, join
-from qponder_lib.tables.sources import model_label
+from qponder_lib.report.tables.markup import element, join
+from qponder_lib.report.tables.sources import model_label
 
 
 def results(source: Source) -> Section:

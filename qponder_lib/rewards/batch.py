@@ -9,11 +9,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qponder_lib.prompts import AnswerForm
 from qponder_lib.rewards import neighbours, preresq
 from qponder_lib.rewards.preresq.totals import VIDEO_NUMBERS
 from qponder_lib.rewards.qponder import ALPHA, UNPARSED_REWARD, accuracy_reward, format_reward
 from qponder_lib.scales import ASPECT_SCALE, linear_rescale
+from qponder_lib.text.prompts import AnswerForm
 
 FloatArray = NDArray[np.float64]
 RewardName = Literal["qponder", "preresq", "preresq_video", "threshold", "fidelity", "gaussian"]

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qponder_lib.parsing import is_format_compliant, parse_answer
+from qponder_lib.text.parsing import is_format_compliant, parse_answer
 
 ALPHA = 10.0
 WEIGHT_ACCURACY = 2.0

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from qponder_lib.prompts import student_messages
 from qponder_lib.student.load import Student
+from qponder_lib.text.prompts import student_messages
 
 
 @dataclass(frozen=True)

@@ -26,14 +26,13 @@ from safetensors.torch import load_file
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import PreTrainedTokenizerFast, Qwen2_5_VLForConditionalGeneration
 
-from qponder_lib import prompts
 from qponder_lib.artifacts import (
     file_sha256,
     package_versions,
     write_json,
     write_text_atomic,
 )
-from qponder_lib.iqa_datasets.mixtures import IN_DOMAIN, damage, draw_damage, draw_scene
+from qponder_lib.data.mixtures import IN_DOMAIN, damage, draw_damage, draw_scene
 from qponder_lib.student.architecture import IMAGE_SIDE, PATCH_SIDE, build_mini, mini_config
 from qponder_lib.student.tokenizer import TURN_END, special_ids, train_tokenizer
 from qponder_lib.student.warmup_state import load_state, save_state, write_rows
@@ -45,6 +44,7 @@ from qponder_lib.student.warmup_vision import (
     statistics,
 )
 from qponder_lib.teacher.expert import DEFECT_NOUNS, ExpertTeacher
+from qponder_lib.text import prompts
 
 STRENGTH_WORDS = ("very weak", "weak", "medium", "strong", "very strong")
 QUESTIONS = (

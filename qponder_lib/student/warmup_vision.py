@@ -22,9 +22,8 @@ from safetensors.torch import save_file
 from torch.nn.functional import cross_entropy, mse_loss
 from torch.utils.data import DataLoader, IterableDataset
 
-from qponder_lib import distortions
-from qponder_lib.iqa_datasets import varied_scenes
-from qponder_lib.iqa_datasets.mixtures import Mixture, damage, draw_damage, draw_scene
+from qponder_lib.data import distortions, varied_scenes
+from qponder_lib.data.mixtures import Mixture, damage, draw_damage, draw_scene
 from qponder_lib.student.architecture import (
     IMAGE_SIDE,
     MERGE,

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from qponder_lib import prompts
 from qponder_lib.config import DistillConfig
 from qponder_lib.paths import RunPaths
 from qponder_lib.records import FinishReason, ImageRecord, ResponseRecord
@@ -24,6 +23,7 @@ from qponder_lib.teacher.concurrency import run_bounded, run_in_thread
 from qponder_lib.teacher.images import InvalidImage, load_image
 from qponder_lib.teacher.progress import Progress
 from qponder_lib.teacher.store import ResponseStore, newest_responses, response_id
+from qponder_lib.text import prompts
 
 log = logging.getLogger(__name__)
 

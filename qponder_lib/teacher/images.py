@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from qponder_lib.iqa_datasets.images import ImageProblem, decode_rgb
+from qponder_lib.data.images import ImageProblem, decode_rgb
 
 
 class InvalidImage(ValueError):

@@ -12,9 +12,9 @@ from typing import Any, Literal
 from PIL import Image
 from pydantic import BaseModel, Field
 
-from qponder_lib import prompts
 from qponder_lib.records import Text
 from qponder_lib.teacher.images import png_data_url
+from qponder_lib.text import prompts
 
 
 class _Message(BaseModel):

@@ -15,15 +15,15 @@ from tqdm import tqdm
 from qponder_lib import metrics
 from qponder_lib.artifacts import JsonlAppender
 from qponder_lib.config import Profile
-from qponder_lib.iqa_datasets.embedded import load_records
-from qponder_lib.parsing import read_answer
+from qponder_lib.data.embedded import load_records
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
-from qponder_lib.prompts import answer_form
 from qponder_lib.records import ImageRecord, Split
 from qponder_lib.student.generation import Decoding, generate
 from qponder_lib.student.load import Student, load_student
 from qponder_lib.teacher.images import load_image
+from qponder_lib.text.parsing import read_answer
+from qponder_lib.text.prompts import answer_form
 
 Places = tuple[tuple[str, Split], ...]
 

@@ -8,11 +8,11 @@ import numpy as np
 from datasets import Dataset, Image
 
 from qponder_lib.artifacts import read_jsonl
-from qponder_lib.conversations import SftFormat, grpo_rows, sft_rows
-from qponder_lib.iqa_datasets.embedded import load_records
+from qponder_lib.data.embedded import load_records
 from qponder_lib.pipeline import Run
-from qponder_lib.prompts import PRERESQ_POOL, preresq_messages
 from qponder_lib.records import FilteredResponse, ImageRecord
+from qponder_lib.text.prompts import PRERESQ_POOL, preresq_messages
+from qponder_lib.text.sft_format import SftFormat, grpo_rows, sft_rows
 
 
 def sft_dataset(run: Run, variant: str) -> Dataset:

@@ -14,14 +14,14 @@ from trl import GRPOTrainer
 
 from qponder_lib.artifacts import write_text_atomic
 from qponder_lib.config import GrpoConfig, StudentConfig
-from qponder_lib.iqa_datasets.embedded import load_pil, load_records
+from qponder_lib.data.embedded import load_pil, load_records
+from qponder_lib.evaluation.monitoring import alarms
 from qponder_lib.pipeline import Run
-from qponder_lib.prompts import answer_form
 from qponder_lib.rewards.batch import PRERESQ_TERMS
-from qponder_lib.rl_health import alarms
 from qponder_lib.student.generation import Decoding, generate
 from qponder_lib.student.load import Student, load_student
 from qponder_lib.student.vision_attention import use_fast_vision
+from qponder_lib.text.prompts import answer_form
 from qponder_lib.training.arguments import shared_arguments
 from qponder_lib.training.checkpoints import (
     SealCheckpoints,

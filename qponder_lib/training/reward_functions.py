@@ -12,11 +12,11 @@ import numpy as np
 
 from qponder_lib.artifacts import write_text_atomic
 from qponder_lib.config import GrpoConfig
-from qponder_lib.parsing import parse_scores, to_mos
-from qponder_lib.prompts import AnswerForm, answer_form
 from qponder_lib.records import Record
 from qponder_lib.rewards.batch import PUBLISHED_WEIGHTS, RewardSettings, form_reward, reward_batch
 from qponder_lib.rewards.qponder import group_advantages, total_reward
+from qponder_lib.text.parsing import parse_scores, to_mos
+from qponder_lib.text.prompts import AnswerForm, answer_form
 from qponder_lib.training.gathering import gather_rows
 
 GROUPS_LOGGED = 1

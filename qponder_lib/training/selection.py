@@ -14,7 +14,7 @@ from pathlib import Path
 
 from qponder_lib.artifacts import read_seal, verify_seal, write_csv
 from qponder_lib.config import Profile
-from qponder_lib.iqa_datasets.mixtures import MIRRORS, mirror_of
+from qponder_lib.data.mixtures import MIRRORS, mirror_of
 from qponder_lib.pipeline import Run
 from qponder_lib.training.candidates import Choice, Places, SetScore, best, score_candidates
 from qponder_lib.training.checkpoints import SEAL

@@ -8,13 +8,13 @@ import numpy as np
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from qponder_lib import metrics
-from qponder_lib.iqa_datasets.embedded import load_pil, load_records
-from qponder_lib.parsing import read_answer
+from qponder_lib.data.embedded import load_pil, load_records
 from qponder_lib.pipeline import Run
-from qponder_lib.prompts import answer_form
 from qponder_lib.student.generation import Decoding, generate
 from qponder_lib.student.load import Student
 from qponder_lib.student.processor import ImageTextProcessor
+from qponder_lib.text.parsing import read_answer
+from qponder_lib.text.prompts import answer_form
 
 
 class Validation(TrainerCallback):

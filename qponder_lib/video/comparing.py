@@ -9,8 +9,8 @@ from pathlib import Path
 from qponder_lib import metrics
 from qponder_lib.artifacts import read_jsonl, write_csv, write_jsonl
 from qponder_lib.config import EvaluateConfig
-from qponder_lib.iqa_datasets.clips import CLIP_SET
-from qponder_lib.iqa_datasets.embedded import load_records
+from qponder_lib.data.clips import CLIP_SET
+from qponder_lib.data.embedded import load_records
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.records import ImageRecord, Record, ScoreRow

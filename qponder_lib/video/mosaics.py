@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from qponder_lib.distortions import N_LEVELS
-from qponder_lib.iqa_datasets.clips import LADDERS, SPATIAL, shown_at, spoil_frames
-from qponder_lib.iqa_datasets.clips.motion import cut_through, film_picture
-from qponder_lib.iqa_datasets.scenes import PHOTOGRAPHS, load_photograph
-from qponder_lib.iqa_datasets.varied_scenes import varied_scene
+from qponder_lib.data.clips import LADDERS, SPATIAL, shown_at, spoil_frames
+from qponder_lib.data.clips.motion import cut_through, film_picture
+from qponder_lib.data.distortions import N_LEVELS
+from qponder_lib.data.scenes import PHOTOGRAPHS, load_photograph
+from qponder_lib.data.varied_scenes import varied_scene
 from qponder_lib.records import Distortion
 from qponder_lib.student.architecture import IMAGE_SIDE
 

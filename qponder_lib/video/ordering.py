@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 
 from qponder_lib import metrics
-from qponder_lib.iqa_datasets.clips import LADDERS
+from qponder_lib.data.clips import LADDERS
 from qponder_lib.metrics.agreement import FloatArray
 from qponder_lib.metrics.resampling import draw, percentiles
 from qponder_lib.records import ImageRecord

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from qponder_lib.prompts import video_blocks
+from qponder_lib.text.prompts import video_blocks
 from qponder_lib.video.decoding import Pixels, Timeline, read_frames, read_timeline
 
 ROWS = COLUMNS = 4

@@ -10,9 +10,9 @@ from tqdm import tqdm
 
 from qponder_lib.artifacts import read_jsonl, write_jsonl
 from qponder_lib.config import ClipsConfig
-from qponder_lib.iqa_datasets import clips
-from qponder_lib.iqa_datasets.clips import CLIP_SET, LADDER_SET, VALIDATION_LADDERS, ClipSettings
-from qponder_lib.iqa_datasets.embedded import load_records
+from qponder_lib.data import clips
+from qponder_lib.data.clips import CLIP_SET, LADDER_SET, VALIDATION_LADDERS, ClipSettings
+from qponder_lib.data.embedded import load_records
 from qponder_lib.paths import RunPaths
 from qponder_lib.records import ImageRecord, Record
 from qponder_lib.video.decoding import read_frames

@@ -9,13 +9,13 @@ import numpy as np
 from datasets import Dataset, Image, List
 
 from qponder_lib.config import VideoConfig
-from qponder_lib.conversations import SftFormat, replace_score
-from qponder_lib.iqa_datasets.clips import CLIP_SET
-from qponder_lib.iqa_datasets.embedded import load_records
+from qponder_lib.data.clips import CLIP_SET
+from qponder_lib.data.embedded import load_records
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
-from qponder_lib.prompts import video_blocks
 from qponder_lib.records import ImageRecord
+from qponder_lib.text.prompts import video_blocks
+from qponder_lib.text.sft_format import SftFormat, replace_score
 from qponder_lib.video.pictures import ClipPictures, load_pictures
 
 

@@ -10,13 +10,13 @@ from PIL import Image
 from tqdm import tqdm
 
 from qponder_lib.config import ClipsConfig, Profile
-from qponder_lib.parsing import parse_scores, read_answer
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
-from qponder_lib.prompts import answer_form, video_blocks
 from qponder_lib.records import ImageRecord, PredictionRecord
 from qponder_lib.student.generation import Answer, Decoding, answer_batch, to_accelerator
 from qponder_lib.student.load import Student, load_student
+from qponder_lib.text.parsing import parse_scores, read_answer
+from qponder_lib.text.prompts import answer_form, video_blocks
 from qponder_lib.video.packing import N_LOCAL, Packed, pack_video
 from qponder_lib.video.pictures import load_pictures, open_pictures
 from qponder_lib.video.rows import video_config

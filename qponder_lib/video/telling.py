@@ -15,10 +15,10 @@ import torch
 from PIL import Image
 
 from qponder_lib.config import MotionConfig
-from qponder_lib.prompts import video_blocks
 from qponder_lib.student.load import Student
 from qponder_lib.student.warmup_state import load_state, save_state
 from qponder_lib.student.warmup_vision import WarmupConfig, learning_rate_at
+from qponder_lib.text.prompts import video_blocks
 from qponder_lib.video.describing import motion_of, say_motion
 from qponder_lib.video.mosaics import Flags, Mosaics, Pixels, cells_of
 

@@ -11,7 +11,7 @@ from trl import GRPOTrainer, SFTTrainer
 
 from qponder_lib.artifacts import seal_folder, write_text_atomic
 from qponder_lib.config import GrpoConfig, SftConfig
-from qponder_lib.iqa_datasets.clips import CLIP_SET
+from qponder_lib.data.clips import CLIP_SET
 from qponder_lib.pipeline import Run, stage_keys
 from qponder_lib.rewards.batch import PRERESQ_VIDEO_TERMS
 from qponder_lib.student.vision_attention import use_fast_vision

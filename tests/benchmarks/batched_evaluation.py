@@ -24,7 +24,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from qponder_lib.config import StudentConfig
-from qponder_lib.iqa_datasets import mixtures
+from qponder_lib.data import mixtures
 from qponder_lib.student.generation import Answer, Decoding, generate
 from qponder_lib.student.load import Student, load_student
 

@@ -25,9 +25,9 @@ from tqdm import tqdm
 from trl import GRPOTrainer
 
 from qponder_lib.config import load_profile
-from qponder_lib.preflight.lengths import Lengths
-from qponder_lib.preflight.memory import TILE_TOKENS, activations
-from qponder_lib.preflight.shapes import shape_of
+from qponder_lib.gpu.preflight.lengths import Lengths
+from qponder_lib.gpu.preflight.memory import TILE_TOKENS, activations
+from qponder_lib.gpu.preflight.shapes import shape_of
 from qponder_lib.student.architecture import build_mini
 from qponder_lib.student.load import load_student
 

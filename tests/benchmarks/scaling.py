@@ -28,11 +28,11 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import synthetic_run
 
-from qponder_lib import artifacts, evaluation, filtering
+from qponder_lib import artifacts, evaluation
 from qponder_lib.artifacts import read_csv, read_jsonl, write_jsonl
 from qponder_lib.config import load_profile
-from qponder_lib.inference import Pictures
-from qponder_lib.iqa_datasets import embedded
+from qponder_lib.data import embedded
+from qponder_lib.evaluation import filtering
 from qponder_lib.judging.collect import rate_offline
 from qponder_lib.judging.rubric import Candidate, RubricJudge
 from qponder_lib.paths import RunPaths
@@ -40,6 +40,7 @@ from qponder_lib.pipeline import Run
 from qponder_lib.records import FilteredResponse
 from qponder_lib.student.generation import Decoding, generate
 from qponder_lib.student.load import load_student
+from qponder_lib.student.prediction import Pictures
 from qponder_lib.teacher.choose import open_teacher
 from qponder_lib.teacher.distill import current_responses, distil
 from qponder_lib.training import grpo, sft
@@ -91,7 +92,7 @@ def data(run: Run, n: int, work: Path) -> None:
     config = run.profile.data.model_copy(update={"n_train": n})
     code = (
         "import sys; from pathlib import Path; from qponder_lib.config import DataConfig; "
-        "from qponder_lib.iqa_datasets import embedded; from qponder_lib.paths import RunPaths; "
+        "from qponder_lib.data import embedded; from qponder_lib.paths import RunPaths; "
         "embedded.build(DataConfig.model_validate_json(sys.argv[1]), RunPaths(Path(sys.argv[2])), "
         "progress=False)"
     )

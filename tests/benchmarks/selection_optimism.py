@@ -20,11 +20,12 @@ from typing import Annotated
 import typer
 from measuring import about, write
 
-from qponder_lib import artifacts, filtering, pipeline
+from qponder_lib import artifacts, pipeline
 from qponder_lib.config import Profile, load_profile
 from qponder_lib.config.base import Variant
-from qponder_lib.iqa_datasets import embedded
-from qponder_lib.iqa_datasets.mixtures import MIXTURES, mirror_of
+from qponder_lib.data import embedded
+from qponder_lib.data.mixtures import MIXTURES, mirror_of
+from qponder_lib.evaluation import filtering
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.teacher.choose import open_teacher

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from qponder_lib.parsing import has_numbers_format
 from qponder_lib.rewards.preresq.arrays import (
     FloatArray,
     Mode,
@@ -23,6 +22,7 @@ from qponder_lib.rewards.preresq.response import (
     response_truth_rank,
     std_penalty,
 )
+from qponder_lib.text.parsing import has_numbers_format
 
 WEIGHT_PAIRWISE = 0.375
 WEIGHT_BALANCE = 0.5

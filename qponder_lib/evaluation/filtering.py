@@ -1,0 +1,271 @@
+"""Which of the teacher's answers are kept for distillation: Q-Ponder's Eq. 1.
+
+The two parts are always the whole: every response comes out once, kept or rejected, with a named
+reason. Nothing is random except the control that keeps the same number of answers by chance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from qponder_lib.records import FilteredResponse, ResponseRecord
+from qponder_lib.scales import MOS_MAX, MOS_MIN
+from qponder_lib.text.parsing import parse_answer
+
+KEPT = "kept"
+BEYOND_GAMMA = "beyond_gamma"
+NO_MOS = "no_mos"
+
+Cells = Mapping[str, float | int | str | None]
+Measure = Callable[[Sequence[float], Sequence[float]], Cells]
+"""Scores and MOS of the same answers -> named cells, such as `metrics.agreement`."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilterResult:
+    """Both parts of a filtered set; kept rows by rank, rejected rows by rank and then by reason."""
+
+    kept: tuple[FilteredResponse, ...]
+    rejected: tuple[FilteredResponse, ...]
+
+    @property
+    def rows(self) -> tuple[FilteredResponse, ...]:
+        """All rows, kept first."""
+        return self.kept + self.rejected
+
+    @property
+    def scored(self) -> tuple[FilteredResponse, ...]:
+        """The rows that took part in the ranking: the unfiltered data of the paper."""
+        return tuple(row for row in self.rows if row.rank is not None)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of rows by reason; the values add up to the number of rows."""
+        return dict(sorted(Counter(row.reason for row in self.rows).items()))
+
+
+@dataclass(frozen=True, slots=True)
+class HistogramBin:
+    """How one part of the MOS scale fared: low <= mos < high (the last bin holds 100 too)."""
+
+    low: float
+    high: float
+    n_all: int
+    n_kept: int
+    share_all: float | None
+    share_kept: float | None
+    keep_rate: float | None
+
+
+def filter_responses(
+    responses: Sequence[ResponseRecord], mos: Mapping[str, float | None], gamma: float
+) -> FilterResult:
+    """Read, rank and split a teacher's answers.
+
+    Args:
+        responses: The teacher's answers; response ids are unique.
+        mos: MOS by image id, 0 to 100. An image without one cannot be ranked.
+        gamma: Share of the ranked answers to keep, in (0, 1].
+
+    Returns:
+        Kept rows: rank <= gamma * N, with N the number of answers that state a score. Rejected
+        rows: "beyond_gamma", or why there is no score (a parse status or a finish reason).
+
+    Raises:
+        ValueError: If gamma is outside (0, 1], a response id repeats or an image is unknown.
+
+    Source:
+        Q-Ponder (arXiv:2506.05384), Eq. 1. Answers without a score have no |error| to rank; that
+        they are left out of N is not stated; ours.
+    """
+    _check_unique(row.response_id for row in responses)
+    rows = [_score_response(row, mos) for row in responses]
+    return keep_best(rows, gamma)
+
+
+def keep_best(rows: Iterable[FilteredResponse], gamma: float) -> FilterResult:
+    """Keep the share gamma of the scored rows that has the smallest errors.
+
+    Ranks are ordinal: equal errors are ordered by image id and then response id, so the result
+    depends neither on the order of the rows nor on chance.
+
+    Args:
+        rows: Rows with `abs_error`, or without one and a `reason`; earlier ranks are replaced.
+        gamma: Share to keep, in (0, 1], read as the decimal number it is written as.
+
+    Returns:
+        Both parts, with rank and reason filled in.
+
+    Raises:
+        ValueError: If gamma is outside (0, 1] or a response id repeats.
+
+    Source:
+        Q-Ponder (arXiv:2506.05384), Eq. 1.
+    """
+    everything = list(rows)
+    _check_unique(row.response_id for row in everything)
+    scored = sorted((row for row in everything if row.abs_error is not None), key=_error_order)
+    unscored = sorted(
+        (row for row in everything if row.abs_error is None),
+        key=lambda row: (row.reason, row.image_id, row.response_id),
+    )
+    n_kept = n_to_keep(len(scored), gamma)
+    ranked = [
+        row.model_copy(update={"rank": rank, "reason": KEPT if rank <= n_kept else BEYOND_GAMMA})
+        for rank, row in enumerate(scored, start=1)
+    ]
+    return FilterResult(tuple(ranked[:n_kept]), tuple(ranked[n_kept:] + unscored))
+
+
+def n_to_keep(n_scored: int, gamma: float) -> int:
+    """Count the integer ranks that satisfy rank <= gamma * N.
+
+    Example:
+        >>> n_to_keep(100, 0.29)  # 100 * 0.29 is 28.999999999999996 in floating point
+        29
+    """
+    if not 0.0 < gamma <= 1.0:
+        raise ValueError(f"expected gamma in (0, 1], got {gamma}")
+    return math.floor(Fraction(repr(float(gamma))) * n_scored)
+
+
+def random_keep(
+    rows: Iterable[FilteredResponse], gamma: float, rng: np.random.Generator
+) -> tuple[FilteredResponse, ...]:
+    """Keep as many scored rows as Eq. 1 would, but by chance: the control of the filter.
+
+    Args:
+        rows: Filtered or unfiltered rows; those without a score are passed over.
+        gamma: Share to keep, in (0, 1].
+        rng: Source of the choice.
+
+    Returns:
+        The chosen rows in the order of their ids.
+    """
+    scored = sorted((r for r in rows if r.abs_error is not None), key=lambda r: r.response_id)
+    chosen = rng.choice(len(scored), size=n_to_keep(len(scored), gamma), replace=False)
+    return tuple(scored[index] for index in sorted(chosen))
+
+
+def compare_selections(
+    selections: Mapping[str, Iterable[FilteredResponse]],
+    mos: Mapping[str, float | None],
+    measure: Measure,
+) -> list[dict[str, float | int | str | None]]:
+    """Measure how well the scores of several selections agree with the MOS.
+
+    Args:
+        selections: Rows by the selection's name, such as "unfiltered", "kept", "random".
+        mos: MOS by image id.
+        measure: Function of scores and MOS, such as `metrics.agreement`.
+
+    Returns:
+        One table row per selection: selection, n, and the cells of `measure`.
+    """
+    table = []
+    for name, rows in selections.items():
+        scored = [row for row in rows if row.score is not None and mos[row.image_id] is not None]
+        cells = measure([row.score for row in scored], [mos[row.image_id] for row in scored])
+        table.append({"selection": name, "n": len(scored), **cells})
+    return table
+
+
+def sweep(
+    rows: Iterable[FilteredResponse],
+    mos: Mapping[str, float | None],
+    gammas: Sequence[float],
+    measure: Measure,
+    rng: np.random.Generator,
+) -> list[dict[str, float | int | str | None]]:
+    """Filter by each gamma, and beside it keep the same number by chance.
+
+    Args:
+        rows: Filtered or unfiltered rows.
+        mos: MOS by image id.
+        gammas: Shares to keep, each in (0, 1].
+        measure: Function of scores and MOS, such as `metrics.agreement`.
+        rng: Source of the control's choice.
+
+    Returns:
+        Two table rows per gamma: gamma, selection ("filtered" or "random"), n, and the cells.
+    """
+    everything = list(rows)
+    table = []
+    for gamma in gammas:
+        selections = {
+            "filtered": keep_best(everything, gamma).kept,
+            "random": random_keep(everything, gamma, rng),
+        }
+        for cells in compare_selections(selections, mos, measure):
+            table.append({"gamma": gamma, **cells})
+    return table
+
+
+def mos_histogram_shift(
+    result: FilterResult, mos: Mapping[str, float | None], n_bins: int = 5
+) -> list[HistogramBin]:
+    """Show which part of the MOS scale the filter throws away.
+
+    Args:
+        result: A filtered set.
+        mos: MOS by image id, 0 to 100.
+        n_bins: Number of equal parts of the scale; 5 are the severities.
+
+    Returns:
+        One bin per part of the scale, lowest first, over the ranked answers. A rate with nothing
+        below the line is None.
+    """
+    edges = np.linspace(MOS_MIN, MOS_MAX, n_bins + 1)
+    n_all = np.histogram([mos[row.image_id] for row in result.scored], bins=edges)[0].tolist()
+    n_kept = np.histogram([mos[row.image_id] for row in result.kept], bins=edges)[0].tolist()
+    total_all, total_kept = sum(n_all), sum(n_kept)
+    return [
+        HistogramBin(
+            low=float(edges[i]),
+            high=float(edges[i + 1]),
+            n_all=n_all[i],
+            n_kept=n_kept[i],
+            share_all=_ratio(n_all[i], total_all),
+            share_kept=_ratio(n_kept[i], total_kept),
+            keep_rate=_ratio(n_kept[i], n_all[i]),
+        )
+        for i in range(n_bins)
+    ]
+
+
+def _score_response(row: ResponseRecord, mos: Mapping[str, float | None]) -> FilteredResponse:
+    if row.image_id not in mos:
+        raise ValueError(f"response {row.response_id!r} is about unknown image {row.image_id!r}")
+    target = mos[row.image_id]
+    score, abs_error = None, None
+    if row.finish_reason not in ("stop", "length"):
+        reason = row.finish_reason
+    else:
+        parsed = parse_answer(row.text, finish_reason=row.finish_reason)
+        score, reason = parsed.score, parsed.status
+        if score is not None and target is None:
+            reason = NO_MOS
+        elif score is not None:
+            abs_error = abs(score - target)
+    fields = {name: getattr(row, name) for name in ResponseRecord.model_fields}
+    return FilteredResponse(**fields, score=score, abs_error=abs_error, rank=None, reason=reason)
+
+
+def _error_order(row: FilteredResponse) -> tuple[float, str, str]:
+    return (row.abs_error, row.image_id, row.response_id)
+
+
+def _check_unique(ids: Iterable[str]) -> None:
+    repeated = sorted(name for name, count in Counter(ids).items() if count > 1)
+    if repeated:
+        raise ValueError(f"response ids repeat: {repeated[:5]}")
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

@@ -1,0 +1,1 @@
+"""Execute notebooks as a run, share stages between runs, compare runs."""

@@ -1,0 +1,96 @@
+"""Keep the small part of a run that others compare theirs with: no weights, no images."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import shutil
+from pathlib import Path
+
+from PIL import Image
+
+from qponder_lib.paths import RunPaths
+
+KEPT = (
+    "manifest.json",
+    "profile.yaml",
+    "executed/*.ipynb",
+    "tables/*",
+    "figures/*",
+    "eval/scores.csv",
+    "eval/differences.csv",
+    "eval/judged.csv",
+    "cases/cases.jsonl",
+    "cases/images/*",
+    "sft/*/history.csv",
+    "grpo/*/history.csv",
+    "grpo/*/completions.jsonl",
+    "video/*/history.csv",
+    "video/*/words.csv",
+    "video/*/completions.jsonl",
+    "eval/video_*.csv",
+)
+LARGEST_DRAWING = 500_000
+"""Bytes; a larger PDF stays behind, its PNG and its numbers are kept."""
+LARGEST_PICTURE = 120_000
+"""Bytes; a larger PNG is kept with 256 colours, in executed notebooks too."""
+
+
+def keep_reference(run: RunPaths, reference: Path) -> list[Path]:
+    """Replace a reference folder by the kept files of a finished run.
+
+    Args:
+        run: A run folder with a manifest.
+        reference: Folder to replace, such as `papermill_runs/reference/mini`.
+
+    Returns:
+        The files written.
+
+    Raises:
+        FileNotFoundError: If the run has no manifest: it has not finished.
+    """
+    if not run.manifest.is_file():
+        raise FileNotFoundError(f"{run.root} has no manifest.json; let the run finish first")
+    shutil.rmtree(reference, ignore_errors=True)
+    written = []
+    for pattern in KEPT:
+        for source in sorted(run.root.glob(pattern)):
+            if source.suffix == ".pdf" and source.stat().st_size > LARGEST_DRAWING:
+                continue
+            target = reference / source.relative_to(run.root)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+            if source.suffix == ".png":
+                target.write_bytes(smaller_picture(source.read_bytes()))
+            elif source.suffix == ".ipynb":
+                _shrink_outputs(target)
+            written.append(target)
+    if (run.report / "index.html").is_file():
+        from qponder_lib.report.build import (
+            write_report,  # pandas, which other commands do not need
+        )
+
+        written.append(write_report(RunPaths(reference)))  # its links are to what was kept
+    return written
+
+
+def smaller_picture(png: bytes) -> bytes:
+    """Return a PNG with 256 colours if it is over `LARGEST_PICTURE` and that makes it smaller."""
+    if len(png) <= LARGEST_PICTURE:
+        return png
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as image:
+        image.convert("RGB").quantize(256).save(buffer, "PNG", optimize=True)
+    return min(png, buffer.getvalue(), key=len)
+
+
+def _shrink_outputs(notebook: Path) -> None:
+    content = json.loads(notebook.read_text(encoding="utf-8"))
+    for cell in content["cells"]:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if "image/png" in data:
+                small = smaller_picture(base64.b64decode(data["image/png"]))
+                data["image/png"] = base64.b64encode(small).decode("ascii")
+    notebook.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,1 @@
+"""What models are asked and what they wrote: prompts, parsing, SFT rows, assertions."""
