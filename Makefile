@@ -50,7 +50,7 @@ study: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m qponder_lib.cli lint
+	$(BIN)/python -m pytest -q tests/test_notebook_lint.py tests/test_paper_index.py
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

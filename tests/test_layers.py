@@ -14,7 +14,7 @@ LAYERS = [
     ["text", "rewards", "metrics", "data", "evaluation"],
     ["teacher", "student", "training", "video", "judging", "gpu"],
     ["report"],
-    ["runner", "notebook_lint", "paper_index", "cli"],
+    ["runner", "cli"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 ORDER = {name: place for place, name in enumerate(LEVEL)}

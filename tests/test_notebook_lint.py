@@ -6,9 +6,9 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from notebook_lint import lint_notebook, lint_notebooks
 
 from qponder_lib import config
-from qponder_lib.notebook_lint import lint_notebook, lint_notebooks
 from qponder_lib.runner import execution
 
 ROOT = Path(__file__).parents[1]

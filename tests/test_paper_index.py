@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
+import paper_index
 import pytest
-
-from qponder_lib import paper_index
-from qponder_lib.paper_index import check_index, items_named
+from paper_index import check_index, items_named
 
 ROOT = Path(__file__).parents[1]
 INDEX = ROOT / "notebooks" / "PAPER_INDEX.md"

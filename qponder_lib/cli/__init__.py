@@ -7,7 +7,6 @@ import typer
 from qponder_lib.cli import (
     at_scale,
     audit,
-    checks,
     data,
     evaluate,
     health,
@@ -31,7 +30,6 @@ for command in (
     scoring.score,
     evaluate.evaluate,
     evaluate.compare,
-    checks.lint,
 ):
     app.command()(command)
 app.add_typer(audit.audit, name="audit")
