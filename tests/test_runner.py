@@ -13,7 +13,8 @@ import pytest
 from filelock import FileLock
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from qponder_lib import artifacts, cli, config, pipeline
+from qponder_lib import artifacts, config, pipeline
+from qponder_lib.cli import runs, scoring
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import graph
 from qponder_lib.runner import execution, study
@@ -269,10 +270,10 @@ def test_last_sealed_model_passes_over_a_damaged_one(root, capsys):
         artifacts.write_seal(
             folder / artifacts.SEAL_NAME, seal.model_copy(update={"created": created})
         )
-    runs = root / "papermill_runs"
-    assert cli.last_sealed_model(runs) == RunPaths.named("new").grpo("qponder")
+    below = root / "papermill_runs"
+    assert scoring.last_sealed_model(below) == RunPaths.named("new").grpo("qponder")
     (RunPaths.named("new").grpo("qponder") / "model.safetensors").write_text("torn")
-    assert cli.last_sealed_model(runs) == RunPaths.named("old").grpo("qponder")
+    assert scoring.last_sealed_model(below) == RunPaths.named("old").grpo("qponder")
 
 
 def test_a_warmed_up_video_model_is_not_asked_about_clips(root):
@@ -282,20 +283,20 @@ def test_a_warmed_up_video_model_is_not_asked_about_clips(root):
         folder.mkdir(parents=True)
         if phase == "sft":
             with pytest.raises(FileNotFoundError, match="qponder run video"):
-                cli.last_sealed_model(root / "papermill_runs", ("video",))
+                scoring.last_sealed_model(root / "papermill_runs", ("video",))
         (folder / "model.safetensors").write_text(phase)
         artifacts.seal_folder(folder, stage=stage, key="k", config={}, inputs={}, seconds=0.0)
-    assert cli.last_sealed_model(root / "papermill_runs", ("video",)) == paths.video("sft")
+    assert scoring.last_sealed_model(root / "papermill_runs", ("video",)) == paths.video("sft")
 
 
 def test_no_model_says_how_to_get_one(root):
     with pytest.raises(FileNotFoundError, match="qponder run mini"):
-        cli.last_sealed_model(root / "papermill_runs")
+        scoring.last_sealed_model(root / "papermill_runs")
 
 
 def test_setting_without_a_value_is_refused():
     with pytest.raises(ValueError, match=r"section\.field=value"):
-        cli.parse_settings(["filter.gamma"])
+        runs.parse_settings(["filter.gamma"])
 
 
 def test_of_a_study_only_the_named_runs_are_brought_up_to_date(monkeypatch):

@@ -1,8 +1,13 @@
-"""The command `qponder`: one module per group of commands."""
+"""The command `qponder`. A command imports what it needs when it runs, so that --help is quick."""
 
 from __future__ import annotations
 
+import os
+import sys
+from typing import Any
+
 import typer
+from typer.core import TyperGroup
 
 from qponder_lib.cli import (
     at_scale,
@@ -15,10 +20,44 @@ from qponder_lib.cli import (
     runs,
     scoring,
 )
-from qponder_lib.cli.runs import parse_settings
-from qponder_lib.cli.scoring import last_sealed_model
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+EXIT_FAILED, EXIT_USAGE = 1, 2
+
+
+class _Commands(TyperGroup):
+    """Says what is wrong in one line: exit code 2 for bad input, 1 for a failure.
+
+    A traceback is shown where QPONDER_TRACEBACK is set.
+    """
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")  # a name the terminal cannot show
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise
+        except (ValueError, OSError, ModuleNotFoundError) as error:
+            if os.environ.get("QPONDER_TRACEBACK"):
+                raise
+            print(f"qponder: {_one_line(error)}", file=sys.stderr)
+            usage = isinstance(error, ValueError | FileNotFoundError)
+            raise typer.Exit(EXIT_USAGE if usage else EXIT_FAILED) from error
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error) or type(error).__name__
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    help="Reproduce Q-Ponder and PreResQ-R1, and measure image quality assessors.",
+)
 for command in (
     runs.run,
     runs.status,
@@ -35,5 +74,3 @@ for command in (
 app.add_typer(audit.audit, name="audit")
 app.add_typer(data.app, name="data")
 app.add_typer(at_scale.app, name="at-scale")
-
-__all__ = ["app", "last_sealed_model", "parse_settings"]

@@ -8,14 +8,14 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from qponder_lib import artifacts
-from qponder_lib.report import audit as audits
-from qponder_lib.report.audit import Finding, PaperAudit, label_files
-from qponder_lib.report.audit import labels as label_checks
+
+if TYPE_CHECKING:
+    from qponder_lib.report.audit import Finding, PaperAudit
 
 _USAGE = 2
 
@@ -29,6 +29,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 @audit.command()
 def paper(as_json: AsJson = False) -> None:
     """Recompute Q-Ponder's tables and hold the claims of its text against them."""
+    from qponder_lib.report import audit as audits
+
     found = audits.audit_paper()
     if as_json:
         print(artifacts.to_json(_paper_json(found), indent=2))
@@ -45,6 +47,8 @@ def table(
     as_json: AsJson = False,
 ) -> None:
     """Check averages, marks, repeats and ranges of printed tables; exit 1 if any disagrees."""
+    from qponder_lib.report import audit as audits
+
     try:
         images = dict(_count(text) for text in counts or ())
         tables = audits.read_table(file)
@@ -72,6 +76,9 @@ def labels(
     as_json: AsJson = False,
 ) -> None:
     """Check the scale of labels; exit 1 if any disagrees with what is declared."""
+    from qponder_lib.report.audit import label_files
+    from qponder_lib.report.audit import labels as label_checks
+
     try:
         if root is not None:
             findings = label_checks.audit_copy(file, root, label_column)

@@ -5,17 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from qponder_lib import artifacts, config
-from qponder_lib.data import catalog, checking, embedded, leaks
-from qponder_lib.data import prepared as preparing
-from qponder_lib.data.findings import DatasetError
-from qponder_lib.data.specs import DatasetSpec
-from qponder_lib.data.splits import split_named
 from qponder_lib.paths import RunPaths
+
+if TYPE_CHECKING:
+    from qponder_lib.data.specs import DatasetSpec
 
 _USAGE, _FAILED = 2, 1
 
@@ -36,6 +34,9 @@ def _refuse(error: Exception, code: int = _USAGE) -> NoReturn:
 @app.command("list")
 def list_sets(as_json: AsJson = False) -> None:
     """Print every set: images or clips, labels, splits, terms, traps."""
+    from qponder_lib.data import catalog
+    from qponder_lib.data.splits import split_named
+
     if as_json:
         print(artifacts.to_json([_described(spec) for spec in catalog.SPECS], indent=2))
         return
@@ -70,6 +71,8 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Say what is in a copy of a set, what is missing and what disagrees; exit 1 on errors."""
+    from qponder_lib.data import catalog, checking
+
     try:
         report = checking.check(
             catalog.spec_named(name),
@@ -103,6 +106,8 @@ def find_leaks(
     as_json: AsJson = False,
 ) -> None:
     """Find images that training and test sets share, by their pixels; exit 1 if there are any."""
+    from qponder_lib.data import leaks
+
     try:
         if (run is None) == (not train and not test) or bool(train) != bool(test):
             raise ValueError("state either --run RUN, or --train DIR and --test DIR")
@@ -147,6 +152,9 @@ def prepare(
     seed: Annotated[int, typer.Option(help="which are held out, and which stay")] = 0,
 ) -> None:
     """Write the rows of a set into a run; the images stay where they are."""
+    from qponder_lib.data import prepared as preparing
+    from qponder_lib.data.findings import DatasetError
+
     try:
         choices = preparing.Choices(
             split=split,
@@ -180,6 +188,8 @@ def mirrors(
     images: Annotated[int, typer.Option(help="in each mirror", min=1)] = 300,
 ) -> None:
     """Make the mini-valid sets, to choose and tune by, in a run that has none."""
+    from qponder_lib.data import embedded
+
     try:
         paths = RunPaths.named(run)
         settings = config.load_profile(paths.profile).data

@@ -6,25 +6,25 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from qponder_lib import artifacts
-from qponder_lib.evaluation import external as submissions
-from qponder_lib.evaluation.external import (
-    Columns,
-    Compared,
-    Joined,
-    Labels,
-    Measured,
-    Moved,
-    Submission,
-)
-from qponder_lib.metrics import Resampling
+
+if TYPE_CHECKING:
+    from qponder_lib.evaluation.external import (
+        Columns,
+        Compared,
+        Joined,
+        Labels,
+        Measured,
+        Moved,
+        Submission,
+    )
 
 _USAGE = 2
-PLAN = Resampling(10_000)
+N_RESAMPLES, CONFIDENCE = 10_000, 0.95
 
 LabelsOption = Annotated[
     Path | None, typer.Option(help="file of human scores; default: those in the predictions")
@@ -44,7 +44,11 @@ def evaluate(
     json_out: JsonOption = None,
 ) -> None:
     """Measure files of predictions, whoever wrote them, with intervals and by every protocol."""
-    columns, results = Columns(id_column, score_column, mos_column), []
+    from qponder_lib.evaluation import external as submissions
+    from qponder_lib.metrics import Resampling
+
+    plan = Resampling(N_RESAMPLES, CONFIDENCE)
+    columns, results = submissions.Columns(id_column, score_column, mos_column), []
     try:
         human = _labels(labels, columns)
         for number, file in enumerate(files, start=1):
@@ -52,7 +56,7 @@ def evaluate(
                 print(f"file {number} of {len(files)}: {file}", file=sys.stderr)
             submission = submissions.read_submission(file, _without_label(columns, labels))
             joined = submissions.join(submission, human)
-            measured = submissions.measure(joined, PLAN)
+            measured = submissions.measure(joined, plan)
             moved = submissions.protocols(joined)
             print(describe(submission, human or submission.labels, joined, measured), flush=True)
             print(describe_protocols(moved), flush=True)
@@ -61,7 +65,7 @@ def evaluate(
         print(f"qponder: {error}", file=sys.stderr)
         raise typer.Exit(_USAGE) from error
     if json_out:
-        artifacts.write_json(json_out, {"resampling": asdict(PLAN), "files": results})
+        artifacts.write_json(json_out, {"resampling": asdict(plan), "files": results})
 
 
 def compare(
@@ -74,12 +78,16 @@ def compare(
     json_out: JsonOption = None,
 ) -> None:
     """Compare two files of predictions on the images that both have: first minus second."""
-    columns = Columns(id_column, score_column, mos_column)
+    from qponder_lib.evaluation import external as submissions
+    from qponder_lib.metrics import Resampling
+
+    plan = Resampling(N_RESAMPLES, CONFIDENCE)
+    columns = submissions.Columns(id_column, score_column, mos_column)
     try:
         human = _labels(labels, columns)
         declared = _without_label(columns, labels)
         both = [submissions.read_submission(file, declared) for file in (first, second)]
-        compared = submissions.compare(both[0], both[1], human, PLAN)
+        compared = submissions.compare(both[0], both[1], human, plan)
     except submissions.SubmissionError as error:
         print(f"qponder: {error}", file=sys.stderr)
         raise typer.Exit(_USAGE) from error
@@ -87,15 +95,19 @@ def compare(
     if json_out:
         gaps = [gap.model_dump(mode="json") for gap in compared.gaps]
         result = asdict(compared) | {"gaps": gaps, "first": first, "second": second}
-        artifacts.write_json(json_out, result | {"resampling": asdict(PLAN)})
+        artifacts.write_json(json_out, result | {"resampling": asdict(plan)})
 
 
 def _labels(path: Path | None, columns: Columns) -> Labels | None:
+    from qponder_lib.evaluation import external as submissions
+
     return None if path is None else submissions.read_labels(path, columns)
 
 
 def _without_label(columns: Columns, labels: Path | None) -> Columns:
     """With a file of labels, --mos names a column there."""
+    from qponder_lib.evaluation.external import Columns
+
     return columns if labels is None else Columns(columns.id, columns.score)
 
 
@@ -125,8 +137,8 @@ def describe(
     drawn = f"{len(set(joined.clusters))} references" if joined.clusters else "single images"
     drawn += f", told by {joined.named_as}'s file names" if joined.named_as else ""
     lines.append(
-        f"  n {measured[0].n}, unparsed {measured[0].n_unparsed}; {PLAN.confidence:.0%} intervals "
-        f"from {PLAN.n_resamples} resamples of {drawn} (KRCC: asymptotic)"
+        f"  n {measured[0].n}, unparsed {measured[0].n_unparsed}; {CONFIDENCE:.0%} intervals "
+        f"from {N_RESAMPLES} resamples of {drawn} (KRCC: asymptotic)"
     )
     lines += [f"    {row.metric.upper():<5}{row.protocol:<10}{_number(row)}" for row in measured]
     if any(row.metric == "srcc" and (row.value or 0.0) < 0.0 for row in measured):
@@ -152,7 +164,7 @@ def describe_comparison(first: Path, second: Path, compared: Compared) -> str:
     lines = [
         f"{first} minus {second}",
         f"  n {compared.n} images that both answer, {compared.n_excluded} that one does not; "
-        f"{PLAN.confidence:.0%} paired intervals from {PLAN.n_resamples} resamples of {drawn} "
+        f"{CONFIDENCE:.0%} paired intervals from {N_RESAMPLES} resamples of {drawn} "
         "(KRCC: asymptotic)",
     ]
     for which, ids, n in zip(

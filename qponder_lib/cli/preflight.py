@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from qponder_lib.config import load_profile, profile_path
-from qponder_lib.gpu.preflight import FORMULAS, HOURS_FORMULAS, Machine, Report, refused
-from qponder_lib.gpu.preflight import preflight as check
 from qponder_lib.paths import RunPaths
+
+if TYPE_CHECKING:
+    from qponder_lib.gpu.preflight import Report
 
 
 def preflight(
@@ -30,6 +31,9 @@ def preflight(
     ] = None,
 ) -> None:
     """Say in seconds, without weights, whether a profile can work; exit 1 if it cannot."""
+    from qponder_lib.gpu.preflight import Machine, refused
+    from qponder_lib.gpu.preflight import preflight as check
+
     machine = Machine(gpus, sharded, gpu_gib, train_tokens_per_s, generate_tokens_per_s)
     try:
         profile_path(profile)
@@ -48,6 +52,8 @@ def preflight(
 
 
 def _text(report: Report) -> str:
+    from qponder_lib.gpu.preflight import FORMULAS, HOURS_FORMULAS
+
     signs = {"ok": "ok     ", "problem": "PROBLEM", "unknown": "unknown"}
     lines = []
     for finding in report.findings:

@@ -15,7 +15,6 @@ from qponder_lib.runner import execution
 from qponder_lib.runner import runs as runner
 from qponder_lib.runner import study as studies
 from qponder_lib.runner.progress import shown
-from qponder_lib.runner.reference import keep_reference
 
 _USAGE = 2
 
@@ -155,6 +154,8 @@ def reference(
     run: Annotated[str, typer.Argument(help="name of a finished run")],
 ) -> None:
     """Keep tables, figures, histories and executed notebooks of a run as the reference."""
+    from qponder_lib.runner.reference import keep_reference
+
     folder = paths.runs_root() / "reference" / paths.safe_name(run)
     try:
         written = keep_reference(RunPaths.named(run), folder)

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qponder_lib import artifacts, paths
-from qponder_lib.data.copies import CLIP_SUFFIXES
-from qponder_lib.data.images import ImageProblem
 from qponder_lib.runner import runs as runner
 
 if TYPE_CHECKING:
@@ -31,6 +29,8 @@ def score(
     model: Annotated[Path | None, typer.Option(help="model folder; default: last sealed")] = None,
 ) -> None:
     """Print score and reasoning for images, or for clips, with the last sealed model for them."""
+    from qponder_lib.data.copies import CLIP_SUFFIXES
+
     clips = [file for file in files if file.suffix.lower() in CLIP_SUFFIXES]
     if clips and len(clips) < len(files):
         print("qponder: images and clips have different models: score them apart", file=sys.stderr)
@@ -98,6 +98,7 @@ def _model_for(model: Path | None, *, for_clips: bool) -> Path:
 
 
 def _image_rows(files: Sequence[Path], folder: Path) -> Sequence[PredictionRecord]:
+    from qponder_lib.data.images import ImageProblem
     from qponder_lib.student import prediction as inference  # torch, which no other command needs
 
     try:
