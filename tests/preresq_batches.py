@@ -16,7 +16,7 @@ LABELS = np.array([3.7, 2.3, 4.6])
 
 
 @st.composite
-def batches(draw, unread=True, n_aspects=None):
+def batches(draw, unparsed=True, n_aspects=None):
     shape = (
         draw(st.integers(1, 5)),
         draw(st.integers(1, 5)),
@@ -26,7 +26,7 @@ def batches(draw, unread=True, n_aspects=None):
     scores = st.one_of(st.sampled_from([1.0, 2.0, 2.02, 2.04, 3.5, 5.0]), st.floats(1.0, 5.0))
     aspects = draw(arrays.arrays(np.float64, shape, elements=scores))
     labels = draw(arrays.arrays(np.float64, shape[0], elements=scores))
-    if unread:
+    if unparsed:
         kept = draw(arrays.arrays(np.bool_, shape[:2]))
         kept[draw(st.integers(0, shape[0] - 1)), draw(st.integers(0, shape[1] - 1))] = True
         aspects = np.where(kept[..., None], aspects, np.nan)

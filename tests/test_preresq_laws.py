@@ -41,7 +41,7 @@ def test_the_order_of_images_and_answers_does_not_matter(batch, random):
 
 
 @settings(max_examples=100, deadline=None)
-@given(batches(unread=False, n_aspects=4))
+@given(batches(unparsed=False, n_aspects=4))
 def test_a_perfect_batch_earns_the_maximum(batch):
     aspects, labels = batch
     n_images, n_answers, _ = aspects.shape

@@ -44,7 +44,9 @@ def test_five_aspects_are_read_in_order_and_averaged():
         ("３\n4\n2\n1\n5", "not_ascii"),
     ],
 )
-def test_anything_but_five_scores_on_the_scale_is_unread_and_nothing_is_filled_in(content, status):
+def test_anything_but_five_scores_on_the_scale_is_unparsed_and_nothing_is_filled_in(
+    content, status
+):
     parsed = read(content)
     assert (parsed.scores, parsed.mean, parsed.status) == (None, None, status)
 

@@ -103,11 +103,11 @@ def test_the_release_pays_a_wrong_strict_order_of_equal_labels_and_not_the_tie()
 
 
 def test_the_release_refuses_what_it_fills_in_or_cannot_shape():
-    unread = ASPECTS.copy()
-    unread[0, 0] = np.nan
-    with pytest.raises(ValueError, match="1 of 9 answers are unread"):
-        preresq.image_rewards(unread, LABELS, mode="released")
-    with pytest.raises(ValueError, match="three answers"):
+    unparsed = ASPECTS.copy()
+    unparsed[0, 0] = np.nan
+    with pytest.raises(ValueError, match="1 of 9 completions are unparsed"):
+        preresq.image_rewards(unparsed, LABELS, mode="released")
+    with pytest.raises(ValueError, match="three completions"):
         preresq.image_rewards(ASPECTS[:, :2], LABELS, mode="released")
     with pytest.raises(ValueError, match="mode"):
         preresq.image_rewards(ASPECTS, LABELS, mode="published")

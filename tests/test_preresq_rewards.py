@@ -9,7 +9,7 @@ from preresq_batches import ASPECTS, LABELS, batches
 
 from qponder_lib.rewards import preresq
 
-UNREAD = [math.nan] * 5
+UNPARSED = [math.nan] * 5
 
 
 def at(value, n_answers=3, spread=0.0):
@@ -97,25 +97,25 @@ def test_second_stage_leaves_out_the_spread_penalty():
 
 @settings(max_examples=100, deadline=None)
 @given(batches())
-def test_an_unread_answer_earns_less_than_any_read_one(batch):
+def test_an_unparsed_answer_earns_less_than_any_read_one(batch):
     aspects, labels = batch
-    unread = np.isnan(aspects[..., 0])
+    unparsed = np.isnan(aspects[..., 0])
     image = preresq.image_rewards(aspects, labels).total
-    assert (image[unread] == preresq.UNREAD_IMAGE_REWARD).all()
-    assert (image[~unread] > preresq.UNREAD_IMAGE_REWARD).all()
+    assert (image[unparsed] == preresq.UNPARSED_IMAGE_REWARD).all()
+    assert (image[~unparsed] > preresq.UNPARSED_IMAGE_REWARD).all()
     video = preresq.video_rewards(aspects, labels).total
-    assert (video[unread] == preresq.UNREAD_VIDEO_REWARD).all()
-    assert (video[~unread] > preresq.UNREAD_VIDEO_REWARD).all()
+    assert (video[unparsed] == preresq.UNPARSED_VIDEO_REWARD).all()
+    assert (video[~unparsed] > preresq.UNPARSED_VIDEO_REWARD).all()
 
 
-def test_an_unread_answer_changes_a_batch_like_one_that_was_never_given():
-    with_unread = [*ASPECTS[:2].tolist(), [*ASPECTS[2, :2].tolist(), UNREAD]]
-    rewards = preresq.image_rewards(with_unread, LABELS)
+def test_an_unparsed_answer_changes_a_batch_like_one_that_was_never_given():
+    with_unparsed = [*ASPECTS[:2].tolist(), [*ASPECTS[2, :2].tolist(), UNPARSED]]
+    rewards = preresq.image_rewards(with_unparsed, LABELS)
     assert np.isnan(rewards.pairwise[2, 2])
     # the two read answers of the third image have no triple
     assert rewards.balance[2, :2].tolist() == [0.0, 0.0]
     # an image without any read answer is as if it were not in the batch
-    gone = preresq.image_rewards([*ASPECTS[:2].tolist(), [UNREAD] * 3], LABELS)
+    gone = preresq.image_rewards([*ASPECTS[:2].tolist(), [UNPARSED] * 3], LABELS)
     two = preresq.image_rewards(ASPECTS[:2], LABELS[:2])
     assert gone.total[:2] == pytest.approx(two.total)
 
@@ -130,11 +130,11 @@ def test_an_answer_with_some_of_its_aspects_is_an_error():
 @pytest.mark.parametrize(
     ("aspects", "labels", "said"),
     [
-        (ASPECTS[0], LABELS, "images, answers, aspects"),
+        (ASPECTS[0], LABELS, "images, completions, aspects"),
         (ASPECTS, LABELS[:2], "one per image"),
         (ASPECTS, [3.0, math.nan, 2.0], "finite labels"),
         (np.full((1, 1, 2), math.inf), [3.0], "finite aspect"),
-        (np.empty((0, 3, 5)), [], "images, answers, aspects"),
+        (np.empty((0, 3, 5)), [], "images, completions, aspects"),
     ],
 )
 def test_arrays_that_do_not_fit_are_errors(aspects, labels, said):

@@ -17,8 +17,8 @@ from qponder_lib.data import embedded
 from qponder_lib.evaluation.filtering import filter_responses
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
-from qponder_lib.rewards import neighbours, preresq
-from qponder_lib.rewards.batch import PRERESQ_TERMS, RewardSettings, reward_batch
+from qponder_lib.rewards import alternatives, preresq
+from qponder_lib.rewards.batch import PRERESQ_TERMS, reward_batch
 from qponder_lib.teacher.choose import open_teacher
 from qponder_lib.teacher.distill import current_responses, distil
 from qponder_lib.text import prompts
@@ -116,10 +116,10 @@ def test_rollouts_hold_the_aspects_and_their_mean_on_the_kits_scale():
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("threshold", neighbours.threshold_rewards(STATED.mean(-1), LABELS)),
-        ("gaussian", neighbours.gaussian_rewards(STATED.mean(-1), LABELS)),
-        ("fidelity", neighbours.fidelity_rewards(STATED.mean(-1), LABELS)),
-        ("qponder", neighbours.exponential_rewards(STATED.mean(-1), LABELS, alpha=30.0)),
+        ("threshold", alternatives.threshold_rewards(STATED.mean(-1), LABELS)),
+        ("gaussian", alternatives.gaussian_rewards(STATED.mean(-1), LABELS)),
+        ("fidelity", alternatives.fidelity_rewards(STATED.mean(-1), LABELS)),
+        ("qponder", np.exp(-25.0 / 30.0 * np.abs(STATED.mean(-1) - LABELS[:, None]))),
     ],
 )
 def test_every_reward_can_be_trained_on_the_same_answers(name, expected):
@@ -129,12 +129,10 @@ def test_every_reward_can_be_trained_on_the_same_answers(name, expected):
 
 def test_answers_of_one_score_are_rewarded_too_and_have_no_spread_to_penalise():
     scores = [[[70.0], [60.0], [math.nan]], [[20.0], [30.0], [40.0]], [[90.0], [80.0], [85.0]]]
-    rewards = reward_batch(
-        scores, [70.0, 30.0, 90.0], RewardSettings("preresq", penalise_spread=True)
-    )
-    assert rewards.terms["std_penalty"] == 0.0
-    assert np.isfinite(rewards.total).all()
-    assert rewards.total[0, 2] == preresq.UNREAD_IMAGE_REWARD
+    total, terms = reward_batch(scores, [70.0, 30.0, 90.0], "preresq", penalise_spread=True)
+    assert terms["std_penalty"] == 0.0
+    assert np.isfinite(total).all()
+    assert total[0, 2] == preresq.UNPARSED_IMAGE_REWARD
 
 
 def test_a_group_of_two_images_is_an_error():

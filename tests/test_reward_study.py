@@ -15,8 +15,8 @@ from qponder_lib.report import figures, tables
 from qponder_lib.report.tables import reward_arms
 from qponder_lib.report.tables.sources import one, select
 from qponder_lib.report.tables.study_arms import StudyRun
-from qponder_lib.rewards import side_by_side
-from qponder_lib.rewards.batch import PUBLISHED_WEIGHTS
+from qponder_lib.rewards.batch import PUBLISHED_WEIGHTS, compare_rewards
+from qponder_lib.rewards.qponder import group_advantages
 from qponder_lib.scales import ASPECT_SCALE, linear_rescale
 from qponder_lib.training.phases import SEED_STEP, phases
 
@@ -101,22 +101,24 @@ def test_published_labels_reach_1_to_5_by_the_smallest_and_largest_label():
     assert round(label, 4) == 4.6336  # KADID-10k, I01_01_01.png
 
 
-# --- side by side
+# --- one batch, every reward
 
 
 def test_one_point_above_the_label_by_hand():
-    settings = side_by_side.settings_of(alpha=25.0, threshold=0.35, gaussian_width=0.5)
-    scores, labels = [[4.0, 3.0], [2.0, 2.2]], [3.0, 2.0]
-    earned = {k: side_by_side.accuracy_of(scores, labels, v)[0, 0] for k, v in settings.items()}
-    assert earned["qponder"] == pytest.approx(np.exp(-1.0))
-    assert earned["gaussian"] == pytest.approx(np.exp(-2.0))
-    assert earned["threshold"] == 0.0
-    assert earned["fidelity"] > 0.95  # the order is right
-    curve = side_by_side.sweep(scores, labels, settings["threshold"], [2.6, 2.7, 3.3, 3.4])
-    assert curve.tolist() == [0.0, 1.0, 1.0, 0.0]
-    taught = side_by_side.advantages_of(scores, labels, settings)
-    assert taught["threshold"][0, 0] < 0.0 < taught["threshold"][0, 1]
-    assert taught["threshold"][1].tolist() == [0.0, 0.0]  # both near enough: nothing to learn
+    earned = compare_rewards([[4.0, 3.0], [2.0, 2.2]], [3.0, 2.0], alpha=25.0)
+    assert earned["qponder"][0, 0] == pytest.approx(np.exp(-1.0))
+    assert earned["gaussian"][0, 0] == pytest.approx(np.exp(-2.0))
+    assert earned["threshold"].tolist() == [[0.0, 1.0], [1.0, 1.0]]
+    assert earned["fidelity"][0, 0] > 0.95  # the order is right
+    taught = group_advantages(earned["threshold"])
+    assert taught[0, 0] < 0.0 < taught[0, 1]
+    assert taught[1].tolist() == [0.0, 0.0]  # both near enough: nothing to learn
+
+
+def test_the_drawn_curve_is_what_the_first_completion_earns_at_each_score():
+    drawn = figures.reward_shapes([[0.0]], [3.0], alpha=25.0).data
+    curve = drawn.set_index(drawn["score"].round(2))["threshold"]
+    assert curve[[2.6, 2.7, 3.3, 3.4]].tolist() == [0.0, 1.0, 1.0, 0.0]
 
 
 # --- crowding

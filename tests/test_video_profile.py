@@ -8,7 +8,7 @@ from qponder_lib import config, pipeline
 from qponder_lib.config import ClipsConfig, Profile, VideoConfig, load_profile
 from qponder_lib.paths import RunPaths
 from qponder_lib.rewards import preresq
-from qponder_lib.rewards.batch import PRERESQ_VIDEO_TERMS, RewardSettings, reward_batch
+from qponder_lib.rewards.batch import PRERESQ_TERMS, reward_batch
 from qponder_lib.text import prompts
 
 STAGES = ["clips", "video-motion", "video-sft", "video-grpo", "video-scores"]
@@ -90,22 +90,22 @@ def test_training_rewards_of_clips_are_the_video_total():
         ]
     )
     labels = np.array([3.7, 2.3, 4.6])
-    settings = RewardSettings("preresq_video", penalise_spread=True)
-    found = reward_batch((stated - 1) * 25, (labels - 1) * 25, settings)
+    mos = (labels - 1) * 25
+    found, terms = reward_batch((stated - 1) * 25, mos, "preresq_video", penalise_spread=True)
     expected = preresq.video_rewards(stated, labels)
-    assert found.total == pytest.approx(expected.total)
-    assert set(found.terms) == set(PRERESQ_VIDEO_TERMS)
-    assert found.terms["pairwise"] == pytest.approx(expected.pairwise.mean())
-    later = reward_batch((stated - 1) * 25, (labels - 1) * 25, RewardSettings("preresq_video"))
+    assert found == pytest.approx(expected.total)
+    assert list(terms) == list(PRERESQ_TERMS[:-1])
+    assert terms["pairwise"] == pytest.approx(expected.pairwise.mean())
+    later, terms = reward_batch((stated - 1) * 25, mos, "preresq_video")
     with pytest.raises(ValueError, match="2 scores, got 5"):
-        reward_batch(np.full((3, 3, 5), 50.0), (labels - 1) * 25, RewardSettings("preresq_video"))
-    assert later.terms["std_penalty"] == 0.0
-    assert (later.total >= found.total).all()
+        reward_batch(np.full((3, 3, 5), 50.0), mos, "preresq_video")
+    assert terms["std_penalty"] == 0.0
+    assert (later >= found).all()
 
 
-def test_an_unread_answer_about_a_clip_earns_less_than_any_read_one():
+def test_an_unparsed_completion_about_a_clip_earns_less_than_any_parsed_one():
     stated = np.full((3, 3, 2), 50.0)
     stated[1, 2] = np.nan
-    found = reward_batch(stated, [10.0, 50.0, 90.0], RewardSettings("preresq_video"))
-    assert found.total[1, 2] == preresq.UNREAD_VIDEO_REWARD
-    assert found.total[1, 2] < np.delete(found.total.ravel(), 5).min()
+    found, _ = reward_batch(stated, [10.0, 50.0, 90.0], "preresq_video")
+    assert found[1, 2] == preresq.UNPARSED_VIDEO_REWARD
+    assert found[1, 2] < np.delete(found.ravel(), 5).min()

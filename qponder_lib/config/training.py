@@ -73,10 +73,6 @@ class GrpoConfig(Section):
     )
     start_from: Variant = Field("long", description="SFT variant to start from; section 4.3")
     alpha: float = Field(30.0, gt=0.0, description="MOS units, tolerance; Eq. 5, section 4.1: 10")
-    threshold: float = Field(0.35, gt=0.0, description="of 1 to 5; reward threshold; Q-Insight")
-    gaussian_width: float = Field(
-        0.5, gt=0.0, description="of 1 to 5, deviation; reward gaussian; VQAThinker"
-    )
     penalise_spread: bool = Field(
         False, description="deduct the std penalty; reward preresq, its stage 1"
     )

@@ -23,7 +23,7 @@ EPSILON = 0.2
 BETA = 0.04
 STD_FLOOR = 1e-4
 UNPARSED_REWARD = 0.0
-"""What an answer without a score earns in Eq. 5: less than any score, which earns more than 0."""
+"""What a completion without a score earns in Eq. 5: less than any score, which earns above 0."""
 
 FloatArray = NDArray[np.float64]
 
@@ -41,7 +41,7 @@ def accuracy_reward(score: float, mos: float, *, alpha: float = ALPHA) -> float:
     """Reward a stated score by how near it is to the human one.
 
     Args:
-        score: Score stated in the answer, 0 to 100.
+        score: Score stated in the completion, 0 to 100.
         mos: Mean opinion score of the same image, 0 to 100, higher is better.
         alpha: Tolerance in MOS units, above 0; the reward at an error of alpha is 1/e.
 
@@ -76,14 +76,14 @@ def accuracy_rewards(
 
     Returns:
         Eq. 5 for every completion that states a score, `UNPARSED_REWARD` for every other,
-        shape (n,). An answer that cannot be read is a fault of the policy, so it is punished
-        and not left out of its group.
+        shape (n,). A completion that cannot be parsed is a fault of the policy, so it is
+        punished and not left out of its group.
 
     Raises:
         ValueError: If lengths differ, alpha is not positive or a MOS is not finite.
 
     Source:
-        Q-Ponder, Eq. 5; what an answer without a score earns is not stated; ours.
+        Q-Ponder, Eq. 5; what a completion without a score earns is not stated; ours.
 
     Example:
         >>> accuracy_rewards(["<answer>70</answer>", "seventy"], [70.0, 70.0])

@@ -13,7 +13,7 @@ import numpy as np
 from qponder_lib.artifacts import write_text_atomic
 from qponder_lib.config import GrpoConfig
 from qponder_lib.records import Record
-from qponder_lib.rewards.batch import PUBLISHED_WEIGHTS, RewardSettings, form_reward, reward_batch
+from qponder_lib.rewards.batch import PUBLISHED_WEIGHTS, form_reward, reward_batch
 from qponder_lib.rewards.qponder import group_advantages, total_reward
 from qponder_lib.text.parsing import parse_scores, to_mos
 from qponder_lib.text.prompts import AnswerForm, answer_form
@@ -94,10 +94,14 @@ def _score(
         else [to_mos((score,), form) for score in one.scores]
         for one in parsed
     ]
-    batch = reward_batch(
-        np.reshape(stated, (-1, size, form.n_scores)), mos[::size], _settings(config)
+    rewards, terms = reward_batch(
+        np.reshape(stated, (-1, size, form.n_scores)),
+        mos[::size],
+        config.reward,
+        alpha=config.alpha,
+        penalise_spread=config.penalise_spread,
     )
-    accuracy = batch.total.ravel().tolist()
+    accuracy = rewards.ravel().tolist()
     shape = [form_reward(text, form) for text in texts]
     weights = {"weight_accuracy": config.weight_accuracy, "weight_format": config.weight_format}
     totals = [total_reward(a, f, **weights) for a, f in zip(accuracy, shape, strict=True)]
@@ -119,7 +123,7 @@ def _score(
         )
         for index, one in enumerate(parsed)
     ]
-    return rollouts, batch.terms
+    return rollouts, terms
 
 
 class RewardFunctions:
@@ -248,13 +252,3 @@ def health(rollouts: Sequence[Rollout], group_size: int) -> dict[str, float]:
         "distinct_scores": float(np.mean(distinct)),
         "modal_share": commonest[0][1] / len(scores) if commonest else 1.0,
     }
-
-
-def _settings(config: GrpoConfig) -> RewardSettings:
-    return RewardSettings(
-        name=config.reward,
-        alpha=config.alpha,
-        threshold=config.threshold,
-        gaussian_width=config.gaussian_width,
-        penalise_spread=config.penalise_spread,
-    )

@@ -13,7 +13,7 @@ from qponder_lib.artifacts import seal_folder, write_text_atomic
 from qponder_lib.config import GrpoConfig, SftConfig
 from qponder_lib.data.clips import CLIP_SET
 from qponder_lib.pipeline import Run, stage_keys
-from qponder_lib.rewards.batch import PRERESQ_VIDEO_TERMS
+from qponder_lib.rewards.batch import PRERESQ_TERMS
 from qponder_lib.student.vision_attention import use_fast_vision
 from qponder_lib.training import grpo, sft
 from qponder_lib.training.checkpoints import SealCheckpoints, last_checkpoint, run_identity
@@ -27,7 +27,7 @@ from qponder_lib.video.rows import grpo_dataset, sft_dataset, video_config
 
 SFT_STAGE, GRPO_STAGE = "video-sft", "video-grpo"
 HISTORY = tuple(name for name in grpo.HISTORY if name not in grpo.VALIDATED)
-TERMS = tuple(f"term_{name}" for name in PRERESQ_VIDEO_TERMS)
+TERMS = tuple(f"term_{name}" for name in PRERESQ_TERMS[:-1])
 
 
 def sft_settings(run: Run) -> SftConfig:

@@ -24,10 +24,10 @@ N_IMAGES, N_ANSWERS, N_ASPECTS = 8, 6, 5
 N_MOVES = 2000
 TERMS = {
     "std_penalty": -1.0,
-    "balance": preresq.totals.WEIGHT_BALANCE,
-    "pairwise": preresq.totals.WEIGHT_PAIRWISE,
-    "triplet": preresq.totals.WEIGHT_TRIPLET,
-    "truth_rank": preresq.totals.WEIGHT_TRUTH_RANK,
+    "balance": preresq.WEIGHT_BALANCE,
+    "pairwise": preresq.WEIGHT_PAIRWISE,
+    "triplet": preresq.WEIGHT_TRIPLET,
+    "truth_rank": 1.0,
 }
 
 

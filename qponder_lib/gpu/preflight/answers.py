@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from qponder_lib.config import GrpoConfig
 from qponder_lib.gpu.preflight.checks import Finding
-from qponder_lib.rewards.batch import RewardSettings, form_reward, reward_batch
+from qponder_lib.rewards.batch import form_reward, reward_batch
 from qponder_lib.rewards.qponder import total_reward
 from qponder_lib.scales import MOS_MAX, MOS_MIN
 from qponder_lib.text.prompts import answer_form
@@ -113,9 +113,6 @@ def reward_of(config: GrpoConfig, prompt_id: str, parse: Parse) -> Reward:
         answer are taken as its mean, so deductions for unequal scores do not come in.
     """
     form = answer_form(prompt_id)
-    settings = RewardSettings(
-        config.reward, config.alpha, config.threshold, config.gaussian_width, False
-    )
     weights = {
         "weight_accuracy": config.weight_accuracy,
         "weight_format": config.weight_format,
@@ -124,7 +121,7 @@ def reward_of(config: GrpoConfig, prompt_id: str, parse: Parse) -> Reward:
     def reward(texts: Sequence[Sequence[str]], mos: Sequence[float]) -> NDArray[np.float64]:
         read = [[parse(text) for text in row] for row in texts]
         scores = np.array(read, dtype=float)[:, :, None].repeat(form.n_scores, axis=2)
-        near = reward_batch(scores, mos, settings).total
+        near, _ = reward_batch(scores, mos, config.reward, alpha=config.alpha)
         shape = [[form_reward(text, form) for text in row] for row in texts]
         pairs = zip(near.tolist(), shape, strict=True)
         return np.array(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +26,8 @@ from qponder_lib.report.figures.style import (
 )
 from qponder_lib.report.tables.reward_arms import LABELS
 from qponder_lib.report.tables.sources import METRIC_LABELS, read, select
-from qponder_lib.rewards.batch import RewardSettings
-from qponder_lib.rewards.side_by_side import TITLES, advantages_of, sweep
+from qponder_lib.rewards.batch import TITLES, compare_rewards
+from qponder_lib.rewards.qponder import group_advantages
 
 COLOURS = {
     "qponder": VERMILION,
@@ -42,19 +42,19 @@ GRID: NDArray[np.float64] = np.linspace(1.0, 5.0, 201)
 
 
 @house_style()
-def shapes(
-    scores: Sequence[Sequence[float]],
-    labels: Sequence[float],
-    settings: Mapping[str, RewardSettings],
-) -> Drawing:
-    """What the first answer to the first image earns for every score it could state.
+def shapes(scores: Sequence[Sequence[float]], labels: Sequence[float], *, alpha: float) -> Drawing:
+    """What the first completion of the first image earns for every score it could state.
 
     Args:
-        scores: Scores of a batch, 1 to 5, shape (B, K); the first one is let run.
+        scores: Scores of a batch, 1 to 5, shape (B, K); the first one takes every value.
         labels: Labels, 1 to 5.
-        settings: Rewards by name.
+        alpha: Tolerance of the exponential reward, MOS units.
     """
-    curves = {name: sweep(scores, labels, one, GRID) for name, one in settings.items()}
+    earned_at = []
+    for stated in GRID:
+        batch = [[stated, *scores[0][1:]], *scores[1:]]
+        earned_at.append(compare_rewards(batch, labels, alpha=alpha))
+    curves = {name: np.array([one[name][0, 0] for one in earned_at]) for name in TITLES}
     figure, axes = new_figure(11.4, 2.7, 1, len(curves))
     others = [score for score in scores[0][1:] if not np.isnan(score)]
     for ax, (name, earned) in zip(axes.flat, curves.items(), strict=True):
@@ -71,22 +71,21 @@ def shapes(
 
 @house_style()
 def advantages(
-    scores: Sequence[Sequence[float]],
-    labels: Sequence[float],
-    settings: Mapping[str, RewardSettings],
+    scores: Sequence[Sequence[float]], labels: Sequence[float], *, alpha: float
 ) -> Drawing:
-    """What each reward teaches of the same batch: a panel per image, a bar per answer and reward.
+    """What each reward teaches of one batch: a panel per image, a bar per completion and reward.
 
     Args:
-        scores: Scores, 1 to 5, shape (B, K), NaN for an unread answer.
+        scores: Scores, 1 to 5, shape (B, K), NaN for an unparsed completion.
         labels: Labels, 1 to 5.
-        settings: Rewards by name.
+        alpha: Tolerance of the exponential reward, MOS units.
     """
-    found = advantages_of(scores, labels, settings)
+    rewards = compare_rewards(scores, labels, alpha=alpha)
+    found = {name: group_advantages(values) for name, values in rewards.items()}
     figure, axes = new_figure(3.8 * len(labels), 3.0, 1, len(labels))
     rows = []
     for image, ax in enumerate(axes.flat):
-        names = [f"{one:g}" if not np.isnan(one) else "unread" for one in scores[image]]
+        names = [f"{one:g}" if not np.isnan(one) else "unparsed" for one in scores[image]]
         for number, (name, values) in enumerate(found.items()):
             places = np.arange(len(names)) + (number - (len(found) - 1) / 2) * 0.16
             ax.bar(places, values[image], 0.15, color=COLOURS[name], label=TITLES[name])

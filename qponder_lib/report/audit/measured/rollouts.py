@@ -11,10 +11,10 @@ from pydantic import BaseModel, ConfigDict
 from qponder_lib import artifacts
 from qponder_lib.report.audit.measured.files import NotMeasured, Number, RunFiles
 from qponder_lib.report.audit.measured.outcomes import Z_95, Measured
-from qponder_lib.rewards import neighbours
+from qponder_lib.rewards import alternatives
 from qponder_lib.scales import ASPECT_SCALE, MOS_MAX, MOS_MIN
 
-THRESHOLD = neighbours.THRESHOLD * (MOS_MAX - MOS_MIN) / (ASPECT_SCALE[1] - ASPECT_SCALE[0])
+THRESHOLD = alternatives.THRESHOLD * (MOS_MAX - MOS_MIN) / (ASPECT_SCALE[1] - ASPECT_SCALE[0])
 """MOS points; the threshold reward of a contemporary of Q-Ponder, from its scale of 1 to 5."""
 
 
