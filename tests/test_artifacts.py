@@ -180,9 +180,7 @@ def test_csv_refuses_nan_and_unknown_columns(tmp_path):
 
 
 def seal(folder: Path) -> artifacts.Seal:
-    return artifacts.seal_folder(
-        folder, stage="s", key="k", config={"a": 1}, inputs={}, seconds=1.0
-    )
+    return artifacts.seal_folder(folder, stage="s", key="k", config={"a": 1}, seconds=1.0)
 
 
 def test_sealed_folder_is_as_it_was_sealed(tmp_path):
@@ -216,3 +214,29 @@ def test_torn_seal_is_no_seal(tmp_path):
 def test_empty_or_missing_output_cannot_be_sealed(tmp_path):
     with pytest.raises(FileNotFoundError, match="cannot seal"):
         artifacts.hash_outputs(tmp_path, [tmp_path / "nothing"])
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_sealed_weights_are_readable_as_the_users_umask_says(tmp_path, umask):
+    weights, shared = tmp_path / "model.safetensors", tmp_path / "a.txt"
+    weights.write_text("w")
+    shared.write_text("s")
+    weights.chmod(0o600)  # as safetensors writes them
+    shared.chmod(0o640)
+    before = os.umask(umask)
+    try:
+        seal(tmp_path)
+    finally:
+        os.umask(before)
+    assert weights.stat().st_mode & 0o777 == 0o666 & ~umask
+    assert shared.stat().st_mode & 0o777 == 0o640
+
+
+def test_what_is_wrong_with_a_row_is_one_line(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"level": 9, "nam": "blur"}\n')
+    with pytest.raises(
+        ArtifactError, match=r"line 1: not a Distortion: name: .*; level: "
+    ) as found:
+        artifacts.read_jsonl(tmp_path / "a.jsonl", Distortion)
+    assert "\n" not in str(found.value)
+    assert "https" not in str(found.value)

@@ -264,10 +264,8 @@ def test_last_sealed_model_passes_over_a_damaged_one(root, capsys):
         folder = RunPaths.named(run).grpo("qponder")
         folder.mkdir(parents=True)
         (folder / "model.safetensors").write_text(run)
-        seal = artifacts.seal_folder(
-            folder, stage="grpo", key="k", config={}, inputs={}, seconds=0.0
-        )
-        artifacts.write_seal(
+        seal = artifacts.seal_folder(folder, stage="grpo", key="k", config={}, seconds=0.0)
+        artifacts.write_json(
             folder / artifacts.SEAL_NAME, seal.model_copy(update={"created": created})
         )
     below = root / "papermill_runs"
@@ -285,7 +283,7 @@ def test_a_warmed_up_video_model_is_not_asked_about_clips(root):
             with pytest.raises(FileNotFoundError, match="qponder run video"):
                 scoring.last_sealed_model(root / "papermill_runs", ("video",))
         (folder / "model.safetensors").write_text(phase)
-        artifacts.seal_folder(folder, stage=stage, key="k", config={}, inputs={}, seconds=0.0)
+        artifacts.seal_folder(folder, stage=stage, key="k", config={}, seconds=0.0)
     assert scoring.last_sealed_model(root / "papermill_runs", ("video",)) == paths.video("sft")
 
 

@@ -108,9 +108,7 @@ def test_a_damaged_or_unsealed_checkpoint_is_passed_over_aloud(tmp_path, caplog)
         folder.mkdir()
         (folder / "weights").write_text(f"weights of step {step}")
         if step < 6:
-            artifacts.seal_folder(
-                folder, stage="checkpoint", key=str(step), config={}, inputs={}, seconds=0.0
-            )
+            artifacts.seal_folder(folder, stage="checkpoint", key=str(step), config={}, seconds=0.0)
     (tmp_path / "checkpoint-4" / "weights").write_text("flipped")
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-2"
     assert "no seal" in caplog.text
@@ -122,7 +120,7 @@ def test_a_checkpoint_of_other_settings_data_or_processes_is_refused_by_name(tmp
     folder.mkdir()
     (folder / "weights").write_text("w")
     was = {"training.learning_rate": 1e-3, "data": "abc", "processes": 1}
-    artifacts.seal_folder(folder, stage="c", key="2", config=was, inputs={}, seconds=0.0)
+    artifacts.seal_folder(folder, stage="c", key="2", config=was, seconds=0.0)
     assert last_checkpoint(tmp_path, was) == folder
     for name, value in (("training.learning_rate", 2e-3), ("data", "abd"), ("processes", 2)):
         with pytest.raises(ValueError, match=f"another run: {name}"):

@@ -8,8 +8,7 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 
-from qponder_lib.artifacts import ArtifactError
-from qponder_lib.artifacts.files import loads_strict
+from qponder_lib.artifacts import ArtifactError, loads_strict
 from qponder_lib.config import Profile, load_profile
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import model_folder

@@ -11,8 +11,7 @@ import secrets
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from qponder_lib.artifacts import ArtifactError
-from qponder_lib.artifacts.files import loads_strict
+from qponder_lib.artifacts import ArtifactError, loads_strict
 from qponder_lib.judging.rubric import NO_TAG, NO_TEXT, Candidate, judgement_id, text_sha256
 from qponder_lib.judging.sanitise import sanitise
 from qponder_lib.records import ASPECTS, ImageRecord, JudgementRecord, ResponseRecord

@@ -142,11 +142,9 @@ def seal_stage(
         config=stage_config(stage, profile),
         inputs=dict(inputs),
         outputs=artifacts.hash_outputs(paths.root, files),
-        created=artifacts.now(),
         seconds=round(seconds, 3),
-        versions=artifacts.package_versions(),
     )
-    artifacts.write_seal(paths.seal(stage.name), seal)
+    artifacts.write_json(paths.seal(stage.name), seal)
 
 
 def _break_seal(paths: RunPaths, name: str) -> None:

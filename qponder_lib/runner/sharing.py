@@ -51,7 +51,7 @@ def share_stages(profile: Profile, folder: RunPaths, others: Iterable[RunPaths])
                 continue
             for output in seal.outputs:
                 _link_or_copy(other.root / output, folder.root / output)
-            artifacts.write_seal(folder.seal(name), seal)
+            artifacts.write_json(folder.seal(name), seal)
             shared.append(name)
             break
     return shared

@@ -66,7 +66,6 @@ class SealCheckpoints(TrainerCallback):
             stage="checkpoint",
             key=str(state.global_step),
             config={**self.identity, _THREADS: torch.get_num_threads()},
-            inputs={},
             seconds=0.0,
         )
 

@@ -61,7 +61,7 @@ def seal_model(folder: Path, stage: str, run: Run, seconds: float) -> None:
     section = profile.grpo if stage.startswith("grpo") else profile.sft
     config = {"student": profile.student.model_dump(), "training": section.model_dump()}
     key = stage_keys(profile).get(stage, "")
-    seal_folder(folder, stage=stage, key=key, config=config, inputs={}, seconds=seconds)
+    seal_folder(folder, stage=stage, key=key, config=config, seconds=seconds)
 
 
 def write_history(

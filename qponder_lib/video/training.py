@@ -194,4 +194,4 @@ def _seal(folder: Path, stage: str, run: Run, config: SftConfig | GrpoConfig, be
     }
     key = stage_keys(run.profile)[stage]
     seconds = time.monotonic() - began
-    seal_folder(folder, stage=stage, key=key, config=stated, inputs={}, seconds=seconds)
+    seal_folder(folder, stage=stage, key=key, config=stated, seconds=seconds)

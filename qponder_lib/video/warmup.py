@@ -87,7 +87,7 @@ def train_motion(run: Run, work: Path) -> Path:
     write_rows(folder / "words.csv", words)
     stated = {"student": run.profile.student.model_dump(), "training": config.model_dump()}
     key, seconds = stage_keys(run.profile)[STAGE], time.monotonic() - began
-    seal_folder(folder, stage=STAGE, key=key, config=stated, inputs={}, seconds=seconds)
+    seal_folder(folder, stage=STAGE, key=key, config=stated, seconds=seconds)
     return folder
 
 
