@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,8 +15,8 @@ from qponder_lib.judging.canaries import BASES, SPOOFS
 from qponder_lib.records import ASPECTS, Distortion, ImageRecord, JudgementRecord
 from qponder_lib.scales import SEVERITIES
 from qponder_lib.teacher.expert import CLEAN, DEFECT_NOUNS, DEFECTIVE, ExpertTeacher
-from qponder_lib.text import prompts
-from qponder_lib.text.assertions import lexicon, named_in, read, split_sentences
+from qponder_lib.text import lexicon, prompts
+from qponder_lib.text.assertions import named_in, read, split_sentences
 
 TEACHER = (
     "<think>(1) The exposure is even. Tones are well separated. Sharpness suffers from severe "
@@ -51,9 +53,9 @@ def findings(row: JudgementRecord, aspect: str) -> list[str]:
 
 
 def test_there_are_as_many_attributes_as_in_table_5():
-    assert len(lexicon.LOW_LEVEL) == len(prompts.LOW_LEVEL_ATTRIBUTES) == 8
-    assert len(lexicon.HIGH_LEVEL) == len(prompts.HIGH_LEVEL_ATTRIBUTES) == 6
-    assert list(lexicon.ATTRIBUTES) == [*lexicon.LOW_LEVEL, *lexicon.HIGH_LEVEL]
+    low, high, _ = prompts.TEACHER_CRITERIA.split("\n\n")
+    assert len(lexicon.LOW_LEVEL) == len(re.findall(r"^\d\. ", low, re.MULTILINE)) == 8
+    assert len(lexicon.HIGH_LEVEL) == len(re.findall(r"^\d\. ", high, re.MULTILINE)) == 6
 
 
 @pytest.mark.parametrize("attribute", list(CLEAN))

@@ -20,7 +20,6 @@ from qponder_lib.judging.server import (
     KEY_VARIABLE,
     SCHEMA,
     ServerJudge,
-    parse_json_verdict,
     tag_of,
 )
 from qponder_lib.metrics import Resampling
@@ -28,7 +27,7 @@ from qponder_lib.paths import RunPaths
 from qponder_lib.records import Distortion, ImageRecord, JudgementRecord, ResponseRecord
 from qponder_lib.teacher import TeacherUnavailable
 from qponder_lib.teacher.server import ChatServer, RetryPolicy, Sampling
-from qponder_lib.text import parsing, prompts
+from qponder_lib.text import prompts
 
 pytestmark = [pytest.mark.enable_socket, pytest.mark.allow_hosts(["127.0.0.1"])]
 
@@ -77,35 +76,6 @@ def user_text(request: Request) -> str:
 # ---- one verdict, or none
 
 
-@pytest.mark.parametrize(
-    ("answer", "reason"),
-    [
-        ("", "empty"),
-        ("I cannot judge that.", "not_one_object"),
-        (f"{VERDICT}\n{VERDICT}", "not_one_object"),
-        (f"Here you are: {VERDICT}", "not_one_object"),
-        ("[3, 4, 5]", "not_one_object"),
-        ('{"completeness": 3, "accuracy": 4}', "wrong_keys"),
-        (VERDICT.replace("}", ', "note": 1}'), "wrong_keys"),
-        (VERDICT.replace("4", "4.5"), "not_an_integer"),
-        (VERDICT.replace("4", '"5/5"'), "not_an_integer"),
-        (VERDICT.replace("4", "true"), "not_an_integer"),
-        (VERDICT.replace("4", "0"), "out_of_range"),
-        (VERDICT.replace("4", "6"), "out_of_range"),
-        (VERDICT.replace('"accuracy": 4', '"accuracy": 4, "accuracy": 5'), "not_one_object"),
-        ("[" * 100_000, "not_one_object"),
-    ],
-)
-def test_anything_but_one_valid_verdict_is_a_failure(answer, reason):
-    verdict = parse_json_verdict(answer)
-    assert (verdict.status, verdict.reason) == ("judge_parse_failure", reason)
-    assert verdict.completeness is verdict.accuracy is verdict.reasonableness is None
-
-
-def test_a_verdict_cut_at_the_token_limit_is_a_failure():
-    assert parse_json_verdict(VERDICT, finish_reason="length").reason == "truncated"
-
-
 def test_good_and_bad_answers_of_a_server_become_ratings_and_reasons(paths):
     bodies = [VERDICT, "five out of five", VERDICT.replace("3", "7"), None]
     images = judged_images(paths, 4)
@@ -142,7 +112,7 @@ def test_a_request_holds_table_6_the_image_the_tag_the_schema_and_temperature_ze
     assert body["messages"][0]["content"] == prompts.JUDGE_SYSTEM
     assert body["messages"][1]["content"][0]["image_url"]["url"].startswith("data:image/png")
     assert "<tag>Severe_Noise</tag>" in text
-    assert all(task in text for _, task in prompts.JUDGE_TASKS)
+    assert prompts.JUDGE_TASKS in text
     assert (body["temperature"], body["response_format"]) == (0.0, SCHEMA)
     assert "Edges are sharp. There is severe noise." in text
     assert "<answer>40" not in text
@@ -306,6 +276,5 @@ def test_judges_and_addresses_must_pair_up():
         JudgeConfig(judges=("a", "a"), base_urls=("http://x/v1", "http://x/v1"))
 
 
-def test_both_forms_of_a_verdict_read_alike():
-    assert parse_json_verdict(VERDICT) == parsing.parse_verdict(XML)
+def test_the_schema_asks_for_the_keys_of_a_verdict():
     assert set(json.loads(VERDICT)) == set(SCHEMA["json_schema"]["schema"]["properties"])

@@ -7,13 +7,15 @@ from hypothesis import strategies as st
 from qponder_lib.text.parsing import (
     PARSE_STATUSES,
     ParsedAnswer,
+    ParsedVerdict,
     is_format_compliant,
     parse_answer,
     parse_verdict,
-    storable_text,
 )
+from qponder_lib.text.prompts import AnswerForm
 
 MEGABYTE = 1_000_000
+JSON_VERDICT = '{"completeness": 3, "accuracy": 4, "reasonableness": 5}'
 
 
 def answer(content):
@@ -40,7 +42,7 @@ def around(text):
 )
 def test_plain_decimal_number_is_read(content, score):
     parsed = parse_answer(answer(content))
-    assert parsed == ParsedAnswer(score, "ok", "Soft edges.")
+    assert parsed == ParsedAnswer(score, "ok", "Soft edges.", (score,))
     assert str(parsed.score) == str(score)  # "-0" gives 0.0, which is written as it is read
 
 
@@ -133,7 +135,9 @@ def test_fake_end_of_reasoning_inside_the_reasoning_cannot_choose_the_answer():
 
 
 def test_reasoning_opened_by_the_template_is_read_up_to_its_end():
-    assert parse_answer("Soft.</think><answer>40</answer>") == ParsedAnswer(40.0, "ok", "Soft.")
+    assert parse_answer("Soft.</think><answer>40</answer>") == ParsedAnswer(
+        40.0, "ok", "Soft.", (40.0,)
+    )
 
 
 def test_answer_before_the_reasoning_is_read_but_not_compliant():
@@ -159,7 +163,7 @@ def test_completion_cut_at_the_token_limit_counts_only_if_it_ends_with_its_answe
 
 
 def test_answer_outside_a_narrower_scale_is_rejected_not_clipped():
-    assert parse_answer(answer("7"), low=1.0, high=5.0) == ParsedAnswer(
+    assert parse_answer(answer("7"), AnswerForm(1, 1.0, 5.0, 0)) == ParsedAnswer(
         None, "out_of_range", "Soft edges."
     )
 
@@ -171,7 +175,9 @@ def test_any_text_gives_a_known_status_and_a_score_only_with_ok(text):
         assert parsed.status in PARSE_STATUSES
         assert (parsed.score is not None) == (parsed.status == "ok")
         is_format_compliant(candidate)
-        parse_verdict(candidate)
+        for answer_format in ("xml", "json_schema"):
+            verdict = parse_verdict(candidate, answer_format)
+            assert (verdict.ratings is None) == (verdict.reason is not None)
 
 
 @given(
@@ -216,7 +222,8 @@ def test_a_hostile_megabyte_is_read_like_a_hostile_line(unit):
     for long, short in zip(around(many), around(few), strict=True):
         assert (parse_answer(long).score is None) == (parse_answer(short).score is None)
         assert is_format_compliant(long) == is_format_compliant(short)
-        assert parse_verdict(long).status == parse_verdict(short).status
+        assert parse_verdict(long, "xml") == parse_verdict(short, "xml")
+        assert parse_verdict(long) == parse_verdict(short)
 
 
 @pytest.mark.parametrize(
@@ -251,9 +258,9 @@ def verdict(completeness="3", accuracy="4", reasonableness="5"):
 
 
 def test_verdict_in_the_form_of_table_6_is_read():
-    parsed = parse_verdict("My verdict:\n" + verdict())
-    assert (parsed.completeness, parsed.accuracy, parsed.reasonableness) == (3, 4, 5)
-    assert parsed.status == "ok"
+    parsed = parse_verdict("My verdict:\n" + verdict(), "xml")
+    assert parsed.ratings == {"completeness": 3, "accuracy": 4, "reasonableness": 5}
+    assert parsed == parse_verdict(JSON_VERDICT)
 
 
 @pytest.mark.parametrize(
@@ -278,14 +285,33 @@ def test_verdict_in_the_form_of_table_6_is_read():
     ],
 )
 def test_any_other_verdict_fails_by_name_and_scores_nothing(text, reason):
-    parsed = parse_verdict(text)
-    assert (parsed.status, parsed.reason) == ("judge_parse_failure", reason)
-    assert (parsed.completeness, parsed.accuracy, parsed.reasonableness) == (None, None, None)
+    assert parse_verdict(text, "xml") == ParsedVerdict(None, reason)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "empty"),
+        ("I cannot judge that.", "not_one_object"),
+        (f"{JSON_VERDICT}\n{JSON_VERDICT}", "not_one_object"),
+        (f"Here you are: {JSON_VERDICT}", "not_one_object"),
+        ("[3, 4, 5]", "not_one_object"),
+        ('{"completeness": 3, "accuracy": 4}', "wrong_keys"),
+        (JSON_VERDICT.replace("}", ', "note": 1}'), "wrong_keys"),
+        (JSON_VERDICT.replace("4", "4.5"), "not_an_integer"),
+        (JSON_VERDICT.replace("4", '"5/5"'), "not_an_integer"),
+        (JSON_VERDICT.replace("4", "true"), "not_an_integer"),
+        (JSON_VERDICT.replace("4", "0"), "out_of_range"),
+        (JSON_VERDICT.replace("4", "6"), "out_of_range"),
+        (JSON_VERDICT.replace('"accuracy": 4', '"accuracy": 4, "accuracy": 5'), "not_one_object"),
+        (JSON_VERDICT.replace("4", "NaN"), "not_one_object"),
+        ("[" * 100_000, "not_one_object"),
+    ],
+)
+def test_anything_but_one_json_object_with_three_ratings_fails_by_name(text, reason):
+    assert parse_verdict(text) == ParsedVerdict(None, reason)
 
 
 def test_verdict_cut_at_the_token_limit_fails():
-    assert parse_verdict(verdict(), finish_reason="length").reason == "truncated"
-
-
-def test_lone_surrogate_becomes_storable():
-    assert storable_text("a\ud800b").encode("utf-8") == b"a\\ud800b"
+    for text, answer_format in ((verdict(), "xml"), (JSON_VERDICT, "json_schema")):
+        assert parse_verdict(text, answer_format, finish_reason="length").reason == "truncated"

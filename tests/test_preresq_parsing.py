@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qponder_lib.rewards.preresq import image_format_reward, video_format_reward
-from qponder_lib.text.parsing import has_numbers_format, parse_scores
+from qponder_lib.text.parsing import has_numbers_format, parse_answer
+from qponder_lib.text.prompts import FIVE_ASPECTS
 
 FIVE = "3.10\n4\n2.5\n1\n5.00"
 # The forms that the released code checks by a full match.
@@ -20,14 +21,14 @@ VIDEO_FORM = re.compile(
 )
 
 
-def read(content, n=5):
-    return parse_scores(f"<think>Soft.</think><answer>{content}</answer>", n, low=1.0, high=5.0)
+def read(content):
+    return parse_answer(f"<think>Soft.</think><answer>{content}</answer>", FIVE_ASPECTS)
 
 
 def test_five_aspects_are_read_in_order_and_averaged():
     parsed = read(FIVE)
     assert parsed.scores == (3.1, 4.0, 2.5, 1.0, 5.0)
-    assert parsed.mean == pytest.approx(3.12)
+    assert parsed.score == pytest.approx(53.0)  # (3.12 - 1) / 4
     assert parsed.think == "Soft."
 
 
@@ -48,25 +49,25 @@ def test_anything_but_five_scores_on_the_scale_is_unparsed_and_nothing_is_filled
     content, status
 ):
     parsed = read(content)
-    assert (parsed.scores, parsed.mean, parsed.status) == (None, None, status)
+    assert (parsed.scores, parsed.score, parsed.status) == (None, None, status)
 
 
 def test_numbers_of_the_reasoning_are_not_scores():
     text = "<think>3 of 5 tiles are soft, 4 are noisy</think>"
-    assert parse_scores(text, 5, low=1.0, high=5.0).status == "no_answer"
+    assert parse_answer(text, FIVE_ASPECTS).status == "no_answer"
 
 
 def test_an_answer_cut_at_the_token_limit_says_nothing():
     text = f"<think>Soft.</think><answer>{FIVE}"
-    assert parse_scores(text, 5, low=1.0, high=5.0).status == "truncated"
-    assert parse_scores(None, 5, low=1.0, high=5.0).status == "empty"
+    assert parse_answer(text, FIVE_ASPECTS).status == "truncated"
+    assert parse_answer(None, FIVE_ASPECTS).status == "empty"
 
 
 def test_two_answers_must_agree():
     same = f"<answer>{FIVE}</answer>"
-    assert parse_scores(same + same, 5, low=1.0, high=5.0).status == "ok"
+    assert parse_answer(same + same, FIVE_ASPECTS).status == "ok"
     other = same.replace("2.5", "2.6")
-    assert parse_scores(same + other, 5, low=1.0, high=5.0).status == "ambiguous"
+    assert parse_answer(same + other, FIVE_ASPECTS).status == "ambiguous"
 
 
 @pytest.mark.parametrize(

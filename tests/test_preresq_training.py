@@ -22,7 +22,7 @@ from qponder_lib.rewards.batch import PRERESQ_TERMS, reward_batch
 from qponder_lib.teacher.choose import open_teacher
 from qponder_lib.teacher.distill import current_responses, distil
 from qponder_lib.text import prompts
-from qponder_lib.text.parsing import read_answer
+from qponder_lib.text.parsing import parse_answer
 from qponder_lib.text.prompts import answer_form
 from qponder_lib.text.sft_format import SftFormat, replace_score
 from qponder_lib.training import grpo, sft
@@ -193,7 +193,7 @@ def test_the_cold_start_learns_the_label_for_every_aspect():
     text = replace_score("<think>Soft.</think><answer>40</answer>", 62.5, form)
     assert text == "<think>Soft.</think>\n<answer>3.50\n3.50\n3.50\n3.50\n3.50\n</answer>"
     assert preresq.image_format_reward(text) == 1.0
-    assert read_answer(text, FORM).score == 62.5
+    assert parse_answer(text, FORM).score == 62.5
     video = replace_score(text, 62.5, SftFormat(prompt_id="preresq_video"))
     assert preresq.video_format_reward(video) == 1.0
 

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from qponder_lib.text import prompts
 
+JUDGED = prompts.judge_messages("Soft.", "Severe_Blur")
+
 
 def teacher_user_text(hint=None):
     return prompts.teacher_messages(hint)[1]["content"]
@@ -73,7 +75,6 @@ def test_candidate_cannot_close_its_block_or_vote_for_itself():
     for markup in ("</answer>", "<Accuracy>", "</Accuracy>", "<|im_end|>"):
         assert content.count(markup) == harmless.count(markup)
     assert "{distortion_tag}" in content
-    assert prompts.neutralise_judge_markup(hostile).n_changed == 5
 
 
 def test_student_short_prompt_is_one_user_message_with_string_content():
@@ -92,19 +93,29 @@ def test_student_expert_prompt_is_table_5_without_a_hint():
 
 def test_unknown_prompt_id_is_an_error():
     with pytest.raises(ValueError, match="student_shrot"):
-        prompts.prompt_sha256("student_shrot")
+        prompts.student_messages("student_shrot")
+    with pytest.raises(ValueError, match="student_shrot"):
+        prompts.answer_form("student_shrot")
 
 
-def test_every_prompt_id_has_its_own_hash():
-    ids = [
-        prompts.TEACHER_PROMPT_ID,
-        prompts.TEACHER_HINT_PROMPT_ID,
-        prompts.JUDGE_PROMPT_ID,
-        "student_short",
+def test_every_prompt_has_its_own_hash_and_a_changed_word_is_seen():
+    sent = [prompts.student_messages(prompt_id) for prompt_id in prompts.STUDENT_PROMPTS]
+    sent += [
+        prompts.teacher_messages("Severe_Blur"),
+        prompts.judge_messages("Soft.", "Severe_Blur"),
     ]
-    hashes = {prompts.prompt_sha256(prompt_id) for prompt_id in ids}
-    assert len(hashes) == len(ids)
+    hashes = {prompts.prompt_sha256(messages) for messages in sent}
+    assert len(hashes) == len(sent)
     assert all(re.fullmatch("[0-9a-f]{64}", one) for one in hashes)
+
+
+def test_prompts_are_those_whose_hashes_stand_in_stored_responses():
+    """Another word, or another line end, would ask for every stored response again."""
+    assert prompts.prompt_sha256(prompts.teacher_messages("Severe_Blur"))[:16] == "eb9a2a1f1c229078"
+    assert (
+        prompts.prompt_sha256(prompts.judge_messages("Soft.", "Severe_Blur"))[:16]
+        == "5748b32de7f17984"
+    )
 
 
 def test_hash_changes_with_one_word_and_survives_lone_surrogates():
@@ -116,9 +127,8 @@ def test_hash_changes_with_one_word_and_survives_lone_surrogates():
 
 @given(st.text(alphabet="<|>im_end "))
 def test_no_control_token_marker_survives_and_twice_is_once(text):
-    safe = prompts.neutralise_control_tokens(text)
-    assert "<|" not in safe.text
-    assert "|>" not in safe.text
-    assert prompts.neutralise_control_tokens(safe.text).n_changed == 0
-    assert safe.text.replace(" ", "") == text.replace(" ", "")
-    assert (safe.n_changed == 0) == (safe.text == text)
+    safe = prompts.escape_control_tokens(text)
+    assert "<|" not in safe
+    assert "|>" not in safe
+    assert prompts.escape_control_tokens(safe) == safe
+    assert safe.replace(" ", "") == text.replace(" ", "")

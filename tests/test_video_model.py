@@ -22,7 +22,7 @@ from qponder_lib.data.embedded import load_records
 from qponder_lib.paths import MINI_WEIGHTS, RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.rewards import preresq
-from qponder_lib.text.parsing import read_answer
+from qponder_lib.text.parsing import parse_answer
 from qponder_lib.text.prompts import answer_form
 from qponder_lib.video import comparing, pictures, rows, scoring, training, warmup
 
@@ -101,7 +101,7 @@ def test_rows_show_the_mosaic_or_single_frames_and_say_only_what_is_shown(made):
         assert sum(block["type"] == "image" for block in blocks) == len(row["images"])
         assert ("Over time" in text) == (len(row["images"]) == 4)
         assert preresq.video_format_reward(text) == 1.0
-        score = read_answer(text, answer_form("video_short")).score
+        score = parse_answer(text, answer_form("video_short")).score
         assert score == pytest.approx(labels[row["image_id"]], abs=0.13)  # two decimals of 1 to 5
     shown = [len(row["images"]) for row in rows.grpo_dataset(made)]
     assert shown == [len(row["images"]) for row in found]

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from qponder_lib.records import Severity
 from qponder_lib.scales import SEVERITIES, severity_of
-from qponder_lib.text.assertions import Mention, Reading, lexicon
+from qponder_lib.text import lexicon
+from qponder_lib.text.assertions import Mention, Reading
 
 Finding = tuple[str, int]
 """What contradicts what, and the sentence."""

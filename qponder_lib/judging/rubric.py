@@ -15,7 +15,8 @@ from qponder_lib.judging.contradictions import contradictions, steps_apart
 from qponder_lib.judging.sanitise import sanitise
 from qponder_lib.records import Aspect, Evidence, ImageRecord, JudgementRecord, Severity
 from qponder_lib.scales import severity_of
-from qponder_lib.text.assertions import Mention, Reading, kinship, lexicon, named_in, read
+from qponder_lib.text import lexicon
+from qponder_lib.text.assertions import Mention, Reading, kinship, named_in, read
 
 RUBRIC = "rubric-v1"
 """Name under which the rubric is recorded; another version when it or a word of it changes."""
@@ -190,7 +191,7 @@ def rate_reasonableness(reading: Reading, candidate: Candidate) -> Rated:
         Q-Ponder (arXiv:2506.05384), Table 6, task 3, as far as a text can show it: whether
         something is hallucinated, the tags decide under accuracy.
     """
-    if not reading.says_something:
+    if not (reading.addressed or reading.mentions or reading.quality):
         return Rated(None, NO_STATEMENT, ())
     found = contradictions(reading, candidate.score)
     evidence = tuple(

@@ -8,19 +8,17 @@ it; the answer is held to a schema; and only a single verdict in the judge's own
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from qponder_lib.artifacts import ArtifactError, loads_strict
 from qponder_lib.judging.rubric import NO_TAG, NO_TEXT, Candidate, judgement_id, text_sha256
 from qponder_lib.judging.sanitise import sanitise
-from qponder_lib.records import ASPECTS, ImageRecord, JudgementRecord, ResponseRecord
+from qponder_lib.records import ASPECTS, Aspect, ImageRecord, JudgementRecord, ResponseRecord
 from qponder_lib.scales import severity_of
 from qponder_lib.teacher.distill import hint_for
 from qponder_lib.teacher.server import ChatServer, RetryPolicy, Sampling
 from qponder_lib.teacher.store import response_id
-from qponder_lib.text import parsing, prompts
-from qponder_lib.text.parsing import ParsedVerdict
+from qponder_lib.text import prompts
+from qponder_lib.text.parsing import parse_verdict
 
 if TYPE_CHECKING:
     from qponder_lib.config import JudgeConfig
@@ -137,7 +135,7 @@ class ServerJudge:
     ) -> JudgementRecord:
         """Turn a stored answer into ratings, or into the reason why there are none."""
         clean = sanitise(candidate.text or "")
-        verdict, reason = self._verdict(candidate, answer)
+        ratings, reason = self._ratings(candidate, answer)
         return JudgementRecord(
             judgement_id=judgement_id(self.name, candidate, repeat),
             judge=self.name,
@@ -146,7 +144,7 @@ class ServerJudge:
             dataset=candidate.image.dataset,
             image_id=candidate.image.image_id,
             repeat=repeat,
-            **{aspect: getattr(verdict, aspect) if verdict else None for aspect in ASPECTS},
+            **(ratings or dict.fromkeys(ASPECTS)),
             reasons={} if reason is None else dict.fromkeys(ASPECTS, reason),
             n_words=len(clean.text.split()),
             removed=clean.removed,
@@ -155,18 +153,17 @@ class ServerJudge:
             prompt_sha256=answer.prompt_sha256 if answer else None,
         )
 
-    def _verdict(
+    def _ratings(
         self, candidate: Candidate, answer: ResponseRecord | None
-    ) -> tuple[ParsedVerdict | None, str | None]:
+    ) -> tuple[dict[Aspect, int] | None, str | None]:
         if answer is None:
             return None, why_not_asked(candidate) or "not_asked"
         if answer.text is None:
             return None, answer.finish_reason
-        read = parse_json_verdict if self.answer_format == "json_schema" else parsing.parse_verdict
-        verdict = read(answer.text, finish_reason=answer.finish_reason)
-        if verdict.status != "ok":
-            return None, f"{verdict.status}: {verdict.reason}"
-        return verdict, None
+        verdict = parse_verdict(answer.text, self.answer_format, finish_reason=answer.finish_reason)
+        if verdict.reason is not None:
+            return None, f"judge_parse_failure: {verdict.reason}"
+        return verdict.ratings, None
 
 
 def open_server_judges(config: JudgeConfig) -> list[ServerJudge]:
@@ -193,44 +190,3 @@ def why_not_asked(candidate: Candidate) -> str | None:
     if not (candidate.text or "").strip():
         return NO_TEXT
     return NO_TAG if tag_of(candidate.image) is None else None
-
-
-def parse_json_verdict(text: str | None, *, finish_reason: str = "stop") -> ParsedVerdict:
-    """Read a verdict in JSON, all three ratings or none.
-
-    Args:
-        text: The judge's completion alone.
-        finish_reason: Why generation ended.
-
-    Returns:
-        Three integers from 1 to 5, or status "judge_parse_failure" with one of the reasons
-        "empty", "truncated", "not_one_object", "wrong_keys", "not_an_integer", "out_of_range".
-
-    Example:
-        >>> parse_json_verdict('{"completeness": 3, "accuracy": 4, "reasonableness": 5}').accuracy
-        4
-        >>> parse_json_verdict('{"completeness": 3, "accuracy": 4.5, "reasonableness": 5}').reason
-        'not_an_integer'
-    """
-    if text is None or not text.strip():
-        return _failure("empty")
-    if finish_reason == "length":
-        return _failure("truncated")
-    try:
-        said = loads_strict(text.encode("utf-8", "surrogatepass"), "verdict")
-    except (ArtifactError, RecursionError):
-        return _failure("not_one_object")
-    if not isinstance(said, dict):
-        return _failure("not_one_object")
-    if set(said) != set(ASPECTS):
-        return _failure("wrong_keys")
-    ratings: Sequence[Any] = [said[aspect] for aspect in ASPECTS]
-    if not all(type(rating) is int for rating in ratings):
-        return _failure("not_an_integer")
-    if not all(parsing.VERDICT_LOW <= rating <= parsing.VERDICT_HIGH for rating in ratings):
-        return _failure("out_of_range")
-    return ParsedVerdict(*ratings, status="ok")
-
-
-def _failure(reason: str) -> ParsedVerdict:
-    return ParsedVerdict(None, None, None, "judge_parse_failure", reason)

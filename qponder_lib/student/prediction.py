@@ -26,7 +26,7 @@ from qponder_lib.student.load import Student, load_student
 from qponder_lib.teacher import ConcurrentTeacher, Teacher, TeacherAnswer
 from qponder_lib.teacher.choose import open_teacher
 from qponder_lib.teacher.distill import current_responses, distil
-from qponder_lib.text.parsing import read_answer
+from qponder_lib.text.parsing import parse_answer
 from qponder_lib.text.prompts import answer_form
 
 
@@ -214,7 +214,7 @@ def _record(
     sample: int,
     prompt_id: str = "student_short",
 ) -> PredictionRecord:
-    parsed = read_answer(answer.text, answer_form(prompt_id), finish_reason=answer.finish_reason)
+    parsed = parse_answer(answer.text, answer_form(prompt_id), finish_reason=answer.finish_reason)
     return PredictionRecord(
         image_id=image_id,
         text=answer.text,

@@ -1,8 +1,9 @@
 """Training rows: the only module that knows the row format of TRL's trainers.
 
 A row is conversational: `prompt` and `completion` are lists of messages whose contents are plain
-strings, and the picture stands in the column `image`; the trainer puts it before the user's text.
-With prompt and completion apart, the SFT loss covers the completion alone.
+strings, and the image stands in the column `image`; the trainer puts it before the user's text.
+With prompt and completion apart, the SFT loss covers the completion alone. Other columns, such as
+`mos`, reach the reward functions.
 """
 
 from __future__ import annotations
@@ -11,17 +12,12 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypedDict
+from typing import Any, Literal
 
 from qponder_lib.records import ImageRecord, ResponseRecord
 from qponder_lib.scales import MOS_MAX, MOS_MIN, linear_rescale
 from qponder_lib.text.parsing import is_format_compliant, parse_answer
-from qponder_lib.text.prompts import (
-    Message,
-    answer_form,
-    neutralise_control_tokens,
-    student_messages,
-)
+from qponder_lib.text.prompts import answer_form, escape_control_tokens, student_messages
 
 Variant = Literal["none", "short", "long"]
 SHORT_SHARE = 1 / 3
@@ -45,33 +41,15 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 _SECTION = re.compile(r"(?<!\S)\(([1-3])\)(?!\S)|^[ \t]*([1-3])[.)](?!\S)", re.MULTILINE)
 
 
-class SftRow(TypedDict):
-    """One row for TRL's `SFTTrainer`."""
-
-    prompt: list[Message]
-    completion: list[Message]
-    image: object
-    image_id: str
-
-
-class GrpoRow(TypedDict):
-    """One row for TRL's `GRPOTrainer`; `mos` reaches the reward functions as a column."""
-
-    prompt: list[Message]
-    image: object
-    mos: float
-    image_id: str
-
-
 @dataclass(frozen=True, slots=True)
 class SftFormat:
     """How a kept response becomes a training text.
 
     Attributes:
         variant: Row of Table 3: "none", "short" or "long".
-        prompt_id: One of `prompts.STUDENT_PROMPT_IDS`; the same for all variants, so that they
+        prompt_id: One of `prompts.STUDENT_PROMPTS`; the same for all variants, so that they
             differ in the reasoning alone.
-        answer_decimals: Digits after the point of the ground truth in ``<answer>``.
+        answer_decimals: Digits after the point of the ground truth in ``<answer>``, 0 to 4.
     """
 
     variant: Variant = "long"
@@ -79,23 +57,14 @@ class SftFormat:
     answer_decimals: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class SftRows:
-    """The rows, and the reason by response id for every response that gave none."""
+def answer_text(mos: float, sft_format: SftFormat) -> str:
+    r"""Write the ground truth as it is to stand in the answer tag, in the form of the prompt.
 
-    rows: tuple[SftRow, ...]
-    skipped: Mapping[str, str]
-
-
-def format_score(mos: float, answer_decimals: int = 0) -> str:
-    """Write a ground-truth score the way the student is to write it.
+    Every aspect states the label, since no aspect has a label of its own (decision D48).
 
     Args:
         mos: Mean opinion score, 0 to 100.
-        answer_decimals: Digits after the point, 0 to 4.
-
-    Returns:
-        The rounded number; halves go to the even neighbour.
+        sft_format: Prompt and number of decimals; halves go to the even neighbour.
 
     Raises:
         ValueError: If the score is not on the scale or the digits are out of range.
@@ -105,14 +74,20 @@ def format_score(mos: float, answer_decimals: int = 0) -> str:
         stated.
 
     Example:
-        >>> format_score(73.26, 1)
+        >>> answer_text(73.26, SftFormat(answer_decimals=1))
         '73.3'
+        >>> answer_text(62.5, SftFormat(prompt_id="preresq_video"))
+        '3.50\n3.50\n'
     """
     if not (math.isfinite(mos) and MOS_MIN <= mos <= MOS_MAX):
         raise ValueError(f"expected a score from {MOS_MIN} to {MOS_MAX}, got {mos}")
-    if not 0 <= answer_decimals <= 4:
-        raise ValueError(f"expected 0 to 4 answer decimals, got {answer_decimals}")
-    return f"{mos + 0.0:.{answer_decimals}f}"
+    if not 0 <= sft_format.answer_decimals <= 4:
+        raise ValueError(f"expected 0 to 4 answer decimals, got {sft_format.answer_decimals}")
+    form = answer_form(sft_format.prompt_id)
+    if (form.low, form.high) == (MOS_MIN, MOS_MAX):
+        return f"{mos + 0.0:.{sft_format.answer_decimals}f}"
+    label = linear_rescale(mos, (MOS_MIN, MOS_MAX), (form.low, form.high))
+    return f"{label:.{form.decimals}f}\n" * form.n_scores
 
 
 def completion_text(think: str | None, answer: str) -> str:
@@ -141,10 +116,10 @@ def completion_text(think: str | None, answer: str) -> str:
 
 
 def replace_score(text: str, mos: float, sft_format: SftFormat) -> str:
-    r"""Rewrite a teacher's text as the completion to learn: its reasoning, the human score.
+    r"""Rewrite a teacher's response as the completion to learn: its reasoning, the human score.
 
     Args:
-        text: The teacher's text, with a closed ``<think>`` block.
+        text: The response, with a closed ``<think>`` block.
         mos: Ground truth of the image, 0 to 100.
         sft_format: Variant and number of decimals. "long" keeps the whole reasoning, "short"
             what `shorten` keeps of it, "none" nothing: an answer alone, without an empty
@@ -171,28 +146,12 @@ def replace_score(text: str, mos: float, sft_format: SftFormat) -> str:
     think = parse_answer(text).think
     if think is None or not think.strip():
         raise ValueError(f"no closed reasoning in {text[:80]!r}")
-    think = neutralise_control_tokens(think).text
+    think = escape_control_tokens(think)
     if sft_format.variant == "long":
         return completion_text(think, answer)
     if sft_format.variant == "short":
         return completion_text(shorten(think), answer)
     raise ValueError(f"expected variant none, short or long, got {sft_format.variant!r}")
-
-
-def answer_text(mos: float, sft_format: SftFormat) -> str:
-    r"""Write what stands in the answer tag, in the form that the prompt asks for.
-
-    Every aspect states the label, since no aspect has a label of its own (decision D48).
-
-    Example:
-        >>> answer_text(62.5, SftFormat(prompt_id="preresq_video"))
-        '3.50\n3.50\n'
-    """
-    form = answer_form(sft_format.prompt_id)
-    if (form.low, form.high) == (MOS_MIN, MOS_MAX):
-        return format_score(mos, sft_format.answer_decimals)
-    label = linear_rescale(mos, (MOS_MIN, MOS_MAX), (form.low, form.high))
-    return "".join(f"{label:.{form.decimals}f}\n" for _ in range(form.n_scores))
 
 
 def shorten(think: str, share: float = SHORT_SHARE) -> str:
@@ -244,87 +203,6 @@ def names_defect(sentence: str) -> bool:
     )
 
 
-def sft_rows(
-    responses: Iterable[ResponseRecord],
-    images: Mapping[str, ImageRecord],
-    load_image: Callable[[ImageRecord], object],
-    sft_format: SftFormat,
-) -> SftRows:
-    """Turn kept responses into prompt/completion rows.
-
-    Args:
-        responses: Kept responses, in the order in which rows are wanted.
-        images: Image records by id.
-        load_image: Gives the value of the `image` column: a decoded picture or its path.
-        sft_format: Variant, prompt and decimals.
-
-    Returns:
-        One row per response, or the reason why it gave none: "no_mos" or "no_reasoning". Rows and
-        skipped responses add up to the responses.
-
-    Raises:
-        ValueError: If a response is about an unknown image or the prompt id is unknown.
-    """
-    rows: list[SftRow] = []
-    skipped: dict[str, str] = {}
-    for response in responses:
-        record = _lookup(images, response.image_id)
-        if record.mos is None:
-            skipped[response.response_id] = "no_mos"
-        elif sft_format.variant != "none" and not has_usable_reasoning(response.text):
-            skipped[response.response_id] = "no_reasoning"
-        else:
-            text = replace_score(response.text or "", record.mos, sft_format)
-            rows.append(
-                SftRow(
-                    prompt=student_messages(sft_format.prompt_id),
-                    completion=[{"role": "assistant", "content": text}],
-                    image=load_image(record),
-                    image_id=record.image_id,
-                )
-            )
-    return SftRows(tuple(rows), skipped)
-
-
-def grpo_rows(
-    images: Iterable[ImageRecord],
-    load_image: Callable[[ImageRecord], object],
-    prompt_id: str = "student_short",
-) -> list[GrpoRow]:
-    """Turn labelled images into prompts for reinforcement learning.
-
-    Args:
-        images: Image records with a MOS.
-        load_image: Gives the value of the `image` column: a decoded picture or its path.
-        prompt_id: One of `prompts.STUDENT_PROMPT_IDS`; the one that SFT used.
-
-    Returns:
-        One row per image, in their order.
-
-    Raises:
-        ValueError: If an image has no MOS: it could earn no reward.
-    """
-    rows = []
-    for record in images:
-        if record.mos is None:
-            raise ValueError(f"image {record.image_id!r} has no mos; GRPO needs one per prompt")
-        rows.append(
-            GrpoRow(
-                prompt=student_messages(prompt_id),
-                image=load_image(record),
-                mos=record.mos,
-                image_id=record.image_id,
-            )
-        )
-    return rows
-
-
-def has_usable_reasoning(text: str | None) -> bool:
-    """Say whether a text has one closed, non-blank reasoning block without tags inside."""
-    think = parse_answer(text).think
-    return think is not None and is_format_compliant(f"<think>{think}</think><answer>0</answer>")
-
-
 def _sections(think: str) -> list[str]:
     """Split at the numbers 1, 2, 3 in turn; what stands before the first belongs to it."""
     marks: list[re.Match[str]] = []
@@ -344,7 +222,78 @@ def _sentences(section: str) -> list[str]:
     return [part.strip() for part in _SENTENCE_END.split(section.strip()) if part.strip()]
 
 
-def _lookup(images: Mapping[str, ImageRecord], image_id: str) -> ImageRecord:
-    if image_id not in images:
-        raise ValueError(f"response about unknown image {image_id!r}")
-    return images[image_id]
+def sft_rows(
+    responses: Iterable[ResponseRecord],
+    images: Mapping[str, ImageRecord],
+    load_image: Callable[[ImageRecord], object],
+    sft_format: SftFormat,
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Turn kept responses into prompt/completion rows.
+
+    Args:
+        responses: Kept responses, in the order in which rows are wanted.
+        images: Image records by id.
+        load_image: Gives the value of the `image` column: a decoded image or its path.
+        sft_format: Variant, prompt and decimals.
+
+    Returns:
+        One row per response; and by response id the reason of each that gave none: "no_mos" or
+        "no_reasoning". Both add up to the responses.
+
+    Raises:
+        ValueError: If a response is about an unknown image or the prompt id is unknown.
+    """
+    rows: list[dict[str, Any]] = []
+    skipped: dict[str, str] = {}
+    for response in responses:
+        record = images.get(response.image_id)
+        if record is None:
+            raise ValueError(f"response about unknown image {response.image_id!r}")
+        if record.mos is None:
+            skipped[response.response_id] = "no_mos"
+        elif sft_format.variant != "none" and not _has_usable_reasoning(response.text):
+            skipped[response.response_id] = "no_reasoning"
+        else:
+            text = replace_score(response.text or "", record.mos, sft_format)
+            row = _prompt_row(record, load_image, sft_format.prompt_id)
+            rows.append(row | {"completion": [{"role": "assistant", "content": text}]})
+    return rows, skipped
+
+
+def grpo_rows(
+    images: Iterable[ImageRecord],
+    load_image: Callable[[ImageRecord], object],
+    prompt_id: str = "student_short",
+) -> list[dict[str, Any]]:
+    """Turn labelled images into prompts for reinforcement learning.
+
+    Args:
+        images: Image records with a MOS.
+        load_image: Gives the value of the `image` column: a decoded image or its path.
+        prompt_id: One of `prompts.STUDENT_PROMPTS`; the one that SFT used.
+
+    Returns:
+        One row per image, in their order.
+
+    Raises:
+        ValueError: If an image has no MOS: it could earn no reward.
+    """
+    rows = []
+    for record in images:
+        if record.mos is None:
+            raise ValueError(f"image {record.image_id!r} has no mos; GRPO needs one per prompt")
+        rows.append(_prompt_row(record, load_image, prompt_id) | {"mos": record.mos})
+    return rows
+
+
+def _prompt_row(
+    record: ImageRecord, load_image: Callable[[ImageRecord], object], prompt_id: str
+) -> dict[str, Any]:
+    prompt, image = student_messages(prompt_id), load_image(record)
+    return {"prompt": prompt, "image": image, "image_id": record.image_id}
+
+
+def _has_usable_reasoning(text: str | None) -> bool:
+    """Say whether a text has one closed, non-blank reasoning block without tags inside."""
+    think = parse_answer(text).think
+    return think is not None and is_format_compliant(f"<think>{think}</think><answer>0</answer>")

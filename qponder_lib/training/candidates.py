@@ -22,7 +22,7 @@ from qponder_lib.records import ImageRecord, Split
 from qponder_lib.student.generation import Decoding, generate
 from qponder_lib.student.load import Student, load_student
 from qponder_lib.teacher.images import load_image
-from qponder_lib.text.parsing import read_answer
+from qponder_lib.text.parsing import parse_answer
 from qponder_lib.text.prompts import answer_form
 
 Places = tuple[tuple[str, Split], ...]
@@ -187,4 +187,4 @@ def _answers(
     prompt_id, decoding = profile.student.prompt_id, Decoding(profile.predict.max_new_tokens)
     answers = generate(student, images, prompt_id, decoding, batch_size=len(images))
     form = answer_form(prompt_id)
-    return [read_answer(one.text, form, finish_reason=one.finish_reason).score for one in answers]
+    return [parse_answer(one.text, form, finish_reason=one.finish_reason).score for one in answers]

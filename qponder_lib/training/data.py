@@ -25,10 +25,10 @@ def sft_dataset(run: Run, variant: str) -> Dataset:
     images = {one.image_id: one for one in load_records(run.paths, train_set, "train")}
     kept = read_jsonl(run.paths.kept, FilteredResponse)
     form = SftFormat(variant, run.profile.student.prompt_id)
-    made = sft_rows(kept, images, lambda record: _path(run, record), form)
-    if not made.rows:
-        raise ValueError(f"no row to train {variant!r} on; skipped: {dict(made.skipped)}")
-    return _with_pictures(made.rows)
+    rows, skipped = sft_rows(kept, images, lambda record: _path(run, record), form)
+    if not rows:
+        raise ValueError(f"no row to train {variant!r} on; skipped: {skipped}")
+    return _with_pictures(rows)
 
 
 def grpo_dataset(run: Run, split: str = "train", *, prompt_pool: bool = False) -> Dataset:

@@ -15,7 +15,7 @@ from qponder_lib.config import GrpoConfig
 from qponder_lib.records import Record
 from qponder_lib.rewards.batch import PUBLISHED_WEIGHTS, form_reward, reward_batch
 from qponder_lib.rewards.qponder import group_advantages, total_reward
-from qponder_lib.text.parsing import parse_scores, to_mos
+from qponder_lib.text.parsing import parse_answer
 from qponder_lib.text.prompts import AnswerForm, answer_form
 from qponder_lib.training.gathering import gather_rows
 
@@ -87,11 +87,11 @@ def _score(
     for start in range(0, len(texts), size):
         if len(set(image_ids[start : start + size])) != 1 or start + size > len(texts):
             raise ValueError(f"answers {start} to {start + size - 1} are not one image's group")
-    parsed = [parse_scores(one, form.n_scores, low=form.low, high=form.high) for one in texts]
+    parsed = [parse_answer(one, form) for one in texts]
     stated = [
         [math.nan] * form.n_scores
         if one.scores is None
-        else [to_mos((score,), form) for score in one.scores]
+        else [form.to_mos(score) for score in one.scores]
         for one in parsed
     ]
     rewards, terms = reward_batch(
@@ -113,7 +113,7 @@ def _score(
             image_id=image_ids[index],
             mos=mos[index],
             text=texts[index],
-            score=None if one.scores is None else to_mos(one.scores, form),
+            score=one.score,
             aspects=one.scores if form.n_scores > 1 else None,
             parse_status=one.status,
             reward_accuracy=accuracy[index],

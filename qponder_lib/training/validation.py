@@ -13,7 +13,7 @@ from qponder_lib.pipeline import Run
 from qponder_lib.student.generation import Decoding, generate
 from qponder_lib.student.load import Student
 from qponder_lib.student.processor import ImageTextProcessor
-from qponder_lib.text.parsing import read_answer
+from qponder_lib.text.parsing import parse_answer
 from qponder_lib.text.prompts import answer_form
 
 
@@ -66,7 +66,7 @@ class Validation(TrainerCallback):
         )
         form = answer_form(profile.student.prompt_id)
         parsed = [
-            read_answer(one.text, form, finish_reason=one.finish_reason).score for one in answers
+            parse_answer(one.text, form, finish_reason=one.finish_reason).score for one in answers
         ]
         pairs = [
             (score, record.mos)

@@ -15,7 +15,7 @@ from qponder_lib.pipeline import Run
 from qponder_lib.records import ImageRecord, PredictionRecord
 from qponder_lib.student.generation import Answer, Decoding, answer_batch, to_accelerator
 from qponder_lib.student.load import Student, load_student
-from qponder_lib.text.parsing import parse_scores, read_answer
+from qponder_lib.text.parsing import parse_answer
 from qponder_lib.text.prompts import answer_form, video_blocks
 from qponder_lib.video.packing import N_LOCAL, Packed, pack_video
 from qponder_lib.video.pictures import load_pictures, open_pictures
@@ -127,11 +127,8 @@ def _answers(
 def _scored(
     name: str, mos: float | None, answer: Answer, prompt_id: str, packed: Packed | None = None
 ) -> ClipScore:
-    form = answer_form(prompt_id)
-    finished = {"finish_reason": answer.finish_reason}
-    parsed = read_answer(answer.text, form, **finished)
-    stated = parse_scores(answer.text, form.n_scores, low=form.low, high=form.high, **finished)
-    scores = stated.scores or (None, None)
+    parsed = parse_answer(answer.text, answer_form(prompt_id), finish_reason=answer.finish_reason)
+    scores = parsed.scores or (None, None)
     return ClipScore(
         image_id=name,
         text=answer.text,

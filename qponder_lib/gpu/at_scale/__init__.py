@@ -17,7 +17,7 @@ from qponder_lib.paths import RunPaths
 from qponder_lib.records import PredictionRecord, ResponseRecord
 from qponder_lib.teacher.distill import questions
 from qponder_lib.teacher.store import ResponseStore
-from qponder_lib.text.parsing import read_answer
+from qponder_lib.text.parsing import parse_answer
 from qponder_lib.text.prompts import answer_form, teacher_prompt_id
 
 __all__ = [
@@ -104,7 +104,7 @@ def predict_at_scale(
     rows = []
     for image in images:
         row = answers[image.image_id]
-        read = read_answer(row["text"], form, finish_reason=row["finish_reason"])
+        read = parse_answer(row["text"], form, finish_reason=row["finish_reason"])
         rows.append(
             PredictionRecord(
                 image_id=image.image_id,

@@ -18,7 +18,7 @@ from qponder_lib.gpu.preflight.shapes import shape_of
 from qponder_lib.paths import RunPaths
 from qponder_lib.records import FilteredResponse, ImageRecord
 from qponder_lib.rewards.batch import form_reward
-from qponder_lib.text.parsing import read_answer
+from qponder_lib.text.parsing import parse_answer
 from qponder_lib.text.prompts import answer_form, student_messages
 from qponder_lib.text.sft_format import SftFormat, replace_score
 
@@ -118,7 +118,7 @@ def _consistency(profile: Profile) -> list[Finding]:
     prompt = "\n".join(one["content"] for one in student_messages(prompt_id))
 
     def parse(text: str) -> float | None:
-        return read_answer(text, form).score
+        return parse_answer(text, form).score
 
     def is_compliant(text: str) -> bool:
         return form_reward(text, form) == 1.0

@@ -17,13 +17,13 @@ from typing import Literal
 
 from qponder_lib.records import Distortion
 from qponder_lib.scales import SEVERITIES, severity_of
+from qponder_lib.text import lexicon
 from qponder_lib.text.assertions import (
     Clause,
     Mention,
     QualityWord,
     Sentence,
     kinship,
-    lexicon,
     named_in,
     read_sentence,
     sentence_spans,

@@ -72,7 +72,7 @@ def text_findings() -> list[Finding]:
             "R_acc is said to lie in (0, 1), which leaves out the 1 that an exact score earns"
         )
         found.append(Finding("text", "text", "Eq. 5", "disagrees", sentence))
-    asked = set(re.findall(r"\[(\d)–(\d)\]", str(JUDGE_TASKS)))
+    asked = set(re.findall(r"\[(\d)–(\d)\]", JUDGE_TASKS))
     if asked and (JUDGED_BY_TEXT not in asked):
         low, high = asked.pop()
         sentence = (

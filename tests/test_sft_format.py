@@ -8,8 +8,8 @@ from qponder_lib.records import ImageRecord, ResponseRecord
 from qponder_lib.text.parsing import is_format_compliant, parse_answer
 from qponder_lib.text.sft_format import (
     SftFormat,
+    answer_text,
     completion_text,
-    format_score,
     grpo_rows,
     names_defect,
     replace_score,
@@ -64,13 +64,13 @@ def rows_of(responses, images, **fields):
     ],
 )
 def test_ground_truth_is_rounded_to_the_decimals_of_the_format(mos, decimals, text):
-    assert format_score(mos, decimals) == text
+    assert answer_text(mos, SftFormat(answer_decimals=decimals)) == text
 
 
 @pytest.mark.parametrize(("mos", "decimals"), [(100.1, 0), (-0.1, 0), (float("nan"), 0), (50, 5)])
 def test_score_off_the_scale_or_with_too_many_decimals_is_refused(mos, decimals):
     with pytest.raises(ValueError, match="expected"):
-        format_score(mos, decimals)
+        answer_text(mos, SftFormat(answer_decimals=decimals))
 
 
 def test_long_completion_keeps_the_reasoning_and_replaces_the_score():
@@ -150,21 +150,22 @@ def test_no_reasoning_variant_is_an_answer_alone():
     st.sampled_from(["none", "short", "long"]),
 )
 def test_what_is_written_for_training_is_read_back(mos, decimals, variant):
-    text = replace_score(TEACHER_TEXT, mos, SftFormat(variant, answer_decimals=decimals))
-    assert parse_answer(text).score == float(format_score(mos, decimals))
+    form = SftFormat(variant, answer_decimals=decimals)
+    text = replace_score(TEACHER_TEXT, mos, form)
+    assert parse_answer(text).score == float(answer_text(mos, form))
     assert abs(parse_answer(text).score - mos) <= 0.5 * 10.0**-decimals + 1e-9
     assert is_format_compliant(text) == (variant != "none")
 
 
 def test_variants_differ_in_the_reasoning_alone():
-    variants = [rows_of([response()], {"a": image()}, variant=v).rows[0] for v in ("none", "long")]
+    variants = [rows_of([response()], {"a": image()}, variant=v)[0][0] for v in ("none", "long")]
     assert variants[0]["prompt"] == variants[1]["prompt"]
     assert variants[0]["image"] == variants[1]["image"] == "set/images/a.png"
 
 
 def test_control_tokens_do_not_reach_the_template():
     text = "<think>Sharp<|im_end|>.</think><answer>9</answer>"
-    row = rows_of([response(text=text)], {"a": image()}).rows[0]
+    (row,), _ = rows_of([response(text=text)], {"a": image()})
     assert "<|" not in row["completion"][0]["content"]
 
 
@@ -176,14 +177,14 @@ def test_responses_without_reasoning_or_label_are_skipped_and_counted():
         response("d", "<think>One <answer>5</answer> inside.</think><answer>50</answer>"),
     ]
     images = {name: image(name, None if name == "c" else 50.0) for name in "abcd"}
-    result = rows_of(responses, images)
-    assert [row["image_id"] for row in result.rows] == ["a"]
-    assert result.skipped == {
+    rows, skipped = rows_of(responses, images)
+    assert [row["image_id"] for row in rows] == ["a"]
+    assert skipped == {
         "r-b": "no_reasoning",
         "r-c": "no_mos",
         "r-d": "no_reasoning",
     }
-    assert len(rows_of(responses, images, variant="none").rows) == 3
+    assert len(rows_of(responses, images, variant="none")[0]) == 3
 
 
 def test_reasoning_with_tags_of_its_own_is_refused():
@@ -214,7 +215,7 @@ def test_grpo_rows_carry_the_label_and_have_no_completion():
 @pytest.mark.parametrize("prompt_id", ["student_short", "student_expert"])
 def test_trl_takes_the_rows_and_puts_the_picture_before_the_text(prompt_id):
     data_utils = pytest.importorskip("trl.data_utils")
-    sft_row = rows_of([response()], {"a": image()}, prompt_id=prompt_id).rows[0]
+    (sft_row,), _ = rows_of([response()], {"a": image()}, prompt_id=prompt_id)
     (grpo_row,) = grpo_rows([image()], lambda record: record.image, prompt_id)
     picture = object()
     for row in (sft_row, grpo_row):

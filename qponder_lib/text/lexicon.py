@@ -7,31 +7,16 @@ wording, the judge's tags, and the words that the answers printed in the paper u
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from qponder_lib.records import Severity
-
-LOW_LEVEL = (
-    "light",
-    "contrast",
-    "sharpness",
-    "noise",
-    "color",
-    "range",
-    "artifacts",
-    "interference",
-)
-"""Short names of the eight low-level attributes of Table 5, in its order."""
-
-HIGH_LEVEL = ("subject", "composition", "mood", "style", "background", "context")
-"""Short names of the six high-level attributes of Table 5, in its order."""
 
 
 def _words(pattern: str) -> re.Pattern[str]:
     return re.compile(rf"\b(?:{pattern})\b")
 
 
-ATTRIBUTES: dict[str, re.Pattern[str]] = {
+LOW_LEVEL: dict[str, re.Pattern[str]] = {
     "light": _words(
         r"brightness|exposures?|exposed|illuminat\w+|lighting|light|lit|"
         r"(?:over|under)-?expos\w+|too (?:dark|bright)"
@@ -48,6 +33,10 @@ ATTRIBUTES: dict[str, re.Pattern[str]] = {
     "interference": _words(
         r"glare|flares?|clutter\w*|weather|interference|obstruct\w+|haz[ey]|fog\w*|reflections?"
     ),
+}
+"""The eight low-level attributes of Table 5 by short names, in its order: what names them."""
+
+HIGH_LEVEL: dict[str, re.Pattern[str]] = {
     "subject": _words(r"subjects?"),
     "composition": _words(r"composition\w*|layout|framing|symmetr\w+|rule of thirds|leading lines"),
     "mood": _words(r"moods?|emotion\w*|story\w*|atmospher\w+|narrative"),
@@ -55,6 +44,7 @@ ATTRIBUTES: dict[str, re.Pattern[str]] = {
     "background": _words(r"backgrounds?|environment\w*|surroundings?"),
     "context": _words(r"contexts?|adaptab\w+|suitab\w+|purposes?"),
 }
+"""The six high-level attributes likewise."""
 
 GOOD = _words(
     r"even|balanced|good|well|sharp|crisp|clean|clear|natural|neutral|full|accurate|adequate|"
@@ -74,39 +64,28 @@ OTHER_ASSESSMENT = _words(
 )
 """Other words that say something about an attribute instead of only mentioning it."""
 
-SEVERITY_WORDS: tuple[tuple[Severity, re.Pattern[str]], ...] = (
-    (
-        "extreme",
-        _words(
-            r"extremely(?: (?:strong|heavy|severe|noticeable|visible))?|extreme|"
-            r"very severe(?:ly)?|massive(?:ly)?|overwhelming(?:ly)?"
-        ),
+SEVERITY_WORDS: dict[Severity, re.Pattern[str]] = {
+    "extreme": _words(
+        r"extremely(?: (?:strong|heavy|severe|noticeable|visible))?|extreme|very severe(?:ly)?|"
+        r"massive(?:ly)?|overwhelming(?:ly)?"
     ),
-    (
-        "severe",
-        _words(
-            r"severe(?:ly)?|heav(?:y|ily)|strong(?:ly)?|serious(?:ly)?|gravely|excessive(?:ly)?|"
-            r"significant(?:ly)?|substantial(?:ly)?"
-        ),
+    "severe": _words(
+        r"severe(?:ly)?|heav(?:y|ily)|strong(?:ly)?|serious(?:ly)?|gravely|excessive(?:ly)?|"
+        r"significant(?:ly)?|substantial(?:ly)?"
     ),
-    ("noticeable", _words(r"noticeabl[ey]|visibl[ey]|evident(?:ly)?|obvious(?:ly)?|pronounced")),
-    ("moderate", _words(r"moderate(?:ly)?|medium|some|somewhat|partial(?:ly)?|fairly")),
-    (
-        "slight",
-        _words(
-            r"slight(?:ly)?|minor|minimal(?:ly)?|mild(?:ly)?|subtl[ey]|faint(?:ly)?|"
-            r"a (?:bit|little)"
-        ),
+    "noticeable": _words(r"noticeabl[ey]|visibl[ey]|evident(?:ly)?|obvious(?:ly)?|pronounced"),
+    "moderate": _words(r"moderate(?:ly)?|medium|some|somewhat|partial(?:ly)?|fairly"),
+    "slight": _words(
+        r"slight(?:ly)?|minor|minimal(?:ly)?|mild(?:ly)?|subtl[ey]|faint(?:ly)?|a (?:bit|little)"
     ),
-)
+}
 
 
-@dataclass(frozen=True, slots=True)
-class Defect:
+class Defect(NamedTuple):
     """A distortion that can be named.
 
     Attributes:
-        attribute: The low-level attribute it damages.
+        attribute: The low-level attribute it spoils.
         kind: Distortions of one kind are told apart by experts only; the word for the kind
             names each of them.
         pattern: What names it in a text.
@@ -117,59 +96,51 @@ class Defect:
     pattern: re.Pattern[str]
 
 
+def _defect(attribute: str, kind: str, words: str) -> Defect:
+    return Defect(attribute, kind, _words(words))
+
+
 DEFECTS: dict[str, Defect] = {
     # Specific names stand before the words that they contain.
-    "motion_blur": Defect("sharpness", "blur", _words(r"motion[ -]?blur\w*|camera shake|smear\w*")),
-    "lens_blur": Defect("sharpness", "blur", _words(r"(?:lens|defocus)[ -]?blur\w*|defocus\w*")),
-    "impulse_noise": Defect(
-        "noise", "noise", _words(r"impulse noise|salt[- ]and[- ]pepper(?: noise)?|speckl\w+")
+    "motion_blur": _defect("sharpness", "blur", r"motion[ -]?blur\w*|camera shake|smear\w*"),
+    "lens_blur": _defect("sharpness", "blur", r"(?:lens|defocus)[ -]?blur\w*|defocus\w*"),
+    "impulse_noise": _defect(
+        "noise", "noise", r"impulse noise|salt[- ]and[- ]pepper(?: noise)?|speckl\w+"
     ),
-    "oversharpening": Defect(
-        "sharpness", "oversharpening", _words(r"over-?sharpen\w*|halos?|ringing")
-    ),
-    "blur": Defect(
+    "oversharpening": _defect("sharpness", "oversharpening", r"over-?sharpen\w*|halos?|ringing"),
+    "blur": _defect(
         "sharpness",
         "blur",
-        _words(
-            r"blur\w*|out of focus|unsharp\w*|lacks? (?:of )?(?:sharpness|focus)|not very sharp"
-        ),
+        r"blur\w*|out of focus|unsharp\w*|lacks? (?:of )?(?:sharpness|focus)|not very sharp",
     ),
-    "jpeg": Defect(
+    "jpeg": _defect(
         "artifacts",
         "jpeg",
-        _words(
-            r"(?:jpeg |heavy )?compression (?:block\w+|art[ei]facts?|noise|distortions?)|jpeg\w*|"
-            r"compression|block(?:ing|y|iness)(?: art[ei]facts?)?"
-        ),
+        r"(?:jpeg |heavy )?compression (?:block\w+|art[ei]facts?|noise|distortions?)|jpeg\w*|"
+        r"compression|block(?:ing|y|iness)(?: art[ei]facts?)?",
     ),
-    "noise": Defect("noise", "noise", _words(r"nois[ey]\w*|grain\w*")),
-    "pixelation": Defect(
-        "artifacts", "pixelation", _words(r"pixell?at\w+|mosaic\w*|jagged\w*|low resolution")
+    "noise": _defect("noise", "noise", r"nois[ey]\w*|grain\w*"),
+    "pixelation": _defect(
+        "artifacts", "pixelation", r"pixell?at\w+|mosaic\w*|jagged\w*|low resolution"
     ),
-    "low_contrast": Defect(
+    "low_contrast": _defect(
         "contrast",
         "low_contrast",
-        _words(
-            r"loss of contrast|(?:low|poor|weak|reduced|lacks?|lacking|insufficient) contrast|"
-            r"contrast (?:is|appears|seems) (?:\w+ )?(?:low|poor|weak|reduced|compromised)|"
-            r"washed[- ]out"
-        ),
+        r"loss of contrast|(?:low|poor|weak|reduced|lacks?|lacking|insufficient) contrast|"
+        r"contrast (?:is|appears|seems) (?:\w+ )?(?:low|poor|weak|reduced|compromised)|"
+        r"washed[- ]out",
     ),
-    "overexposure": Defect(
-        "light", "overexposure", _words(r"over-?expos\w+|blown[- ]out|(?:too|overly) bright")
+    "overexposure": _defect(
+        "light", "overexposure", r"over-?expos\w+|blown[- ]out|(?:too|overly) bright"
     ),
-    "underexposure": Defect(
-        "light", "underexposure", _words(r"under-?expos\w+|(?:too|overly) dark")
-    ),
-    "color_cast": Defect(
+    "underexposure": _defect("light", "underexposure", r"under-?expos\w+|(?:too|overly) dark"),
+    "color_cast": _defect(
         "color",
         "color_cast",
-        _words(
-            r"colou?r (?:casts?|shifts?|distortions?)|(?:yellow|blue|green|red|magenta)(?:ish)? "
-            r"(?:cast|tint)|tint(?:ed)?"
-        ),
+        r"colou?r (?:casts?|shifts?|distortions?)|(?:yellow|blue|green|red|magenta)(?:ish)? "
+        r"(?:cast|tint)|tint(?:ed)?",
     ),
-    "posterization": Defect("artifacts", "posterization", _words(r"posteri[sz]\w+|banding")),
+    "posterization": _defect("artifacts", "posterization", r"posteri[sz]\w+|banding"),
 }
 
 TAG_ALIASES = {
@@ -194,14 +165,14 @@ DENIED_AFTER = re.compile(
     r"\b(?:is|are|was|were) (?:absent|not (?:visible|present|noticeable|evident|apparent))\b"
 )
 
-REMEDIES: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("sharpness", _words(r"focus\w*|sharpen\w*|camera steady|tripod|steady")),
-    ("noise", _words(r"noise|denois\w+")),
-    ("artifacts", _words(r"compress less|less compression|full resolution|higher resolution")),
-    ("contrast", _words(r"contrast")),
-    ("light", _words(r"expose (?:less|longer|more)|exposure|brighten\w*|darken\w*")),
-    ("color", _words(r"white balance|colou?r\w*")),
-)
+REMEDIES: dict[str, re.Pattern[str]] = {
+    "sharpness": _words(r"focus\w*|sharpen\w*|camera steady|tripod|steady"),
+    "noise": _words(r"noise|denois\w+"),
+    "artifacts": _words(r"compress less|less compression|full resolution|higher resolution"),
+    "contrast": _words(r"contrast"),
+    "light": _words(r"expose (?:less|longer|more)|exposure|brighten\w*|darken\w*"),
+    "color": _words(r"white balance|colou?r\w*"),
+}
 """What an order to improve is about, by low-level attribute."""
 
 ADVICE = re.compile(
@@ -224,11 +195,12 @@ HEDGE = re.compile(
 )
 """Leaves open whether what its clause names is there."""
 
-QUALITY_WORDS: tuple[tuple[int, str], ...] = (
-    (0, r"very poor|extremely (?:poor|low)|very low|terrible|awful|bad|unusable"),
-    (4, r"excellent|outstanding|very good|very high|superb|high"),
-    (3, r"good|decent|fairly high"),
-    (2, r"fair|acceptable|average|moderate|mediocre|medium"),
-    (1, r"poor|low|significantly degraded|severely degraded"),
-)
-"""Words for the quality of the whole image, by fifth of the scale, 0 the lowest."""
+QUALITY_WORDS: dict[int, re.Pattern[str]] = {
+    0: _words(r"very poor|extremely (?:poor|low)|very low|terrible|awful|bad|unusable"),
+    4: _words(r"excellent|outstanding|very good|very high|superb|high"),
+    3: _words(r"good|decent|fairly high"),
+    2: _words(r"fair|acceptable|average|moderate|mediocre|medium"),
+    1: _words(r"poor|low|significantly degraded|severely degraded"),
+}
+"""Words for the quality of the whole image, by severity bin of the MOS, 0 the lowest; the first
+that is found counts."""
