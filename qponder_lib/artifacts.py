@@ -120,7 +120,7 @@ def loads_strict(content: bytes, where: str) -> Any:
     try:
         return json.loads(
             content.decode("utf-8"),
-            object_pairs_hook=_unique_keys,
+            object_pairs_hook=unique_keys,
             parse_constant=_finite,
             parse_float=_finite,
         )
@@ -128,7 +128,8 @@ def loads_strict(content: bytes, where: str) -> Any:
         raise ArtifactError(f"{where}: {error}") from error
 
 
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a JSON object of its pairs; ValueError if a key is there twice."""
     result = dict(pairs)
     if len(result) != len(pairs):
         keys = [key for key, _ in pairs]

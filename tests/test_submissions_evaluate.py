@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from qponder_lib import artifacts, metrics
 from qponder_lib.cli import app
 from qponder_lib.evaluation import external as submissions
-from qponder_lib.evaluation.external import SubmissionError
+from qponder_lib.evaluation.external import TableError
 from qponder_lib.evaluation.external.protocols import isotonic_fit
 from qponder_lib.metrics import Resampling
 from qponder_lib.records import PredictionRecord
@@ -76,12 +76,12 @@ def test_file_names_join_only_where_no_id_does_and_none_is_there_twice(tmp_path,
     one = table(tmp_path / "o.csv", image=[ids()[0], *(f"a/{i}" for i in ids()[1:])], mos=mos)
     assert joined(files[0], one).report.n_joined == 1
     twice = table(tmp_path / "w.csv", image=[f"{k}/i000.png" for k in range(60)], mos=mos)
-    with pytest.raises(SubmissionError, match=r"no id is in .*w\.csv too: \('i000.png'"):
+    with pytest.raises(TableError, match=r"no id is in .*w\.csv too: \('i000.png'"):
         joined(files[0], twice)
 
 
 def test_predictions_without_labels_ask_for_them(files):
-    with pytest.raises(SubmissionError, match="say --labels FILE"):
+    with pytest.raises(TableError, match="say --labels FILE"):
         joined(files[0])
 
 
@@ -258,7 +258,7 @@ def test_files_with_different_labels_are_not_compared(tmp_path):
     first = table(tmp_path / "a.csv", image=ids(), score=scores, mos=mos)
     second = table(tmp_path / "b.csv", image=ids(), score=scores, mos=mos / 5.0)
     sides = [submissions.read_submission(path) for path in (first, second)]
-    with pytest.raises(SubmissionError, match=r"image 'i000.png' has the labels"):
+    with pytest.raises(TableError, match=r"image 'i000.png' has the labels"):
         submissions.compare(*sides, plan=PLAN)
     found = submissions.compare(*sides, submissions.read_labels(first), PLAN)
     assert found.n == 60

@@ -61,7 +61,7 @@ def evaluate(
             print(describe(submission, human or submission.labels, joined, measured), flush=True)
             print(describe_protocols(moved), flush=True)
             results.append(_result(submission, human, joined, measured, moved))
-    except submissions.SubmissionError as error:
+    except submissions.TableError as error:
         print(f"qponder: {error}", file=sys.stderr)
         raise typer.Exit(_USAGE) from error
     if json_out:
@@ -88,7 +88,7 @@ def compare(
         declared = _without_label(columns, labels)
         both = [submissions.read_submission(file, declared) for file in (first, second)]
         compared = submissions.compare(both[0], both[1], human, plan)
-    except submissions.SubmissionError as error:
+    except submissions.TableError as error:
         print(f"qponder: {error}", file=sys.stderr)
         raise typer.Exit(_USAGE) from error
     print(describe_comparison(first, second, compared))

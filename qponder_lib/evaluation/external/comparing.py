@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from qponder_lib import metrics
+from qponder_lib.data.tabular import TableError
 from qponder_lib.evaluation.external.joining import EXAMPLES, Joined, join
 from qponder_lib.evaluation.external.measuring import OTHER_SCALE, draw_together, on_other_scale
 from qponder_lib.evaluation.external.reading import Labels, Submission
-from qponder_lib.evaluation.external.tables import SubmissionError
 from qponder_lib.metrics import Difference, Overlapping, PairedStatistic, Resampling
 from qponder_lib.metrics.agreement import MIN_N, DegenerateInputError
 from qponder_lib.records import Record
@@ -88,7 +88,7 @@ def compare(
         one sample per image, Steiger's Z and Zou's interval as a check.
 
     Raises:
-        SubmissionError: If the files share no image, or state different labels for one.
+        TableError: If the files share no image, or state different labels for one.
 
     Source:
         Decision D26.
@@ -98,7 +98,7 @@ def compare(
     only = [sorted(set(a.ids) - set(b.ids)) for a, b in (sides, reversed(sides))]
     shared = sorted(set(sides[0].ids) & set(sides[1].ids))
     if not shared:
-        raise SubmissionError(f"{first.path} and {second.path}: not one image is in both")
+        raise TableError(f"{first.path} and {second.path}", "not one image is in both")
     sides = [_restricted(side, shared) for side in sides]
     _require_same_labels(sides, (first, second))
     ids, pairs = _paired(sides)
@@ -132,9 +132,9 @@ def _restricted(joined: Joined, ids: Sequence[str]) -> Joined:
 def _require_same_labels(sides: Sequence[Joined], of: Sequence[Submission]) -> None:
     for image_id, a, b in zip(sides[0].ids, sides[0].mos, sides[1].mos, strict=True):
         if a != b:
-            raise SubmissionError(
-                f"{of[0].path} and {of[1].path}: image {image_id!r} has the labels {a} and {b}; "
-                "say --labels FILE"
+            raise TableError(
+                f"{of[0].path} and {of[1].path}",
+                f"image {image_id!r} has the labels {a} and {b}; say --labels FILE",
             )
 
 

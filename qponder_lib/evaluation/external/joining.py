@@ -8,8 +8,8 @@ from pathlib import PurePosixPath
 
 from qponder_lib.data import catalog
 from qponder_lib.data.names import parse_name
+from qponder_lib.data.tabular import TableError
 from qponder_lib.evaluation.external.reading import Labels, Submission
-from qponder_lib.evaluation.external.tables import SubmissionError
 
 EXAMPLES = 5
 
@@ -66,20 +66,20 @@ def join(submission: Submission, labels: Labels | None = None) -> Joined:
         labels: Labels of another file; None takes those in the file of predictions.
 
     Raises:
-        SubmissionError: If there are no labels, or not one image is in both.
+        TableError: If there are no labels, or not one image is in both.
     """
     labels = labels or submission.labels
     if labels is None:
-        raise SubmissionError(
-            f"{submission.path}: holds no label column; say --labels FILE or --mos COLUMN"
+        raise TableError(
+            submission.path, "holds no label column; say --labels FILE or --mos COLUMN"
         )
     predicted = submission.samples[0]
     by, label_id = _partners(predicted, labels.mos)
     ids = sorted(label_id)
     if not ids:
-        raise SubmissionError(
-            f"{submission.path}: no id is in {labels.path} too: "
-            f"{_first(predicted)} against {_first(labels.mos)}"
+        raise TableError(
+            submission.path,
+            f"no id is in {labels.path} too: {_first(predicted)} against {_first(labels.mos)}",
         )
     unused = set(labels.mos) - set(label_id.values())
     report = Join(
