@@ -140,6 +140,30 @@ def test_reasoning_opened_by_the_template_is_read_up_to_its_end():
     )
 
 
+@pytest.mark.parametrize(
+    "mention",
+    [
+        "I put it in <answer> tags. Soft.",
+        "The form is <answer>score</answer>. Soft.",
+        "First <answer>, then </answer>, or <answer> again. Soft.",
+        "It ends with </answer>. Soft.",
+        "I could say <answer>90</answer>. Soft.",
+    ],
+)
+def test_tags_mentioned_in_reasoning_are_no_answer_whoever_opened_it(mention):
+    for opening in ("", "<think>"):
+        parsed = parse_answer(f"{opening}{mention}</think><answer>62</answer>")
+        assert (parsed.score, parsed.think) == (62.0, mention)
+        assert parse_answer(f"{opening}{mention}</think>").score is None
+        assert parse_answer(f"{opening}{mention}</think><answer>62").status == "truncated"
+
+
+@given(st.lists(st.sampled_from(["<answer>", "</answer>", "90", " so "]), max_size=8))
+def test_nothing_in_reasoning_changes_the_answer_behind_it(pieces):
+    for opening in ("", "<think>"):
+        assert parse_answer(f"{opening}{''.join(pieces)}</think><answer>62</answer>").score == 62.0
+
+
 def test_answer_before_the_reasoning_is_read_but_not_compliant():
     text = "<answer>40</answer><think>Soft.</think>"
     assert parse_answer(text).score == 40.0

@@ -2,8 +2,9 @@
 
 Rules for scores, in the order in which they apply:
 
-1. Text inside ``<think>...</think>`` is reasoning. An answer there is no answer. A ``</think>``
-   that was never opened closes reasoning that the chat template opened.
+1. Text inside ``<think>...</think>`` is reasoning. An answer there is no answer, nor is a tag
+   mentioned there. A ``</think>`` that was never opened closes reasoning that the chat template
+   opened.
 2. Outside, every complete ``<answer>...</answer>`` pair counts. Different answers are ambiguous;
    the same number twice is one answer.
 3. A tag left open, or a completion cut at the token limit that does not end in ``</answer>``,
@@ -119,25 +120,27 @@ def _blocks(text: str) -> tuple[list[str], str | None, bool]:
     """
     answers: list[str] = []
     think: str | None = None
-    ever_thought = False
+    ever_thought = think_in_answer = False
     opened: re.Match[str] | None = None
     for tag in _TAG.finditer(text):
         name = tag.group()
-        if opened is not None:
+        if name == "</think>" and not ever_thought and not think_in_answer:
+            # The chat template opened this reasoning; answer tags before it were mentioned.
+            think, ever_thought, opened = text[: tag.start()].strip(), True, None
+            answers.clear()
+        elif opened is not None:
             if name != opened.group().replace("<", "</"):
+                think_in_answer = name == "<think>" or think_in_answer
                 continue
             content = text[opened.end() : tag.start()]
             if name == "</answer>":
                 answers.append(content)
             elif think is None:
                 think = content.strip()
-            opened = None
+            opened, think_in_answer = None, False
         elif name in ("<think>", "<answer>"):
             opened = tag
             ever_thought = ever_thought or name == "<think>"
-        elif name == "</think>" and not ever_thought:
-            think, ever_thought = text[: tag.start()].strip(), True
-            answers.clear()
     return answers, think, opened is not None
 
 
