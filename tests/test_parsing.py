@@ -1,5 +1,7 @@
 """What model text says, and by which name it says nothing (the list of faults 18 to 32)."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -334,6 +336,68 @@ def test_any_other_verdict_fails_by_name_and_scores_nothing(text, reason):
 )
 def test_anything_but_one_json_object_with_three_ratings_fails_by_name(text, reason):
     assert parse_verdict(text) == ParsedVerdict(None, reason)
+
+
+REASONED = [
+    "{}",
+    "<think>Blur is named, <Accuracy>2</Accuracy> at first.</think>\n{}",
+    '<think>Say {{"accuracy": 2}}, then more.</think>{}',
+    "The template opened this: <Accuracy>2</Accuracy>.</think>\n\n{}",
+    "{}\n<think>That was right.</think>",
+]
+FENCED = ["```json\n{}\n```", "```{}```", "\n```JSON {} ```\n"]
+
+
+@pytest.mark.parametrize("frame", REASONED)
+def test_verdict_with_reasoning_or_in_a_code_fence_is_the_verdict(frame):
+    assert parse_verdict(frame.format(verdict()), "xml") == parse_verdict(verdict(), "xml")
+    for fence in ("{}", *FENCED):
+        text = frame.format(fence.format(JSON_VERDICT))
+        assert parse_verdict(text).ratings == {
+            "completeness": 3,
+            "accuracy": 4,
+            "reasonableness": 5,
+        }
+        assert parse_verdict(text, finish_reason="length").reason == "truncated"
+
+
+@pytest.mark.parametrize("frame", REASONED)
+@pytest.mark.parametrize("fence", ["{}", *FENCED])
+def test_two_verdicts_or_words_around_one_are_refused_however_they_are_wrapped(frame, fence):
+    other = JSON_VERDICT.replace("4", "1")
+    for outside in (
+        fence.format(JSON_VERDICT) + fence.format(other),
+        fence.format(f"{JSON_VERDICT}\n{other}"),
+        f"Here you are: {fence.format(JSON_VERDICT)}",
+        f"{fence.format(JSON_VERDICT)} Or rather {other}",
+    ):
+        assert parse_verdict(frame.format(outside)).reason == "not_one_object"
+    assert (
+        parse_verdict(frame.format(verdict() + verdict(accuracy="1")), "xml").reason == "repeated"
+    )
+
+
+def test_verdict_inside_reasoning_is_none():
+    assert parse_verdict(f"<think>{JSON_VERDICT}").reason == "truncated"
+    assert parse_verdict(f"<think>{JSON_VERDICT}</think>").reason == "not_one_object"
+    assert parse_verdict(f"{JSON_VERDICT}</think>").reason == "not_one_object"
+    assert parse_verdict(f"<think>{verdict()}</think>", "xml").reason == "missing"
+    two = f"<think>a</think>{JSON_VERDICT}</think>{JSON_VERDICT}"
+    assert parse_verdict(two).reason == "not_one_object"
+
+
+PIECES = ["<think>", "</think>", JSON_VERDICT, verdict(), "```", "```json\n", "\n", " so "]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=8))
+def test_ratings_come_from_one_verdict_outside_reasoning_and_from_nothing_else(pieces):
+    text = "".join(pieces)
+    outside = re.sub(r"(?s)<think>.*?</think>", "", text)
+    if "<think>" not in text:
+        outside = text.split("</think>", 1)[-1]
+    for one, answer_format in ((JSON_VERDICT, "json_schema"), (verdict(), "xml")):
+        if parse_verdict(text, answer_format).ratings is not None:
+            assert outside.count(one) == 1
 
 
 def test_verdict_cut_at_the_token_limit_fails():

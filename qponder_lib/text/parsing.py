@@ -44,6 +44,8 @@ _SPACES = re.compile(f"[{_ASCII_SPACE}]+")
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?", re.ASCII)
 _UNSIGNED = re.compile(r"[0-9]+\.?[0-9]*", re.ASCII)
 _NUMBER_MAX_CHARS = 64  # float() of a million digits is slow, and no score needs them
+_THINK_TAG = re.compile(r"</?think>")
+_FENCED = re.compile(r"```\w*\s*((?:(?!```).)*)```", re.DOTALL)
 _VERDICT_TAG = re.compile(r"</?(?:Completeness|Accuracy|Reasonableness)>")
 _RATINGS = range(1, 6)
 
@@ -240,10 +242,14 @@ def parse_verdict(
 ) -> ParsedVerdict:
     """Read the three ratings of a judge, all of them or none.
 
+    Reasoning is left out as for answers: what stands in ``<think>...</think>``, or before a
+    ``</think>`` that the chat template opened.
+
     Args:
         text: The judge's completion alone.
         answer_format: "xml", the form that Table 6 asks for, anywhere in the text; or
-            "json_schema", one JSON object with the three aspects as keys and nothing else.
+            "json_schema", one JSON object with the three aspects as keys and nothing else around
+            it but one code fence.
         finish_reason: Why generation ended; "length" means at the token limit.
 
     Returns:
@@ -261,9 +267,10 @@ def parse_verdict(
     """
     if text is None or not text.strip():
         return ParsedVerdict(None, "empty")
-    if finish_reason == "length":
+    said = _without_reasoning(text)
+    if finish_reason == "length" or said is None:
         return ParsedVerdict(None, "truncated")
-    fields, reason = (_xml_fields if answer_format == "xml" else _json_fields)(text)
+    fields, reason = (_xml_fields if answer_format == "xml" else _json_fields)(said)
     if fields is None:
         return ParsedVerdict(None, reason)
     ratings = {aspect: fields[aspect] for aspect in ASPECTS}
@@ -274,9 +281,23 @@ def parse_verdict(
     return ParsedVerdict(ratings)
 
 
+def _without_reasoning(text: str) -> str | None:
+    """Leave closed reasoning out; None if a ``<think>`` is left open."""
+    kept: list[str] = []
+    start, opened = 0, False
+    for number, tag in enumerate(_THINK_TAG.finditer(text)):
+        if tag.group() == "<think>" and not opened:
+            kept.append(text[start : tag.start()])
+            opened = True
+        elif tag.group() == "</think>" and (opened or number == 0):
+            start, opened = tag.end(), False
+    return None if opened else "".join([*kept, text[start:]])
+
+
 def _json_fields(text: str) -> tuple[dict[str, Any] | None, str | None]:
+    fenced = _FENCED.fullmatch(text.strip())
     try:
-        said = loads_strict(text.encode("utf-8", "surrogatepass"), "verdict")
+        said = loads_strict((fenced[1] if fenced else text).encode("utf-8", "surrogatepass"), "")
     except ArtifactError:
         return None, "not_one_object"
     if not isinstance(said, dict):
