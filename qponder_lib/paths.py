@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +37,20 @@ def safe_name(name: str) -> str:
                 f"run name {name!r}: use letters, digits, '.', '_' and '-', parts joined by '/'"
             )
     return name
+
+
+def instead(name: str, known: Iterable[str]) -> str:
+    """Return how a message about an unknown name goes on: the nearest known names, or all.
+
+    Example:
+        >>> instead("filter.gama", ["filter.gamma", "sft.seed"]), instead("x", ["data", "filter"])
+        ("; did you mean 'filter.gamma'?", '; there are data, filter')
+    """
+    known = list(known)
+    near = difflib.get_close_matches(name, known)
+    if near:
+        return f"; did you mean {' or '.join(repr(one) for one in near)}?"
+    return f"; there are {', '.join(known)}"
 
 
 def repository_root() -> Path:

@@ -25,7 +25,7 @@ from qponder_lib.pipeline import Run
 from qponder_lib.records import ASPECTS, PredictionRecord
 from qponder_lib.report.audit.verdicts import verdicts
 from qponder_lib.student import adapters
-from qponder_lib.student.prediction import predict_all
+from qponder_lib.student.prediction import predict_model
 from qponder_lib.teacher.expert import ExpertTeacher
 from qponder_lib.training import grpo, sft
 
@@ -160,5 +160,6 @@ def test_the_profiles_with_adapters_train_and_predict_from_the_same_data(run, ba
     sft.train(own, "long", tmp_path / "work-sft")
     folder = grpo.train(own, tmp_path / "work-grpo")
     assert adapters.is_adapter(folder)
-    for file in predict_all(own, tmp_path / "work-predict"):
-        assert len(artifacts.read_jsonl(file, PredictionRecord)) == AT_MOST["koniq"]
+    for model in profile.predict.models:
+        for file in predict_model(own, model, tmp_path / "work-predict" / model):
+            assert len(artifacts.read_jsonl(file, PredictionRecord)) == AT_MOST["koniq"]

@@ -14,7 +14,7 @@ from qponder_lib.records import ImageRecord, PredictionRecord
 from qponder_lib.student import prediction as inference
 from qponder_lib.student.generation import to_accelerator
 from qponder_lib.student.load import Student, load_student
-from qponder_lib.student.prediction import Pictures, predict_all
+from qponder_lib.student.prediction import Pictures, predict_model
 
 N = 12
 
@@ -73,7 +73,7 @@ def test_images_are_decoded_one_at_a_time(run, monkeypatch):
 
 def test_a_teacher_behind_a_server_is_asked_about_several_images_at_once(run, tmp_path):
     with StubServer(lambda request: ok(delay=0.05)) as server:
-        predict_all(asking(run, server), tmp_path / "work")
+        predict_model(asking(run, server), "teacher", tmp_path / "work")
         assert (server.n_seen, server.most_at_once) == (N, 4)
         assert not [one for one in server.requests if "Severe" in str(one.body)]  # no hint
     rows = read_jsonl(run.paths.predictions("teacher", "koniq"), PredictionRecord)
@@ -86,15 +86,15 @@ def test_a_killed_prediction_does_not_ask_a_server_again(run, tmp_path):
         return ok() if request.index < 7 else Reply({"error": {"message": "gone"}}, 401)
 
     with StubServer(dies_after_seven) as server, pytest.raises(Exception, match="answered 401"):
-        predict_all(asking(run, server), tmp_path / "work")
+        predict_model(asking(run, server), "teacher", tmp_path / "work")
     with StubServer(lambda request: ok()) as server:
-        predict_all(asking(run, server), tmp_path / "work")
+        predict_model(asking(run, server), "teacher", tmp_path / "work")
         assert server.n_seen == N - 7
 
 
 def test_an_answer_that_never_came_is_counted_and_has_no_score(run, tmp_path):
     with StubServer(lambda request: Reply(completion(""))) as server:
-        predict_all(asking(run, server), tmp_path / "work")
+        predict_model(asking(run, server), "teacher", tmp_path / "work")
     rows = read_jsonl(run.paths.predictions("teacher", "koniq"), PredictionRecord)
     assert {(row.score, row.parse_status) for row in rows} == {(None, "empty")}
 

@@ -193,10 +193,8 @@ def test_the_exit_code_and_every_line_come_back():
     assert (code, lines) == (3, ["a", "b"])
 
 
-def test_settings_of_one_process_leave_every_key_as_it_was():
+def test_the_number_of_processes_is_in_the_keys_of_training_and_how_they_share_is_not():
     mini = load_profile("mini")
-    config = pipeline.stage_config(pipeline.stage_named("sft-long", mini), mini)
-    assert set(config) == {"student", "sft"}
     keys = [
         pipeline.stage_keys(mini.with_overrides(changed))
         for changed in (

@@ -29,7 +29,7 @@ def do(run: Run, stage: str, text: str = "x") -> bool:
 
 
 def actions(run: Run) -> dict[str, str]:
-    return {entry.stage.name: entry.action for entry in pipeline.plan(run.profile, run.paths)}
+    return {entry.stage.name: entry.state for entry in pipeline.plan(run.profile, run.paths)}
 
 
 def changed(before: Profile, **overrides: object) -> set[str]:
@@ -48,23 +48,27 @@ def test_every_stage_comes_after_its_inputs(mini):
 
 
 def test_new_gamma_touches_the_filter_and_what_follows_only(mini):
-    downstream = {"filter", "sft-none", "sft-short", "sft-long", "grpo-qponder"}
-    assert changed(mini, filter__gamma=0.5) == downstream | {
-        "predict",
-        "evaluate",
-        "judge",
-        "tables",
-        "cases",
-    }
+    trained = {"sft-none", "sft-short", "sft-long", "grpo-qponder"}
+    predicted = {"predict-ci-none", "predict-ci-short", "predict-ci-long", "predict-qponder"}
+    after = {"evaluate", "judge", "tables", "cases"}
+    assert changed(mini, filter__gamma=0.5) == {"filter"} | trained | predicted | after
 
 
-def test_new_learning_rate_of_grpo_leaves_sft_alone(mini):
-    expected = {"rewards", "grpo-qponder", "predict", "evaluate", "judge", "tables", "cases"}
-    assert changed(mini, grpo__learning_rate=1e-5) == expected
+def test_new_learning_rate_of_grpo_leaves_sft_and_its_predictions_alone(mini):
+    expected = {"rewards", "grpo-qponder", "predict-qponder", "evaluate", "judge", "tables"}
+    assert changed(mini, grpo__learning_rate=1e-5) == expected | {"cases"}
 
 
-def test_more_resamples_touch_evaluation_and_what_shows_it_only(mini):
-    assert changed(mini, evaluate__n_resamples=100) == {"evaluate", "tables", "cases"}
+def test_new_settings_of_sampling_touch_the_models_that_are_sampled_only(mini):
+    for name in ("ci-none", "base"):
+        more = changed(mini, predict__sampled_models=["ci-long", "qponder", name])
+        assert more == {f"predict-{name}", "evaluate", "judge", "tables", "cases"} - (
+            {"judge"} if name not in mini.judge.models else set()
+        )
+
+
+def test_the_teachers_settings_are_in_the_key_of_its_predictions(mini):
+    assert "predict-teacher" in changed(mini, distill__temperature=0.1)
 
 
 def test_a_dropped_variant_leaves_the_others_alone(mini):
@@ -75,6 +79,34 @@ def test_a_dropped_variant_leaves_the_others_alone(mini):
     new = pipeline.stage_keys(fewer)
     assert new["sft-long"] == old["sft-long"]
     assert "sft-short" not in new
+
+
+def test_a_setting_at_its_default_is_in_no_key_and_any_other_value_is(mini):
+    stage = pipeline.stage_named("filter", mini)
+    keys = {"data": "d", "distill": "t"}
+    stated = {"stage": "filter", "config": {"filter": {}}, "inputs": keys}
+    assert stage.key(keys) == artifacts.digest(stated)
+    half = pipeline.stage_named("filter", mini.with_overrides({"filter.gamma": 0.5}))
+    stated["config"]["filter"] = {"gamma": 0.5}
+    assert half.key(keys) == artifacts.digest(stated)
+
+
+def test_a_default_that_changed_since_makes_a_stage_outdated(run):
+    """Its key is the same, since keys leave defaults out; its record says what it ran with."""
+    do(run, "data")
+    seal = artifacts.read_seal(run.paths.seal("data"))
+    config = {"data": {**seal.config["data"], "n_train": 7}, "gone": {"setting": 1}}
+    artifacts.write_json(run.paths.seal("data"), seal.model_copy(update={"config": config}))
+    entry = next(e for e in pipeline.plan(run.profile, run.paths) if e.stage.name == "data")
+    assert (entry.state, entry.why) == ("outdated", "data.n_train 7 -> 12000")
+
+
+def test_a_stage_of_another_version_says_so(run):
+    do(run, "data")
+    seal = artifacts.read_seal(run.paths.seal("data"))
+    artifacts.write_json(run.paths.seal("data"), seal.model_copy(update={"key": "old"}))
+    entry = next(e for e in pipeline.plan(run.profile, run.paths) if e.stage.name == "data")
+    assert (entry.state, entry.why) == ("outdated", "made by another version of the kit")
 
 
 def test_number_of_requests_in_flight_changes_nothing(mini):
@@ -94,8 +126,8 @@ def test_with_dependants_is_everything_downstream(mini):
 def test_stage_is_done_once_sealed(run):
     assert do(run, "data") is False
     assert do(run, "data") is True
-    assert actions(run)["data"] == "skip"
-    assert actions(run)["distill"] == "run"
+    assert actions(run)["data"] == "complete"
+    assert actions(run)["distill"] == "missing"
 
 
 def test_stage_that_fails_has_no_seal(run):
@@ -116,21 +148,21 @@ def test_failed_stage_breaks_the_seal_of_an_older_one(run, mini):
     other = Run(run.paths, mini.with_overrides({"data.n_train": 10}))
     with pytest.raises(ZeroDivisionError), pipeline.stage_run(other, "data"):
         _ = 1 / 0
-    assert actions(run)["data"] == "run"
+    assert actions(run)["data"] == "missing"
 
 
 def test_changed_setting_is_stale_and_says_which(run, mini):
     do(run, "data")
     other = Run(run.paths, mini.with_overrides({"data.n_train": 10}))
     entry = next(e for e in pipeline.plan(other.profile, other.paths) if e.stage.name == "data")
-    assert (entry.action, entry.why) == ("stale", f"data.n_train {mini.data.n_train} -> 10")
+    assert (entry.state, entry.why) == ("outdated", f"data.n_train {mini.data.n_train} -> 10")
 
 
 def test_changed_file_is_stale_and_says_which(run):
     do(run, "data")
     (run.paths.root / "data" / "file.txt").write_text("y")
     entry = next(e for e in pipeline.plan(run.profile, run.paths) if e.stage.name == "data")
-    assert entry.action == "stale"
+    assert entry.state == "outdated"
     assert entry.why == "data/file.txt: changed since it was sealed"
 
 
@@ -140,17 +172,6 @@ def test_missing_upstream_names_the_notebook_to_run(run):
         pipeline.stage_run(run, "distill"),
     ):
         pass
-
-
-def test_section_given_to_a_stage_wins_over_the_profile(run, mini):
-    do(run, "data")
-    do(run, "distill")
-    half = mini.filter.model_copy(update={"gamma": 0.5})
-    with pipeline.stage_run(run, "filter", half) as stage:
-        file = run.paths.root / "kept.jsonl"
-        file.write_text("")
-        stage.outputs(file)
-    assert artifacts.read_seal(run.paths.seal("filter")).config["filter"]["gamma"] == 0.5
 
 
 def test_killed_stage_finds_its_own_scratch_folder_but_not_that_of_other_settings(run, mini):
@@ -172,7 +193,6 @@ def test_notebook_parameters_win_over_the_profile(tmp_path):
     opened = pipeline.open_run(namespace)
     assert opened.profile.filter.gamma == 0.5
     assert opened.paths.root == tmp_path
-    assert pipeline.notebook_config(namespace, "filter") == opened.profile.filter
 
 
 def test_notebook_with_mini_values_has_the_keys_of_the_mini_profile(mini, tmp_path):

@@ -87,7 +87,12 @@ def bring(run):
             )
             for phase in phases(run)
         },
-        "predict": lambda stage: stage.outputs(*inference.predict_all(run, stage.work)),
+        **{
+            f"predict-{model}": lambda stage, model=model: stage.outputs(
+                *inference.predict_model(run, model, stage.work)
+            )
+            for model in run.profile.predict.models
+        },
         "evaluate": evaluated,
     }
     for name, do in work.items():

@@ -16,7 +16,6 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from qponder_lib import artifacts, config, pipeline
 from qponder_lib.cli import runs, scoring
 from qponder_lib.paths import RunPaths
-from qponder_lib.pipeline import graph
 from qponder_lib.runner import execution, study
 from qponder_lib.runner import runs as runner
 
@@ -57,9 +56,9 @@ def root(tmp_path, monkeypatch) -> Path:
     (folder / "papermill_runs" / "profiles").symlink_to(ROOT / "papermill_runs" / "profiles")
     monkeypatch.setenv("QPONDER_ROOT", str(folder))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    whole = graph.stages
+    whole = pipeline.stages
     monkeypatch.setattr(
-        graph, "stages", lambda profile: tuple(s for s in whole(profile) if s.name in NAMES)
+        pipeline, "stages", lambda profile: tuple(s for s in whole(profile) if s.name in NAMES)
     )
     return folder
 
@@ -70,7 +69,7 @@ def job(profile: str = "mini", **overrides: object) -> runner.Job:
 
 
 def actions(of: runner.Job) -> list[str]:
-    return [entry.action for entry in pipeline.plan(of.profile, of.paths)]
+    return [entry.state for entry in pipeline.plan(of.profile, of.paths)]
 
 
 def test_run_does_all_then_nothing_then_only_what_is_stale(root, capsys):
@@ -78,7 +77,7 @@ def test_run_does_all_then_nothing_then_only_what_is_stale(root, capsys):
         write_notebook(root, stage)
     first = job()
     assert runner.run(first) == runner.EXIT_OK
-    assert actions(first) == ["skip", "skip"]
+    assert actions(first) == ["complete", "complete"]
     copy = artifacts.read_json(first.paths.executed / "01_data.ipynb")
     assert copy["metadata"]["papermill"]["parameters"]["run_dir"] == "papermill_runs/mini"
     assert str(root) not in json.dumps(copy)
@@ -90,7 +89,7 @@ def test_run_does_all_then_nothing_then_only_what_is_stale(root, capsys):
     assert "nothing to do" in capsys.readouterr().out
 
     second = job(distill__seed=5)
-    assert actions(second) == ["skip", "stale"]
+    assert actions(second) == ["complete", "outdated"]
     before = (first.paths.executed / "01_data.ipynb").stat().st_mtime_ns
     assert runner.run(second) == runner.EXIT_OK
     assert (second.paths.root / "distill.txt").read_text() == "5"
@@ -193,23 +192,22 @@ def test_killed_runner_takes_its_notebook_along_and_the_same_command_goes_on(roo
         "marker = run.paths.root / 'attempt.txt'\n"
         "first = not marker.exists()\n"
         "marker.write_text(str(os.getpid()))\n"
-        "time.sleep(60 if first else 0)"
+        "time.sleep(600 if first else 0)"
     )
     write_notebook(root, "data")
     write_notebook(root, "distill", waiting)
     script = (
-        "import sys; from qponder_lib import config\n"
+        "import sys; from qponder_lib import config, pipeline\n"
         "from qponder_lib.runner import runs as runner\n"
-        "from qponder_lib.pipeline import graph\n"
         "from qponder_lib.paths import RunPaths\n"
-        "whole = graph.stages\n"
-        "graph.stages = lambda p: tuple(s for s in whole(p) if s.name in ('data', 'distill'))\n"
+        "whole = pipeline.stages\n"
+        "pipeline.stages = lambda p: tuple(s for s in whole(p) if s.name in ('data', 'distill'))\n"
         "job = runner.Job(config.load_profile('mini'), RunPaths.named('mini'))\n"
         "sys.exit(runner.run(job))\n"
     )
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.DEVNULL)
     marker = job().paths.root / "attempt.txt"
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 120
     while not (marker.exists() and marker.read_text()) and time.monotonic() < deadline:
         time.sleep(0.05)
     kernel = int(marker.read_text())
@@ -219,9 +217,9 @@ def test_killed_runner_takes_its_notebook_along_and_the_same_command_goes_on(roo
     while is_running(kernel) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not is_running(kernel)
-    assert actions(job()) == ["skip", "run"]
+    assert actions(job()) == ["complete", "missing"]
     assert runner.run(job()) == runner.EXIT_OK
-    assert actions(job()) == ["skip", "skip"]
+    assert actions(job()) == ["complete", "complete"]
 
 
 def is_running(pid: int) -> bool:
@@ -233,16 +231,16 @@ def is_running(pid: int) -> bool:
 
 
 def test_notebook_without_a_stage_is_done_when_its_copy_is_there(root, monkeypatch):
-    overview = pipeline.Stage("overview", "00", sealed_by_runner=True)
-    monkeypatch.setattr(graph, "stages", lambda profile: (overview,))
+    overview = pipeline.Stage("overview", "00", only_shows=True)
+    monkeypatch.setattr(pipeline, "stages", lambda profile: (overview,))
     path = write_notebook(root, "data")
     notebook = nbformat.read(path, 4)
     notebook.cells[-1].source = "print('hello')"
     nbformat.write(notebook, root / "notebooks" / "00_overview.ipynb")
     assert runner.run(job()) == runner.EXIT_OK
-    assert actions(job()) == ["skip"]
+    assert actions(job()) == ["complete"]
     (job().paths.executed / "00_overview.ipynb").unlink()
-    assert actions(job()) == ["stale"]
+    assert actions(job()) == ["outdated"]
 
 
 @pytest.mark.parametrize("code", [-9, -15, 143])
@@ -301,8 +299,7 @@ def test_of_a_study_only_the_named_runs_are_brought_up_to_date(monkeypatch):
     done = []
     monkeypatch.setattr(study.runner, "run", lambda job: done.append(job.paths.root.name) or 0)
     monkeypatch.setattr(study, "summarise", lambda given: [])
-    for name in ("share_stages", "share_predictions"):
-        monkeypatch.setattr(study, name, lambda *given: [])
+    monkeypatch.setattr(study, "share_stages", lambda *given: [])
     given = config.load_profile_or_study("study")
     assert study.run_study(given, ["seed-2", "gamma-0.5"]) == 0
     assert done == ["seed-2", "gamma-0.5"]

@@ -76,9 +76,7 @@ def test_without_any_correlation_nothing_is_chosen():
         best([score(60, "a", None, None)])
 
 
-def test_the_default_leaves_keys_and_the_last_checkpoint_as_they_were(mini):
-    config = pipeline.stage_config(pipeline.stage_named("sft-long", mini), mini)["sft"]
-    assert not {"select", "select_sets", "select_images"} & set(config)
+def test_choosing_is_in_the_key_and_keeps_every_checkpoint(mini):
     assert sft.trainer_arguments(mini.sft, None).save_total_limit == 2
     held_out = mini.with_overrides({"sft.select": "held_out", "data.n_mirror": 300})
     old, new = pipeline.stage_keys(mini), pipeline.stage_keys(held_out)

@@ -7,7 +7,6 @@ import pytest
 from qponder_lib import artifacts, config, pipeline
 from qponder_lib.config import Study
 from qponder_lib.paths import RunPaths
-from qponder_lib.pipeline import graph
 from qponder_lib.runner import sharing, study
 
 MINI = config.load_profile("mini")
@@ -25,28 +24,20 @@ def root(tmp_path, monkeypatch):
 
 @pytest.fixture
 def two_stages(monkeypatch):
-    whole = graph.stages
+    whole = pipeline.stages
     names = ("data", "distill")
     monkeypatch.setattr(
-        graph, "stages", lambda profile: tuple(s for s in whole(profile) if s.name in names)
+        pipeline, "stages", lambda profile: tuple(s for s in whole(profile) if s.name in names)
     )
 
 
 def seal_all(profile: config.Profile, folder: RunPaths) -> None:
-    """Seal every stage over a file of its own; `predict` over all files of answers."""
-    for stage in graph.stages(profile):
+    """Seal every stage over a file of its own."""
+    for stage in pipeline.stages(profile):
         with pipeline.stage_run(pipeline.Run(folder, profile), stage.name) as current:
-            files = [folder.root / f"{stage.name}.png"]
-            if stage.name == "predict":
-                files = [answers(folder, asked) for asked in profile.predict.files()]
-            for file in files:
-                file.parent.mkdir(parents=True, exist_ok=True)
-                artifacts.write_text_atomic(file, f"{folder.root.name} {file.name}")
-            current.outputs(*files)
-
-
-def answers(folder, asked):
-    return folder.predictions(asked.model, asked.dataset, sampled=asked.sampled)
+            file = folder.root / f"{stage.name}.png"
+            artifacts.write_text_atomic(file, f"{folder.root.name} {file.name}")
+            current.outputs(file)
 
 
 def test_runs_of_a_study_share_what_is_equal_and_nothing_else(two_stages):
@@ -59,7 +50,7 @@ def test_runs_of_a_study_share_what_is_equal_and_nothing_else(two_stages):
     (profile_a, a), (profile_b, b) = study.study_runs(plan)
     seal_all(profile_a, a)
     assert sharing.share_stages(profile_b, b, [a, b]) == ["data"]
-    assert [e.action for e in pipeline.plan(profile_b, b)] == ["skip", "run"]
+    assert [e.state for e in pipeline.plan(profile_b, b)] == ["complete", "missing"]
     assert (b.root / "data.png").samefile(a.root / "data.png")
 
 
@@ -78,39 +69,24 @@ def test_runs_that_may_give_stages_are_those_below_the_folder_of_all_runs(root):
     assert [folder.root for folder in found] == [runs / "mini", runs / "study" / "seed-0"]
 
 
-COLD_STARTS = ["ci-none", "ci-short", "ci-long"]
-
-
 @pytest.mark.parametrize(
     ("changed", "models"),
     [
-        ({"grpo.reward": "gaussian"}, COLD_STARTS),
-        ({"predict.models": ("ci-long", "qponder"), "grpo.seed": 1}, ["ci-long"]),
-        ({"evaluate.seed": 1, "predict.sampled_models": ()}, [*COLD_STARTS, "qponder"]),
-        ({"sft.seed": 1}, []),
-        ({"data.seed": 1}, []),
-        ({"predict.max_new_tokens": 100}, []),
-        ({"student.prompt_id": "preresq_image"}, []),
+        ({"grpo.reward": "gaussian"}, {"base", "ci-none", "ci-short", "ci-long", "handcrafted"}),
+        ({"predict.models": ("ci-long", "qponder"), "grpo.seed": 1}, {"ci-long"}),
+        ({"sft.seed": 1}, {"base", "handcrafted", "teacher"}),
+        ({"distill.teacher_model": "expert-v2"}, {"base", "handcrafted"}),
+        ({"predict.sampled_models": (), "evaluate.seed": 1}, {"base", "ci-none", "ci-short"}),
+        ({"data.seed": 1}, set()),
+        ({"predict.max_new_tokens": 100}, set()),
     ],
 )
-def test_answers_come_from_a_run_with_the_same_model_images_and_decoding(changed, models):
+def test_predictions_come_from_a_run_with_the_same_model_images_and_decoding(changed, models):
     a, b = RunPaths.named("a"), RunPaths.named("b")
     seal_all(MINI, a)
-    profile = MINI.with_overrides(changed)
-    assert sharing.share_predictions(profile, b, [a, b]) == models
-    work = b.work("predict") / pipeline.stage_keys(profile)["predict"][:12]
-    for asked in profile.predict.files():
-        there = answers(b, asked).is_file()
-        assert there == (asked.model in models) == (work / asked.mark).is_file(), asked
-        assert not there or answers(b, asked).read_text() == f"a {answers(a, asked).name}"
-
-
-def test_answers_that_were_changed_or_are_there_already_are_not_taken_over():
-    a, b = RunPaths.named("a"), RunPaths.named("b")
-    profile = MINI.with_overrides({"grpo.seed": 1})
-    seal_all(MINI, a)
-    seal_all(profile, b)
-    assert sharing.share_predictions(profile, b, [a]) == []
-    assert answers(b, profile.predict.files()[0]).read_text().startswith("b ")
-    answers(a, MINI.predict.files()[0]).write_text("changed")
-    assert sharing.share_predictions(profile, RunPaths.named("c"), [a]) == []
+    shared = sharing.share_stages(MINI.with_overrides(changed), b, [a, b])
+    assert {name for name in shared if name.startswith("predict-")} >= {
+        f"predict-{name}" for name in models
+    }
+    for asked in ("qponder", *models):
+        assert (b.root / f"predict-{asked}.png").is_file() == (asked in models)

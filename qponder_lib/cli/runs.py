@@ -90,7 +90,7 @@ def status(
         raise typer.Exit(_USAGE) from error
     if isinstance(profile, Study):
         for each, place in studies.study_runs(profile):
-            done = [entry.action == "skip" for entry in pipeline.plan(each, place)]
+            done = [entry.state == "complete" for entry in pipeline.plan(each, place)]
             print(f"{each.name}: {sum(done)} of {len(done)} stages done")
         return
     print(runner.describe_plan(pipeline.plan(profile, folder), runner.Job(profile, folder)))

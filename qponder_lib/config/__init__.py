@@ -16,7 +16,6 @@ from qponder_lib.config.profiles import (
 )
 from qponder_lib.config.sections import (
     SECTIONS,
-    AskedFor,
     DataConfig,
     DistillConfig,
     EvaluateConfig,
@@ -34,7 +33,6 @@ __all__ = [
     "ALL_SECTIONS",
     "OPTIONAL_SECTIONS",
     "SECTIONS",
-    "AskedFor",
     "ClipsConfig",
     "DataConfig",
     "DistillConfig",

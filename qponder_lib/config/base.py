@@ -17,16 +17,5 @@ class Section(BaseModel):
         frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True
     )
 
-    ADDED: ClassVar[frozenset[str]] = frozenset()
-    """Settings that older runs do not have: they ran as the default now says."""
-
-    def unstated(self) -> set[str]:
-        """Return the added settings at their default: keys leave them out, so older runs stay done.
-
-        Example:
-            >>> from qponder_lib.config import DataConfig
-            >>> DataConfig().unstated(), DataConfig(n_mirror=300).unstated()
-            ({'n_mirror'}, set())
-        """
-        fields = type(self).model_fields
-        return {name for name in self.ADDED if getattr(self, name) == fields[name].default}
+    PACE: ClassVar[frozenset[str]] = frozenset()
+    """Settings that change how fast a stage runs, never what it leaves behind."""

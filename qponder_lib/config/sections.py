@@ -6,7 +6,7 @@ Each field says its unit, its meaning and where the paper states it; "paper" is 
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -16,8 +16,6 @@ from qponder_lib.config.training import GrpoConfig, LaunchConfig, SftConfig
 
 class DataConfig(Section):
     """The image sets."""
-
-    ADDED = frozenset({"n_mirror"})
 
     seed: int = Field(0, ge=0, description=f"seed of images and raters; {OURS}")
     source: Literal["embedded", "prepared"] = Field(
@@ -42,6 +40,8 @@ class DataConfig(Section):
 
 class DistillConfig(Section):
     """The teacher's answers."""
+
+    PACE = frozenset({"concurrency", "timeout_s", "max_attempts"})
 
     teacher: Literal["expert", "server"] = Field(
         "expert", description="expert: offline, measures pixels; server: OpenAI-compatible"
@@ -96,19 +96,6 @@ class StudentConfig(Section):
         return self
 
 
-class AskedFor(NamedTuple):
-    """One file of predictions that a profile asks for."""
-
-    model: str
-    dataset: str
-    sampled: bool
-
-    @property
-    def mark(self) -> str:
-        """Name of the empty file in the scratch folder that says: this one is complete."""
-        return f"{self.model}.{self.dataset}.{'sampled' if self.sampled else 'greedy'}.done"
-
-
 class PredictConfig(Section):
     """Which model answers for which images."""
 
@@ -140,15 +127,17 @@ class PredictConfig(Section):
                 raise ValueError(f"sampled_{name} has {sorted(extra)}, which {name} has not")
         return self
 
-    def files(self) -> list[AskedFor]:
-        """List every file of predictions, model by model."""
-        asked = []
-        for model in self.models:
-            for dataset in self.sets:
-                asked.append(AskedFor(model, dataset, sampled=False))
-                if model in self.sampled_models and dataset in self.sampled_sets:
-                    asked.append(AskedFor(model, dataset, sampled=True))
-        return asked
+    def of(self, model: str) -> PredictConfig:
+        """Return the settings that decide what one model answers."""
+        sampled = (model,) if model in self.sampled_models else ()
+        sets = self.sampled_sets if sampled else ()
+        changed = {"models": (model,), "sampled_models": sampled, "sampled_sets": sets}
+        return self.model_copy(update=changed)
+
+    def files(self, model: str) -> list[tuple[str, bool]]:
+        """List the files of predictions of a model: the set, and whether answers are sampled."""
+        asked = [(dataset, False) for dataset in self.sets]
+        return asked + [(dataset, True) for dataset in self.of(model).sampled_sets]
 
 
 class EvaluateConfig(Section):
@@ -162,6 +151,8 @@ class EvaluateConfig(Section):
 
 class JudgeConfig(Section):
     """Who rates the reasoning, and which texts."""
+
+    PACE = frozenset({"concurrency", "timeout_s", "max_attempts"})
 
     judges: tuple[str, ...] = Field(
         ("rubric-v1",),

@@ -18,8 +18,6 @@ Scheduler = Literal["constant", "constant_with_warmup", "linear", "cosine"]
 class SftConfig(Section):
     """Supervised fine-tuning on the kept answers."""
 
-    ADDED = frozenset({"select", "select_sets", "select_images"})
-
     variants: tuple[Variant, ...] = Field(
         ("none", "short", "long"), description="reasoning in the answers; section 4.3, Table 3"
     )
@@ -55,18 +53,6 @@ class SftConfig(Section):
 
 class GrpoConfig(Section):
     """Reinforcement fine-tuning."""
-
-    ADDED = frozenset(
-        {
-            "vllm_mode",
-            "vllm_server_base_url",
-            "vllm_gpu_memory_utilization",
-            "vllm_tensor_parallel_size",
-            "vllm_max_model_length",
-            "vllm_enable_sleep_mode",
-            "vllm_importance_sampling_correction",
-        }
-    )
 
     reward: Literal["qponder", "preresq", "preresq_video", "threshold", "fidelity", "gaussian"] = (
         Field("qponder", description="reward of scores; qponder: exponential, Eqs. 5-7")
@@ -181,7 +167,7 @@ class GrpoConfig(Section):
 class LaunchConfig(Section):
     """How many processes train together, and how a model is shared out over them."""
 
-    ADDED = frozenset({"processes", "accelerate"})
+    PACE = frozenset({"accelerate"})
 
     processes: int = Field(1, ge=1, description="one on each GPU; section 4.1: 8 GPUs")
     accelerate: str = Field(

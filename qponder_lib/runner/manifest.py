@@ -33,7 +33,7 @@ def write_manifest(
                 "name": entry.stage.name,
                 "notebook": entry.stage.notebook,
                 "key": entry.key,
-                "action": entry.action,
+                "state": entry.state,
                 "why": entry.why,
                 "done": done,
                 "seconds": seal.seconds if seal is not None and done else None,

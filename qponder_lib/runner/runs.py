@@ -132,7 +132,7 @@ def plan_notebooks(planned: Sequence[PlannedStage], job: Job) -> list[PlannedNot
             raise NotebookFailed(f"expected one notebook {number}_*.ipynb, found {names}")
         mine = tuple(entry for entry in planned if entry.stage.notebook == number)
         no_copy = job.copies and not (job.paths.executed / found[0].name).exists()
-        left = any(entry.action != "skip" for entry in mine)
+        left = any(entry.state != "complete" for entry in mine)
         notebooks.append(PlannedNotebook(found[0], mine, left or no_copy))
     return notebooks
 
@@ -142,7 +142,7 @@ def describe_plan(planned: Sequence[PlannedStage], job: Job) -> str:
     width = max(len(entry.stage.name) for entry in planned)
     lines = [f"plan of {job.profile.name} in {shown(job.paths.root)}"]
     lines += [
-        f"  {entry.stage.name:<{width}}  {entry.stage.notebook}  {entry.action:<5}  {entry.why}"
+        f"  {entry.stage.name:<{width}}  {entry.stage.notebook}  {entry.state:<8}  {entry.why}"
         for entry in planned
     ]
     return "\n".join(lines)
@@ -179,8 +179,8 @@ def _run_notebook(notebook: PlannedNotebook, job: Job) -> None:
         )
     os.replace(partial, copy)
     for entry in notebook.stages:
-        if entry.stage.sealed_by_runner:
-            pipeline.seal_stage(job.paths, entry.stage, job.profile, {}, [copy], outcome.seconds)
+        if entry.stage.only_shows:
+            pipeline.seal_stage(job.paths, entry.stage, {}, [copy], outcome.seconds)
     print(f"  completed in {clock(outcome.seconds)}", flush=True)
 
 
@@ -198,7 +198,7 @@ def _unsealed(notebook: PlannedNotebook, job: Job) -> list[str]:
     missing = []
     for entry in notebook.stages:
         seal = artifacts.read_seal(job.paths.seal(entry.stage.name))
-        if not entry.stage.sealed_by_runner and (seal is None or seal.key != entry.key):
+        if not entry.stage.only_shows and (seal is None or seal.key != entry.key):
             missing.append(entry.stage.name)
     return missing
 

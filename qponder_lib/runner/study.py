@@ -13,7 +13,7 @@ from qponder_lib.paths import RunPaths
 from qponder_lib.runner import execution
 from qponder_lib.runner import runs as runner
 from qponder_lib.runner.progress import Progress, shown
-from qponder_lib.runner.sharing import other_runs, share_predictions, share_stages
+from qponder_lib.runner.sharing import other_runs, share_stages
 
 
 def study_runs(study: Study) -> list[tuple[Profile, RunPaths]]:
@@ -31,8 +31,8 @@ def study_runs(study: Study) -> list[tuple[Profile, RunPaths]]:
 def run_study(study: Study, only: Sequence[str] = ()) -> int:
     """Run what is not done yet, in the order of the file; stop at the first failure.
 
-    Stages of equal keys are taken over from any run below `papermill_runs/`, and so are answers
-    that a run needs of a model that is not its own, such as the cold start of its seed.
+    Stages of equal keys are taken over from any run below `papermill_runs/`, such as the
+    predictions of the cold start of a run's seed.
 
     Args:
         study: Runs and what they differ in.
@@ -56,9 +56,7 @@ def run_study(study: Study, only: Sequence[str] = ()) -> int:
         if only and names[number - 1] not in only:
             continue
         print(f"\n==== {number}/{len(runs)} {profile.name}", flush=True)
-        others = [*own, *other_runs(own)]
-        shared = share_stages(profile, folder, others)
-        shared += [f"answers of {model}" for model in share_predictions(profile, folder, others)]
+        shared = share_stages(profile, folder, [*own, *other_runs(own)])
         if shared:
             print(f"taken over from other runs: {', '.join(shared)}", flush=True)
         code = runner.run(runner.Job(profile, folder, copies=False))

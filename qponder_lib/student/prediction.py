@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -30,34 +29,31 @@ from qponder_lib.text.parsing import parse_answer
 from qponder_lib.text.prompts import answer_form
 
 
-def predict_all(run: Run, work: Path) -> list[Path]:
-    """Write the predictions of every model of the profile on every test set.
-
-    Files that an interrupted call finished are kept, and so are single answers of a teacher
-    behind a server.
+def predict_model(run: Run, model: str, work: Path) -> list[Path]:
+    """Write the predictions of a model on every test set of the profile.
 
     Args:
         run: Profile and folder.
-        work: Scratch folder; holds one empty file per finished prediction file.
+        model: One of `predict.models`.
+        work: Scratch folder; what an interrupted call finished is taken from it, and so are
+            single answers of a teacher behind a server.
 
     Returns:
         The prediction files, greedy and sampled.
     """
-    work.mkdir(parents=True, exist_ok=True)
-    written = []
-    for model, asked in groupby(run.profile.predict.files(), attrgetter("model")):
-        predictor: _Predictor | None = None
-        for one in asked:
-            path = run.paths.predictions(model, one.dataset, sampled=one.sampled)
-            done = work / one.mark
-            if not done.exists():
-                predictor = predictor or _predictor(run, model, work)
-                records = load_records(run.paths, one.dataset, "test")
-                write_jsonl(path, predictor(records, one.sampled))
-                done.touch()
-                print(f"predicted {model} on {one.dataset}{' sampled' * one.sampled}", flush=True)
-            written.append(path)
-    return written
+    predictor: _Predictor | None = None
+    made = {}
+    for dataset, sampled in run.profile.predict.files(model):
+        path = run.paths.predictions(model, dataset, sampled=sampled)
+        made[path] = work / path.name
+        if not made[path].exists():
+            predictor = predictor or _predictor(run, model, work)
+            write_jsonl(made[path], predictor(load_records(run.paths, dataset, "test"), sampled))
+            print(f"predicted {model} on {dataset}{' sampled' * sampled}", flush=True)
+    for path, whole in made.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(whole, path)
+    return list(made)
 
 
 def score_images(paths: Sequence[Path], folder: Path) -> list[PredictionRecord]:

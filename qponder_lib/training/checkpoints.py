@@ -102,7 +102,7 @@ def run_identity(
         processes.
     """
     seal = read_seal(start) if start is not None else None
-    stated = section.model_dump(mode="json", exclude=section.unstated())
+    stated = section.model_dump(mode="json")
     return {
         **{f"training.{name}": value for name, value in stated.items()},
         **{
