@@ -7,7 +7,7 @@ from PIL import Image
 from trl import GRPOConfig, GRPOTrainer
 
 from qponder_lib.config import load_profile
-from qponder_lib.student.load import load_student
+from qponder_lib.student.model import load_student
 from qponder_lib.training.shared_prefix import SharedPrefixTrainer
 
 ADAPTERS = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"

@@ -12,8 +12,8 @@ from qponder_lib.data import embedded
 from qponder_lib.gpu import at_scale
 from qponder_lib.gpu.at_scale import engines, folder
 from qponder_lib.paths import RunPaths
-from qponder_lib.student.load import load_student
-from qponder_lib.student.prediction import Decoding, generate
+from qponder_lib.student.generation import generate
+from qponder_lib.student.model import load_student
 from qponder_lib.teacher.choose import open_teacher
 from qponder_lib.teacher.distill import current_responses, distil
 
@@ -193,7 +193,7 @@ def test_the_mini_student_answers_on_ray_as_it_does_without(built, local_ray, tm
     engine = at_scale.student_answers(student, None, 12, ONE)
     rows = at_scale.predict_at_scale(built, "mini-csiq", student, tmp_path, engine)
     images = [embedded.load_pil(built, one) for one in (records[0], records[2])]
-    said = generate(load_student(student), images, student.prompt_id, Decoding(12))
+    said = generate(load_student(student), images, student.prompt_id, max_new_tokens=12)
     assert [row.image_id for row in rows] == [one.image_id for one in records]
     assert [rows[0].text, rows[2].text] == [one.text for one in said]
     assert (rows[1].text, rows[1].score) == (None, None)

@@ -24,7 +24,7 @@ from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.records import ASPECTS, PredictionRecord
 from qponder_lib.report.audit.verdicts import verdicts
-from qponder_lib.student import adapters
+from qponder_lib.student import model as adapters
 from qponder_lib.student.prediction import predict_model
 from qponder_lib.teacher.expert import ExpertTeacher
 from qponder_lib.training import grpo, sft

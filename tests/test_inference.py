@@ -11,10 +11,10 @@ from qponder_lib.config import load_profile
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.records import ImageRecord, PredictionRecord
-from qponder_lib.student import prediction as inference
+from qponder_lib.student import prediction
 from qponder_lib.student.generation import to_accelerator
-from qponder_lib.student.load import Student, load_student
-from qponder_lib.student.prediction import Pictures, predict_model
+from qponder_lib.student.model import Student, load_student
+from qponder_lib.student.prediction import LazyImages, predict_model
 
 N = 12
 
@@ -61,11 +61,11 @@ def asking(run, server):
 def test_images_are_decoded_one_at_a_time(run, monkeypatch):
     records = read_jsonl(run.paths.split("koniq", "test"), ImageRecord)
     decoded = []
-    real = inference.load_pil
+    real = prediction.load_pil
     monkeypatch.setattr(
-        inference, "load_pil", lambda paths, one: decoded.append(one.image_id) or real(paths, one)
+        prediction, "load_pil", lambda paths, one: decoded.append(one.image_id) or real(paths, one)
     )
-    images = Pictures(run.paths, records)
+    images = LazyImages(run.paths, records)
     assert (len(images), decoded) == (N, [])
     assert images[3].size == (32, 24)
     assert decoded == ["koniq-3"]

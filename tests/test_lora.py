@@ -10,8 +10,8 @@ from qponder_lib import artifacts
 from qponder_lib.artifacts import file_sha256, read_csv
 from qponder_lib.config import dump_profile, load_profile
 from qponder_lib.pipeline import Run
-from qponder_lib.student import adapters
-from qponder_lib.student.load import load_base, load_student
+from qponder_lib.student import model as adapters
+from qponder_lib.student.model import load_base, load_student
 from qponder_lib.student.prediction import score_images
 from qponder_lib.training import grpo, sft
 from qponder_lib.training.checkpoints import last_checkpoint

@@ -17,8 +17,8 @@ from qponder_lib.gpu.preflight import Machine, answers, checks, preflight, refus
 from qponder_lib.gpu.preflight.lengths import Lengths, lengths
 from qponder_lib.gpu.preflight.memory import GIB, cache, hours, memory
 from qponder_lib.paths import RunPaths
-from qponder_lib.student import adapters
-from qponder_lib.student.load import load_base
+from qponder_lib.student import model as adapters
+from qponder_lib.student.model import load_base
 from qponder_lib.text.parsing import is_format_compliant, parse_answer
 from qponder_lib.text.prompts import student_messages
 from qponder_lib.training.finish import freeze_vision

@@ -15,7 +15,7 @@ from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.rewards.batch import PUBLISHED_WEIGHTS
 from qponder_lib.runner import sharing, study
-from qponder_lib.student import prediction as inference
+from qponder_lib.student.prediction import predict_model
 from qponder_lib.teacher.choose import open_teacher
 from qponder_lib.teacher.distill import current_responses, distil
 from qponder_lib.training import grpo, sft
@@ -89,7 +89,7 @@ def bring(run):
         },
         **{
             f"predict-{model}": lambda stage, model=model: stage.outputs(
-                *inference.predict_model(run, model, stage.work)
+                *predict_model(run, model, stage.work)
             )
             for model in run.profile.predict.models
         },

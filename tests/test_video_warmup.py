@@ -11,7 +11,7 @@ from qponder_lib.config import MotionConfig, load_profile
 from qponder_lib.data.varied_scenes import varied_scene
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
-from qponder_lib.student.load import load_student
+from qponder_lib.student.model import load_student
 from qponder_lib.video import mosaics, telling, warmup
 
 MOSAICS = mosaics.Mosaics(4, (0.7, 1.0))
@@ -74,7 +74,7 @@ def test_a_killed_warm_up_goes_on_to_the_weights_of_an_uninterrupted_one(
 ):
     whole, killed, resumed = (copy.deepcopy(tower) for _ in range(3))
     expected = warmup._train(whole, MOSAICS, SHORT, tmp_path / "whole")
-    step = warmup._step
+    step = warmup._losses
     taken = []
 
     def dies_in_the_third_step(*given):
@@ -83,7 +83,7 @@ def test_a_killed_warm_up_goes_on_to_the_weights_of_an_uninterrupted_one(
             raise KeyboardInterrupt
         return step(*given)
 
-    monkeypatch.setattr(warmup, "_step", dies_in_the_third_step)
+    monkeypatch.setattr(warmup, "_losses", dies_in_the_third_step)
     with pytest.raises(KeyboardInterrupt):
         warmup._train(killed, MOSAICS, SHORT, tmp_path / "killed")
     monkeypatch.undo()
@@ -156,7 +156,7 @@ def test_words_taught_by_a_killed_run_are_those_of_an_uninterrupted_one(tmp_path
         return telling.teach_words(student, MOSAICS, config, "video_short", tmp_path / name)
 
     expected = teach(whole, "whole")
-    update = telling._update
+    update = telling._loss
     taken = []
 
     def dies_in_the_second_step(*given):
@@ -166,7 +166,7 @@ def test_words_taught_by_a_killed_run_are_those_of_an_uninterrupted_one(tmp_path
         return update(*given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(telling, "_update", dies_in_the_second_step)
+        patch.setattr(telling, "_loss", dies_in_the_second_step)
         with pytest.raises(KeyboardInterrupt):
             teach(killed, "killed")
     assert teach(resumed, "killed") == expected

@@ -12,7 +12,7 @@ from qponder_lib import pipeline
 from qponder_lib.config import GrpoConfig, load_profile
 from qponder_lib.paths import MINI_WEIGHTS, RunPaths
 from qponder_lib.pipeline import Run
-from qponder_lib.student.load import load_base
+from qponder_lib.student.model import load_base
 from qponder_lib.training import grpo
 from qponder_lib.training.vllm_rollouts import (
     check_images_fit,

@@ -99,10 +99,10 @@ def _model_for(model: Path | None, *, for_clips: bool) -> Path:
 
 def _image_rows(files: Sequence[Path], folder: Path) -> Sequence[PredictionRecord]:
     from qponder_lib.data.images import ImageProblem
-    from qponder_lib.student import prediction as inference  # torch, which no other command needs
+    from qponder_lib.student.prediction import score_images  # torch, which no other command needs
 
     try:
-        return inference.score_images(files, folder)
+        return score_images(files, folder)
     except ImageProblem as error:
         print(f"qponder: {error.kind}: {error}", file=sys.stderr)
         raise typer.Exit(runner.EXIT_FAILED) from error

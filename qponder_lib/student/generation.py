@@ -1,33 +1,23 @@
-"""Answers of a student for many images, in batches."""
+"""Completions of a student for many images or clips, in batches."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from PIL import Image
 from tqdm import tqdm
 
-from qponder_lib.student.load import Student
+from qponder_lib.student.model import Student
 from qponder_lib.text.prompts import student_messages
 
-
-@dataclass(frozen=True)
-class Decoding:
-    """How answers are decoded.
-
-    Attributes:
-        max_new_tokens: Length of an answer, tokens, at most.
-        temperature: 0 takes the likeliest token; above 0 tokens are drawn.
-    """
-
-    max_new_tokens: int
-    temperature: float = 0.0
+Pictured = Image.Image | Sequence[Image.Image]
 
 
 @dataclass(frozen=True)
-class Answer:
+class Completion:
     """A generated text, its length in tokens, and whether it ended by itself ("stop")."""
 
     text: str
@@ -35,69 +25,71 @@ class Answer:
     finish_reason: str
 
 
-@torch.inference_mode()
+@torch.no_grad()  # tensors of inference mode would break the next training step under FSDP2
 def generate(
     student: Student,
-    images: Sequence[Image.Image],
-    prompt_id: str,
-    decoding: Decoding,
+    images: Sequence[Pictured],
+    prompt: str | Sequence[dict[str, Any]],
     *,
+    max_new_tokens: int,
+    temperature: float = 0.0,
     batch_size: int = 64,
     progress: str | None = None,
-) -> list[Answer]:
-    """Let a model answer one prompt for many images.
+) -> list[Completion]:
+    """Let a model complete one prompt for many images, or for many groups of images.
 
     Args:
-        student: Model and processor.
-        images: Decoded RGB images; each is taken when its batch comes.
-        prompt_id: One of ``prompts.STUDENT_PROMPT_IDS``.
-        decoding: Greedy or sampled; sampling uses torch's global generator.
-        batch_size: Images per batch.
+        student: Model and processor; moved to the GPU, if there is one.
+        images: Decoded RGB images, or those of each clip; each is taken when its batch comes.
+        prompt: One of ``prompts.STUDENT_PROMPT_IDS``, or messages with a block for every image.
+        max_new_tokens: Length of a completion, tokens, at most.
+        temperature: 0 takes the likeliest token; above 0 tokens are drawn, by torch's global
+            generator.
+        batch_size: Prompts per batch.
         progress: Label of a progress bar, shown after five seconds, or None for no bar.
 
     Returns:
-        One answer per image, in their order.
+        One completion per entry of `images`, in their order.
     """
     to_accelerator(student)
-    prompt = _prompt_text(student, prompt_id)
-    answers: list[Answer] = []
+    processor, tokenizer = student.processor, student.processor.tokenizer
+    text = processor.apply_chat_template(
+        image_messages(prompt) if isinstance(prompt, str) else prompt,
+        add_generation_prompt=True,
+        tokenize=False,
+    )
+    completions: list[Completion] = []
     starts = range(0, len(images), batch_size)
     for start in tqdm(starts, desc=progress, disable=progress is None, mininterval=5, delay=5):
         batch = [images[i] for i in range(start, min(start + batch_size, len(images)))]
-        answers += answer_batch(student, [prompt] * len(batch), batch, decoding)
-    return answers
+        flat = [
+            one for some in batch for one in ([some] if isinstance(some, Image.Image) else some)
+        ]
+        inputs = processor(text=[text] * len(batch), images=flat, padding=True, return_tensors="pt")
+        inputs = inputs.to(student.model.device)
+        tokens = student.model.generate(
+            **inputs,
+            max_new_tokens=max_new_tokens,
+            do_sample=temperature > 0,
+            temperature=temperature or None,
+            top_k=None,
+            top_p=None,
+            repetition_penalty=1.0,  # Qwen2.5-VL publishes 1.05, which spares the digit 9 alone
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )[:, inputs["input_ids"].shape[1] :]
+        completions += [_completion(row, tokenizer) for row in tokens]
+    return completions
 
 
-@torch.inference_mode()
-def answer_batch(
-    student: Student, texts: Sequence[str], pictures: Sequence[Image.Image], decoding: Decoding
-) -> list[Answer]:
-    """Let a model answer one batch of prompts, each of which may hold several pictures.
-
-    Args:
-        student: Model and processor.
-        texts: Prompts in the model's chat layout.
-        pictures: Decoded RGB pictures of all prompts, in the order of their places in them.
-        decoding: As in `generate`.
-
-    Returns:
-        One answer per prompt, in their order.
-    """
-    tokenizer = student.processor.tokenizer
-    inputs = student.processor(
-        text=list(texts), images=list(pictures), padding=True, return_tensors="pt"
-    ).to(student.model.device)
-    tokens = student.model.generate(
-        **inputs,
-        max_new_tokens=decoding.max_new_tokens,
-        do_sample=decoding.temperature > 0,
-        temperature=decoding.temperature or None,
-        top_k=None,
-        top_p=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )[:, inputs["input_ids"].shape[1] :]
-    return [_answer(row, tokenizer) for row in tokens]
+def image_messages(prompt_id: str) -> list[dict[str, Any]]:
+    """The messages of a prompt for one image, with a block for it before the user's text."""
+    return [
+        {**message, "content": [{"type": "image"}, {"type": "text", "text": message["content"]}]}
+        if message["role"] == "user"
+        else message
+        for message in student_messages(prompt_id)
+    ]
 
 
 def to_accelerator(student: Student, device: torch.device | None = None) -> None:
@@ -116,20 +108,8 @@ def to_accelerator(student: Student, device: torch.device | None = None) -> None
         student.model.to(device)
 
 
-def _prompt_text(student: Student, prompt_id: str) -> str:
-    messages = [
-        {**message, "content": [{"type": "image"}, {"type": "text", "text": message["content"]}]}
-        if message["role"] == "user"
-        else message
-        for message in student_messages(prompt_id)
-    ]
-    return student.processor.apply_chat_template(
-        messages, add_generation_prompt=True, tokenize=False
-    )
-
-
-def _answer(tokens: torch.Tensor, tokenizer: object) -> Answer:
+def _completion(tokens: torch.Tensor, tokenizer: Any) -> Completion:
     kept = tokens[tokens != tokenizer.pad_token_id]
     ended = bool((kept == tokenizer.eos_token_id).any())
     text = tokenizer.decode(kept, skip_special_tokens=True)
-    return Answer(text, len(kept), "stop" if ended else "length")
+    return Completion(text, len(kept), "stop" if ended else "length")

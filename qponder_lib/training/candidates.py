@@ -19,8 +19,8 @@ from qponder_lib.data.embedded import load_records
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.records import ImageRecord, Split
-from qponder_lib.student.generation import Decoding, generate
-from qponder_lib.student.load import Student, load_student
+from qponder_lib.student.generation import generate
+from qponder_lib.student.model import Student, load_student
 from qponder_lib.teacher.images import load_image
 from qponder_lib.text.parsing import parse_answer
 from qponder_lib.text.prompts import answer_form
@@ -184,7 +184,7 @@ def _answers(
     student: Student, profile: Profile, paths: RunPaths, records: Sequence[ImageRecord]
 ) -> list[float | None]:
     images = [load_image(paths.data / one.image, one.sha256) for one in records]
-    prompt_id, decoding = profile.student.prompt_id, Decoding(profile.predict.max_new_tokens)
-    answers = generate(student, images, prompt_id, decoding, batch_size=len(images))
+    prompt_id, limit = profile.student.prompt_id, profile.predict.max_new_tokens
+    answers = generate(student, images, prompt_id, max_new_tokens=limit, batch_size=len(images))
     form = answer_form(prompt_id)
     return [parse_answer(one.text, form, finish_reason=one.finish_reason).score for one in answers]

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, Trainer
 
 from qponder_lib.artifacts import SEAL_NAME, seal_folder, write_csv
 from qponder_lib.pipeline import Run, stage_keys
-from qponder_lib.student.adapters import note_base
+from qponder_lib.student.model import note_base
 
 
 def freeze_vision(model: PreTrainedModel | PeftModel) -> None:

@@ -18,9 +18,9 @@ from qponder_lib.data.embedded import load_pil, load_records
 from qponder_lib.evaluation.monitoring import alarms
 from qponder_lib.pipeline import Run
 from qponder_lib.rewards.batch import PRERESQ_TERMS
-from qponder_lib.student.generation import Decoding, generate
-from qponder_lib.student.load import Student, load_student
-from qponder_lib.student.vision_attention import use_fast_vision
+from qponder_lib.student.architecture import use_fast_vision
+from qponder_lib.student.generation import generate
+from qponder_lib.student.model import Student, load_student
 from qponder_lib.text.prompts import answer_form
 from qponder_lib.training.arguments import shared_arguments
 from qponder_lib.training.checkpoints import (
@@ -226,7 +226,8 @@ def open_batch(run: Run, *, n_images: int = 3, seed: int = 0) -> list[Rollout]:
         student,
         [load_pil(run.paths, record) for record in repeated],
         run.profile.student.prompt_id,
-        Decoding(config.max_completion_length, config.temperature),
+        max_new_tokens=config.max_completion_length,
+        temperature=config.temperature,
     )
     return score_rollouts(
         [answer.text for answer in answers],

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from qponder_lib.config import GrpoConfig, SftConfig, StudentConfig
-from qponder_lib.student import adapters
-from qponder_lib.student.load import Student, load_base, load_student
+from qponder_lib.student import model as adapters
+from qponder_lib.student.model import Student, load_base, load_student
 
 
 def student_to_train(

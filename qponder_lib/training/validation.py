@@ -10,9 +10,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from qponder_lib import metrics
 from qponder_lib.data.embedded import load_pil, load_records
 from qponder_lib.pipeline import Run
-from qponder_lib.student.generation import Decoding, generate
-from qponder_lib.student.load import Student
-from qponder_lib.student.processor import ImageTextProcessor
+from qponder_lib.student.generation import generate
+from qponder_lib.student.model import ImageTextProcessor, Student
 from qponder_lib.text.parsing import parse_answer
 from qponder_lib.text.prompts import answer_form
 
@@ -61,7 +60,7 @@ class Validation(TrainerCallback):
             student,
             self.images,
             profile.student.prompt_id,
-            Decoding(profile.grpo.max_completion_length),
+            max_new_tokens=profile.grpo.max_completion_length,
             batch_size=profile.predict.batch_size,
         )
         form = answer_form(profile.student.prompt_id)

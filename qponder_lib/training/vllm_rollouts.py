@@ -13,9 +13,7 @@ from huggingface_hub import snapshot_download
 from qponder_lib.artifacts import write_json
 from qponder_lib.config import GrpoConfig, StudentConfig
 from qponder_lib.paths import MINI_WEIGHTS
-from qponder_lib.student.adapters import base_of, is_adapter
-from qponder_lib.student.load import BUILTIN, Student
-from qponder_lib.student.processor import ImageTextProcessor
+from qponder_lib.student.model import BUILTIN, ImageTextProcessor, Student, base_of, is_adapter
 
 TOKENS_AT_ONCE = 4096
 """What TRL lets a vLLM inside the training read at once; an image must fit in."""

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from tqdm import tqdm
 
 from qponder_lib.config import ClipsConfig, Profile
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.records import ImageRecord, PredictionRecord
-from qponder_lib.student.generation import Answer, Decoding, answer_batch, to_accelerator
-from qponder_lib.student.load import Student, load_student
+from qponder_lib.student.generation import Completion, generate
+from qponder_lib.student.model import Student, load_student
 from qponder_lib.text.parsing import parse_answer
 from qponder_lib.text.prompts import answer_form, video_blocks
 from qponder_lib.video.packing import N_LOCAL, Packed, pack_video
@@ -58,7 +57,7 @@ def predict_clips(
         open_pictures(run.paths, pictures[record.image_id], mosaic=mosaic) for record in records
     ]
     name = f"{folder.name} on {records[0].dataset}{'' if mosaic else ', frames only'}"
-    answers = _answers(student, shown, run.profile, (mosaic, name))
+    answers = _completions(student, shown, run.profile, mosaic=mosaic, label=name)
     prompt_id = video_config(run).prompt_id
     return [
         _scored(record.image_id, record.mos, answer, prompt_id)
@@ -93,39 +92,36 @@ def score_clips(paths: Sequence[Path], folder: Path) -> list[ClipScore]:
         for path in paths
     ]
     student = load_student(profile.student, folder)
-    answers = _answers(student, [list(one.pictures) for one in packed], profile, (True, None))
+    answers = _completions(student, [one.pictures for one in packed], profile)
     return [
         _scored(str(path), None, answer, prompt_id, one)
         for path, answer, one in zip(paths, answers, packed, strict=True)
     ]
 
 
-def _answers(
+def _completions(
     student: Student,
     shown: Sequence[Sequence[Image.Image]],
     profile: Profile,
-    mosaic_and_label: tuple[bool, str | None],
-) -> list[Answer]:
-    mosaic, label = mosaic_and_label
+    *,
+    mosaic: bool = True,
+    label: str | None = None,
+) -> list[Completion]:
     settings = profile.video
     assert settings is not None
     blocks = video_blocks(settings.prompt_id, N_LOCAL, mosaic=mosaic)
-    text = student.processor.apply_chat_template(
-        [{"role": "user", "content": blocks}], add_generation_prompt=True, tokenize=False
+    return generate(
+        student,
+        shown,
+        [{"role": "user", "content": blocks}],
+        max_new_tokens=settings.max_completion_length,
+        batch_size=_BATCH,
+        progress=label,
     )
-    to_accelerator(student)
-    decoding = Decoding(settings.max_completion_length)
-    answers: list[Answer] = []
-    starts = range(0, len(shown), _BATCH)
-    for start in tqdm(starts, desc=label, disable=label is None, mininterval=5, delay=5):
-        batch = shown[start : start + _BATCH]
-        pictures = [picture for some in batch for picture in some]
-        answers += answer_batch(student, [text] * len(batch), pictures, decoding)
-    return answers
 
 
 def _scored(
-    name: str, mos: float | None, answer: Answer, prompt_id: str, packed: Packed | None = None
+    name: str, mos: float | None, answer: Completion, prompt_id: str, packed: Packed | None = None
 ) -> ClipScore:
     parsed = parse_answer(answer.text, answer_form(prompt_id), finish_reason=answer.finish_reason)
     scores = parsed.scores or (None, None)

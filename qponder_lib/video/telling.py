@@ -6,7 +6,7 @@ tower is held fixed. No MOS, no score, no validation or test photograph.
 
 from __future__ import annotations
 
-import time
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,8 @@ import torch
 from PIL import Image
 
 from qponder_lib.config import MotionConfig
-from qponder_lib.student.load import Student
-from qponder_lib.student.warmup_state import load_state, save_state
-from qponder_lib.student.warmup_vision import WarmupConfig, learning_rate_at
+from qponder_lib.student.model import Student
+from qponder_lib.student.pretraining import Pretraining, fit
 from qponder_lib.text.prompts import video_blocks
 from qponder_lib.video.describing import motion_of, say_motion
 from qponder_lib.video.mosaics import Flags, Mosaics, Pixels, cells_of
@@ -58,43 +57,30 @@ def teach_words(
     """
     if not config.word_steps:
         return []
-    work.mkdir(parents=True, exist_ok=True)
     model = student.model
     model.requires_grad_(True)
     model.get_submodule("model.visual").requires_grad_(False)
     weights = [one for one in model.parameters() if one.requires_grad]
-    optimizer = torch.optim.AdamW(weights, lr=0.0, betas=(0.9, 0.98), weight_decay=0.01)
-    first, rows = load_state(work, {"model": model}, optimizer)
+    groups = [{"params": weights, "peak": config.word_learning_rate}]
+    optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98), weight_decay=0.01)
     held_out = _held_out(student, mosaics, config, prompt_id)
-    schedule = WarmupConfig(
-        steps=config.word_steps,
-        learning_rate=config.word_learning_rate,
-        last_rate_share=0.05,
-        warmup_steps=config.warmup_steps,
-    )
-    began, losses = time.monotonic(), []
     model.train()
-    for step in range(first + 1, config.word_steps + 1):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate_at(step - 1, schedule)
+
+    def fresh(step: int) -> dict[str, Any]:
         rng = np.random.default_rng([config.seed, 6, step])
         pixels, flags = mosaics.batch(config.mosaics_per_step, 0.0, rng)
-        said = sentences(pixels, flags, mosaics.cells)
-        losses.append(_update(model, optimizer, _batch(student, prompt_id, pixels, said)))
-        ends = step % config.save_steps == 0 or step == config.word_steps
-        if step % _LOG_STEPS == 0 or ends:
-            numbers = {
-                "loss": round(float(np.mean(losses)), 4),
-                "held_out_tokens": _share_of_right_tokens(model, held_out),
-            }
-            rows.append({"step": step, **numbers})
-            left = (time.monotonic() - began) / (step - first) * (config.word_steps - step)
-            where = f"{_LABEL}: step {step}/{config.word_steps}, {left:.0f} s left"
-            print(where, *(f"{name} {value}" for name, value in numbers.items()), flush=True)
-            losses.clear()
-        if ends:
-            save_state(work, {"model": model}, optimizer, rows)
-    return rows
+        return _batch(student, prompt_id, pixels, sentences(pixels, flags, mosaics.cells))
+
+    return fit(
+        _LABEL,
+        {"model": model},
+        optimizer,
+        lambda done: (fresh(step) for step in count(done + 1)),
+        lambda batch: _loss(model, batch),
+        Pretraining(config.word_steps, config.warmup_steps, 0.05, _LOG_STEPS, config.save_steps),
+        work,
+        lambda: {"held_out_tokens": _share_of_right_tokens(model, held_out)},
+    )
 
 
 def _held_out(
@@ -106,15 +92,11 @@ def _held_out(
     return [_batch(student, prompt_id, pixels[at], [said[k] for k in at]) for at in parts]
 
 
-def _update(
-    model: torch.nn.Module, optimizer: torch.optim.Optimizer, batch: dict[str, Any]
-) -> float:
+def _loss(
+    model: torch.nn.Module, batch: dict[str, Any]
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     loss = model(**batch).loss
-    optimizer.zero_grad()
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], 1.0)
-    optimizer.step()
-    return float(loss.item())
+    return loss, {"loss": loss}
 
 
 def _batch(student: Student, prompt_id: str, pixels: Pixels, said: list[str]) -> dict[str, Any]:
@@ -140,4 +122,4 @@ def _share_of_right_tokens(model: torch.nn.Module, batches: list[dict[str, Any]]
         wanted = batch["labels"][:, 1:]
         right += int(((guessed == wanted) & (wanted != _IGNORED)).sum())
         counted += int((wanted != _IGNORED).sum())
-    return round(right / counted, 4)
+    return right / counted

@@ -14,7 +14,7 @@ from qponder_lib.config import GrpoConfig, SftConfig
 from qponder_lib.data.clips import CLIP_SET
 from qponder_lib.pipeline import Run, stage_keys
 from qponder_lib.rewards.batch import PRERESQ_TERMS
-from qponder_lib.student.vision_attention import use_fast_vision
+from qponder_lib.student.architecture import use_fast_vision
 from qponder_lib.training import grpo, sft
 from qponder_lib.training.checkpoints import SealCheckpoints, last_checkpoint, run_identity
 from qponder_lib.training.finish import freeze_vision, save_model, write_history

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import time
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +23,13 @@ from qponder_lib.artifacts import SEAL_NAME, seal_folder
 from qponder_lib.config import ClipsConfig, MotionConfig
 from qponder_lib.pipeline import Run, stage_keys
 from qponder_lib.student.architecture import IMAGE_SIDE, MERGE, PATCH_SIDE, TEXT_WIDTH
-from qponder_lib.student.load import load_student
-from qponder_lib.student.warmup_state import load_state, save_state, write_rows
-from qponder_lib.student.warmup_vision import (
+from qponder_lib.student.model import load_student
+from qponder_lib.student.pretraining import (
     FreshImages,
-    WarmupConfig,
-    learning_rate_at,
+    Pretraining,
+    fit,
     tower_tokens,
+    write_rows,
 )
 from qponder_lib.video.mosaics import Flags, Mosaics, Pixels
 from qponder_lib.video.rows import video_config
@@ -116,42 +116,24 @@ def _train(
     tower: torch.nn.Module, mosaics: Mosaics, config: MotionConfig, work: Path
 ) -> list[dict[str, float]]:
     """Train the tower in place; every step draws from a generator of its own."""
-    work.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
     before = copy.deepcopy(tower).requires_grad_(False)
     tower.requires_grad_(True)
     modules = {"tower": tower, "head": RepeatHead(mosaics.cells)}
     weights = [one for module in modules.values() for one in module.parameters()]
-    optimizer = torch.optim.AdamW(weights, lr=0.0, betas=(0.9, 0.98), weight_decay=0.01)
-    first, rows = load_state(work, modules, optimizer)
+    groups = [{"params": weights, "peak": config.learning_rate}]
+    optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98), weight_decay=0.01)
     pixels, flags = mosaics.held_out(np.random.default_rng([config.seed, 5]))
-    schedule = WarmupConfig(
-        steps=config.steps,
-        learning_rate=config.learning_rate,
-        last_rate_share=0.05,
-        warmup_steps=config.warmup_steps,
+    return fit(
+        STAGE,
+        modules,
+        optimizer,
+        lambda done: (_fresh(mosaics, config, step) for step in count(done + 1)),
+        lambda batch: _losses(modules, before, batch, config.stills_weight),
+        Pretraining(config.steps, config.warmup_steps, 0.05, _LOG_STEPS, config.save_steps),
+        work,
+        lambda: held_out_scores(modules, pixels, flags),
     )
-    began = time.monotonic()
-    sums = np.zeros(2)
-    for step in range(first + 1, config.steps + 1):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate_at(step - 1, schedule)
-        sums += _step(modules, before, optimizer, _fresh(mosaics, config, step), config)
-        ends = step % config.save_steps == 0 or step == config.steps
-        if step % _LOG_STEPS == 0 or ends:
-            count = step - (rows[-1]["step"] if rows else 0)
-            found = held_out_scores(modules, pixels, flags)
-            losses = {"loss": sums[0] / count, "stills": sums[1] / count}
-            rows.append(
-                {"step": step, **{k: round(float(v), 4) for k, v in (losses | found).items()}}
-            )
-            left = (time.monotonic() - began) / (step - first) * (config.steps - step)
-            numbers = " ".join(f"{name} {value}" for name, value in list(rows[-1].items())[1:])
-            print(f"{STAGE}: step {step}/{config.steps}, {left:.0f} s left, {numbers}", flush=True)
-            sums[:] = 0.0
-        if ends:
-            save_state(work, modules, optimizer, rows)
-    return rows
 
 
 def _fresh(mosaics: Mosaics, config: MotionConfig, step: int) -> tuple[Pixels, Flags, Pixels]:
@@ -162,25 +144,20 @@ def _fresh(mosaics: Mosaics, config: MotionConfig, step: int) -> tuple[Pixels, F
     return pixels, flags, np.stack([image for image, _ in stills])
 
 
-def _step(
+def _losses(
     modules: dict[str, torch.nn.Module],
     before: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
     fresh: tuple[Pixels, Flags, Pixels],
-    config: MotionConfig,
-) -> tuple[float, float]:
-    """One optimiser step; returns both terms of the loss."""
+    stills_weight: float,
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """The loss of one step and both of its terms."""
     pixels, flags, stills = fresh
     logits = modules["head"](tower_tokens(modules["tower"], pixels))
     repeats = binary_cross_entropy_with_logits(logits[:, 1:], torch.from_numpy(flags)[:, 1:])
     with torch.no_grad():
         wanted = tower_tokens(before, stills).float()
     changed = mse_loss(tower_tokens(modules["tower"], stills).float(), wanted) / wanted.var()
-    optimizer.zero_grad()
-    (repeats + config.stills_weight * changed).backward()
-    torch.nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], 1.0)
-    optimizer.step()
-    return repeats.item(), changed.item()
+    return repeats + stills_weight * changed, {"loss": repeats, "stills": changed}
 
 
 def held_out_scores(

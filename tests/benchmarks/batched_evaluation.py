@@ -25,8 +25,8 @@ from tqdm import tqdm
 
 from qponder_lib.config import StudentConfig
 from qponder_lib.data import mixtures
-from qponder_lib.student.generation import Answer, Decoding, generate
-from qponder_lib.student.load import Student, load_student
+from qponder_lib.student.generation import Completion, generate
+from qponder_lib.student.model import Student, load_student
 
 SIZES = ((128, 128), (192, 112), (112, 160), (256, 128))
 
@@ -75,11 +75,11 @@ def opened(case: Case) -> Student:
 def measure(case: Case, n: int, n_alone: int, turns: int) -> dict[str, Any]:
     """Time both ways, and prove that the answers timed are equal."""
     student, images = opened(case), pictures(n, mixed=case.mixed_sizes)
-    found: dict[str, list[Answer]] = {}
+    found: dict[str, list[Completion]] = {}
 
     def answer(name: str, some: Sequence[Image.Image], size: int) -> None:
-        decoding = Decoding(case.max_new_tokens)
-        found[name] = generate(student, some, "student_short", decoding, batch_size=size)
+        limits = {"max_new_tokens": case.max_new_tokens, "batch_size": size}
+        found[name] = generate(student, some, "student_short", **limits)
 
     answer("warm-up", images[:2], 2)
     taken = in_turn(

@@ -29,7 +29,7 @@ from qponder_lib.gpu.preflight.lengths import Lengths
 from qponder_lib.gpu.preflight.memory import TILE_TOKENS, activations
 from qponder_lib.gpu.preflight.shapes import shape_of
 from qponder_lib.student.architecture import build_mini
-from qponder_lib.student.load import load_student
+from qponder_lib.student.model import load_student
 
 SIDE = 224
 """Of the picture, pixels."""

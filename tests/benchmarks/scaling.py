@@ -38,9 +38,9 @@ from qponder_lib.judging.rubric import Candidate, RubricJudge
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.records import FilteredResponse
-from qponder_lib.student.generation import Decoding, generate
-from qponder_lib.student.load import load_student
-from qponder_lib.student.prediction import Pictures
+from qponder_lib.student.generation import generate
+from qponder_lib.student.model import load_student
+from qponder_lib.student.prediction import LazyImages
 from qponder_lib.teacher.choose import open_teacher
 from qponder_lib.teacher.distill import current_responses, distil
 from qponder_lib.training import grpo, sft
@@ -163,8 +163,8 @@ def predicted_images(run: Run, n: int, work: Path) -> None:
     """07: greedy answers in batches of 32."""
     records = embedded.load_records(run.paths, "mini-koniq", "train")[:n]
     student = load_student(run.profile.student, run.paths.sft("long"))
-    images = Pictures(run.paths, records)
-    generate(student, images, "student_short", Decoding(48), batch_size=32)
+    images = LazyImages(run.paths, records)
+    generate(student, images, "student_short", max_new_tokens=48, batch_size=32)
 
 
 def predicted_tokens(run: Run, n: int, work: Path) -> None:
@@ -172,8 +172,8 @@ def predicted_tokens(run: Run, n: int, work: Path) -> None:
     records = embedded.load_records(run.paths, "mini-koniq", "train")[:32]
     student = load_student(run.profile.student, run.paths.sft("long"))
     student.model.generation_config.suppress_tokens = [student.processor.tokenizer.eos_token_id]
-    images = Pictures(run.paths, records)
-    generate(student, images, "student_short", Decoding(n), batch_size=32)
+    images = LazyImages(run.paths, records)
+    generate(student, images, "student_short", max_new_tokens=n, batch_size=32)
 
 
 def evaluated(run: Run, n: int, work: Path) -> None:

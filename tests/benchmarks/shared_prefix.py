@@ -35,7 +35,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from qponder_lib.config import load_profile
 from qponder_lib.student.architecture import build_mini
-from qponder_lib.student.load import load_student
+from qponder_lib.student.model import load_student
 from qponder_lib.training.shared_prefix import SharedPrefixTrainer
 
 RESULTS = Path(__file__).parent / "results" / "shared_prefix.json"

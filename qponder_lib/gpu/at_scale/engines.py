@@ -11,8 +11,8 @@ import pyarrow as pa
 from qponder_lib.artifacts import file_sha256
 from qponder_lib.config import DistillConfig, StudentConfig
 from qponder_lib.gpu.at_scale.folder import ANSWERED, Engine
-from qponder_lib.student.generation import Decoding, generate
-from qponder_lib.student.load import load_student
+from qponder_lib.student.generation import generate
+from qponder_lib.student.model import load_student
 from qponder_lib.teacher.choose import open_teacher
 from qponder_lib.teacher.distill import rng_of
 from qponder_lib.teacher.images import InvalidImage, load_image
@@ -169,14 +169,15 @@ class _StudentWorker:
 
     def __init__(self, config: StudentConfig, model: Path | None, max_new_tokens: int) -> None:
         self.student = load_student(config, model)
-        self.prompt_id, self.decoding = config.prompt_id, Decoding(max_new_tokens)
+        self.prompt_id = config.prompt_id
+        self.max_new_tokens = max_new_tokens
 
     def __call__(self, table: pa.Table) -> pa.Table:
         rows = table.to_pylist()
         images = [_image(row) for row in rows]
         usable = [image for image in images if image is not None]
-        size = max(len(usable), 1)
-        said = iter(generate(self.student, usable, self.prompt_id, self.decoding, batch_size=size))
+        limits = {"max_new_tokens": self.max_new_tokens, "batch_size": max(len(usable), 1)}
+        said = iter(generate(self.student, usable, self.prompt_id, **limits))
         answered = []
         for row, image in zip(rows, images, strict=True):
             if image is None:
