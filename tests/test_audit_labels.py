@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from qponder_lib.artifacts import ArtifactError
 from qponder_lib.cli import app
 from qponder_lib.data.copies import LabelRow
-from qponder_lib.report.audit.label_files import Columns, read_label_file
-from qponder_lib.report.audit.labels import (
+from qponder_lib.report.label_files import Columns, read_label_file
+from qponder_lib.report.label_scales import (
     audit_copy,
     audit_label_file,
     check_direction,

@@ -1,15 +1,12 @@
 """A run on few images of the public sets says so, and is not taken for the paper's setting."""
 
-import pytest
-
 from qponder_lib.artifacts import write_json
 from qponder_lib.config import dump_profile, load_profile
 from qponder_lib.data.prepared import PreparedSet
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
-from qponder_lib.report.audit.measured.descriptions import more_than_one_judge
-from qponder_lib.report.audit.measured.files import NotMeasured, RunFiles
 from qponder_lib.report.tables.sources import origin, set_label, sets_note
+from qponder_lib.report.verdicts import smaller_than_the_paper
 
 
 def prepared_run(folder, n_whole):
@@ -48,19 +45,8 @@ def test_tables_of_whole_sets_call_them_public(tmp_path):
 
 def test_few_images_are_not_the_papers_setting_and_whole_sets_are(tmp_path):
     few = prepared_run(tmp_path / "few", {"test": 2010})
-    assert RunFiles(few.paths.root).smaller_than_the_paper == ["few images of each set"]
-    whole = prepared_run(tmp_path / "whole", None)
-    assert RunFiles(whole.paths.root).smaller_than_the_paper == []
-
-
-def test_judges_without_a_mean_in_common_order_nothing(tmp_path):
-    paths = prepared_run(tmp_path, None).paths
-    paths.judged.parent.mkdir()
-    head = "judge,model,dataset,aspect,value,ci_low,ci_high,n,n_failed,reason"
-    rows = [f"{judge},qponder,mean,accuracy,,,,0,9,too_few" for judge in ("a", "b")]
-    paths.judged.write_text("\n".join([head, *rows]) + "\n", encoding="utf-8")
-    with pytest.raises(NotMeasured, match="not two models"):
-        more_than_one_judge(RunFiles(paths.root))
+    assert smaller_than_the_paper(few) == ["few images of each set"]
+    assert smaller_than_the_paper(prepared_run(tmp_path / "whole", None)) == []
 
 
 def test_public_sets_have_names_for_readers_and_others_keep_theirs():

@@ -7,6 +7,7 @@ from urllib.parse import unquote
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from synthetic_run import SETS, write_run
 from test_tables import filter_answers
 from typer.testing import CliRunner
@@ -16,11 +17,9 @@ from qponder_lib.cli import app
 from qponder_lib.evaluation import evaluate
 from qponder_lib.paths import RunPaths
 from qponder_lib.records import ImageRecord, PredictionRecord
-from qponder_lib.report import audit, cases, tables
-from qponder_lib.report.audit import Claim, PrintedAnswer, Verdict
-from qponder_lib.report.build import write_report
-from qponder_lib.report.claims import claims_section, tally
-from qponder_lib.report.parts import Source, short
+from qponder_lib.report import cases, tables
+from qponder_lib.report.claims import load_claims
+from qponder_lib.report.page import Page, prose, short, write_report
 from qponder_lib.report.tables.markup import element, escape, visible
 from qponder_lib.runner.reference import keep_reference
 
@@ -62,7 +61,7 @@ def run(tmp_path_factory):
         for image in artifacts.read_jsonl(made.paths.split(dataset, "test"), ImageRecord):
             picture = made.paths.data / image.image
             picture.parent.mkdir(parents=True, exist_ok=True)
-            picture.write_bytes(b"\x89PNG")
+            Image.new("RGB", (8, 8)).save(picture)
         for model in ("qponder", "ci-long"):
             path = made.paths.predictions(model, dataset)
             rows = artifacts.read_jsonl(path, PredictionRecord)
@@ -115,9 +114,11 @@ def test_nothing_is_loaded_from_anywhere_but_the_run(run):
 
 def test_every_claim_stands_on_the_page_once_with_a_verdict(run):
     page = text_of(run)
-    for claim in audit.load_claims():
+    for claim in load_claims():
         assert page.count(f'id="claim-{claim.id}"') == 1
-    assert page.count('<p class="verdict">') == len(audit.load_claims())
+    assert page.count('<p class="verdict">') == len(load_claims())
+    assert "“achieves state-of-the-art (SOTA) performance" in page
+    assert "R_{\\text{acc}} \\in (0, 1)" in page
 
 
 def test_minutes_settings_and_versions_are_those_of_the_manifest(run):
@@ -134,10 +135,45 @@ def test_headline_shows_the_number_of_the_scores_with_interval_and_n(run):
     wanted["protocol"] = "raw"
     (row,) = [r for r in rows if all(r[k] == v for k, v in wanted.items())]
     ends = f"[{float(row['ci_low']):.3f}, {float(row['ci_high']):.3f}]"
-    card = text_of(run).split("Q-Ponder (CI + GRPO), mean over the sets</p>")[1][:300]
-    assert f'<p class="value">{float(row["value"]):.3f}</p>' in card
-    assert ends in card
-    assert f"n = {row['n']}" in card
+    card = text_of(run).split("Q-Ponder (CI + GRPO)</p>")[1].split("</div>")[0]
+    assert f'<p class="value">{float(row["value"]):.3f} <small>{ends}</small></p>' in card
+    assert f"SRCC mean over the sets, n = {row['n']}" in card
+
+
+def test_every_model_has_a_card(run):
+    models = {row["model"] for row in artifacts.read_csv(run.paths.scores)}
+    assert text_of(run).count('<div class="card">') == len(models)
+
+
+def test_page_opens_with_three_sentences_and_folds_what_was_not_decided(run):
+    first = text_of(run).split('<section id="summary">')[1].split('<div class="cards">')[0]
+    assert first.count("<p>") == 3
+    assert "orders held-out images best: SRCC" in first
+    assert f"Of {len(load_claims())} claims of the two papers" in first
+    shown = text_of(run).split('<div class="claims">')[1].split("</div>")[0]
+    assert "not_decidable" not in shown
+    assert "not_run" not in shown
+
+
+def test_figures_have_width_and_height_and_are_not_loaded_late(run):
+    name = run.paths.figures / "main_result.png"
+    name.parent.mkdir(exist_ok=True)
+    Image.new("RGB", (1000, 500)).save(name)
+    write_report(run.paths)
+    found = re.search(r"<img [^>]*main_result[^>]*>", text_of(run)).group()
+    name.unlink()
+    write_report(run.paths)
+    assert 'width="620" height="310"' in found
+    assert "loading" not in found
+
+
+def test_tables_that_print_the_same_are_printed_once(run):
+    page = Page(run.paths)
+    for name, value in (("one", 1), ("same", 1), ("other", 2)):
+        artifacts.write_csv(run.paths.tables / f"{name}.csv", [{"value": value}], ["value"])
+    assert page.same_tables("one", "same")
+    assert not page.same_tables("one", "other")
+    assert not page.same_tables("one", "absent")
 
 
 def test_writing_twice_gives_the_same_bytes(run):
@@ -175,44 +211,6 @@ def test_command_prints_where_the_page_is(run):
     assert CliRunner().invoke(app, ["report", "no-such-run"]).exit_code == 2
 
 
-# ---- verdicts
-
-
-def verdict(name, holds=None, printed=None, file=None):
-    claim = Claim("x", "Q-Ponder", "Abstract", "<i>best</i>", "", "", "", "", "")
-    return Verdict(claim, name, "A <b>sentence</b>.", holds, file, printed)
-
-
-def test_verdicts_are_counted_by_kind_and_direction():
-    found = tally(
-        [
-            verdict("not_run"),
-            verdict("mini_scale_only", True),
-            verdict("mini_scale_only", False),
-            verdict("mini_scale_only", None),
-            verdict("disagrees", False),
-        ]
-    )
-    words = re.sub(r"<[^>]+>", "", found)
-    assert "disagrees 1" in words
-    assert "at mini scale only 3" in words
-    assert "not run 1" in words
-    assert "agrees within the interval" not in words
-    assert "claimed shows: 1; the direction claimed does not show: 1; undecided: 1" in words
-
-
-def test_claim_shows_what_the_paper_prints_beside_its_verdict_escaped(tmp_path):
-    printed = PrintedAnswer("does_not_hold", "by 0.01 < 0.02")
-    (tmp_path / "run").mkdir()
-    section = claims_section(
-        Source(RunPaths(tmp_path / "run")), [verdict("disagrees", False, printed)]
-    )
-    assert "does not hold in the printed tables" in section.body
-    assert "By 0.01 &lt; 0.02." in section.body
-    assert "<i>" not in section.body
-    assert "<b>sentence" not in section.body
-
-
 # ---- markup
 
 
@@ -232,10 +230,10 @@ def test_visible_text_has_no_control_and_no_direction_character(text):
 
 
 def test_numbers_of_a_csv_are_cut_for_readers_and_text_is_kept():
-    assert [short(v) for v in ("0.12345", "300", None, "too_few", "1e-9")] == [
-        "0.123",
-        "300",
-        "–",
-        "too_few",
-        "0.000",
-    ]
+    texts = ("0.12345", "1800", None, "too_few", "-0.0001", "1e-9", "v2.1")
+    assert [short(t) for t in texts] == ["0.123", "1,800", "–", "too_few", "0.000", "0.000", "v2.1"]
+
+
+def test_sentences_keep_hyphens_and_tell_minus_signs():
+    assert prose("CI-long, -0.2 [-0.3, 0.1]") == "CI-long, −0.2\xa0[−0.3,\xa00.1]."
+    assert prose("a step-800 run, 2026-11-21.") == "A step-800 run, 2026-11-21."

@@ -1,4 +1,4 @@
-"""`qponder audit paper`, `qponder audit table` and `qponder audit labels`."""
+"""`qponder audit paper` and `qponder audit labels`."""
 
 from __future__ import annotations
 
@@ -15,51 +15,28 @@ import typer
 from qponder_lib import artifacts
 
 if TYPE_CHECKING:
-    from qponder_lib.report.audit import Finding, PaperAudit
+    from qponder_lib.report.audit import Finding
+    from qponder_lib.report.claims import Claim, PrintedAnswer
 
 _USAGE = 2
 
-audit = typer.Typer(
-    no_args_is_help=True, help="Check a paper's tables, any table of that form, or a label file."
-)
+audit = typer.Typer(no_args_is_help=True, help="Check what a paper prints, or a label file.")
 
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
 @audit.command()
 def paper(as_json: AsJson = False) -> None:
-    """Recompute Q-Ponder's tables and hold the claims of its text against them."""
-    from qponder_lib.report import audit as audits
+    """Recompute the tables that Q-Ponder prints, and hold its claims against them."""
+    from qponder_lib.report.audit import audit_paper
+    from qponder_lib.report.claims import load_claims, printed_answers
 
-    found = audits.audit_paper()
+    answers = printed_answers()
+    claims = [(one, answers[one.id]) for one in load_claims() if one.id in answers]
     if as_json:
-        print(artifacts.to_json(_paper_json(found), indent=2))
+        print(artifacts.to_json(_paper_json(audit_paper(), claims), indent=2))
     else:
-        print("\n".join(_paper_lines(found)))
-
-
-@audit.command()
-def table(
-    file: Annotated[Path, typer.Argument(help="CSV: table, method, dataset, metric, value, mark")],
-    counts: Annotated[
-        list[str] | None, typer.Option("--count", help="SET=IMAGES judged by whole scores")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Check averages, marks, repeats and ranges of printed tables; exit 1 if any disagrees."""
-    from qponder_lib.report import audit as audits
-
-    try:
-        images = dict(_count(text) for text in counts or ())
-        tables = audits.read_table(file)
-    except (ValueError, OSError) as error:
-        raise _usage(error) from error
-    findings = [f for one in tables for f in audits.audit_table(one, images)]
-    if as_json:
-        print(artifacts.to_json([dataclasses.asdict(f) for f in findings], indent=2))
-    else:
-        print("\n".join(_finding_lines(findings)))
-    raise typer.Exit(1 if any(f.outcome == "disagrees" for f in findings) else 0)
+        print("\n".join(_paper_lines(audit_paper(), claims)))
 
 
 @audit.command()
@@ -76,8 +53,8 @@ def labels(
     as_json: AsJson = False,
 ) -> None:
     """Check the scale of labels; exit 1 if any disagrees with what is declared."""
-    from qponder_lib.report.audit import label_files
-    from qponder_lib.report.audit import labels as label_checks
+    from qponder_lib.report import label_files
+    from qponder_lib.report import label_scales as label_checks
 
     try:
         if root is not None:
@@ -121,49 +98,44 @@ def _usage(error: Exception) -> typer.Exit:
     return typer.Exit(_USAGE)
 
 
-def _count(text: str) -> tuple[str, int]:
-    name, _, number = text.partition("=")
-    if not (name and number.isdigit() and int(number)):
-        raise ValueError(f"--count {text!r}: expected SET=IMAGES such as CIDIQ=690")
-    return name, int(number)
+def _paper_json(
+    findings: Sequence[Finding], claims: Sequence[tuple[Claim, PrintedAnswer]]
+) -> dict[str, Any]:
+    listed = [
+        {"id": claim.id, "paper": claim.paper, "place": claim.place, "quote": claim.quote}
+        | dataclasses.asdict(answer)
+        for claim, answer in claims
+    ]
+    return {"findings": [dataclasses.asdict(finding) for finding in findings], "claims": listed}
 
 
-def _paper_json(found: PaperAudit) -> dict[str, Any]:
-    return {
-        "findings": [dataclasses.asdict(finding) for finding in found.findings],
-        "claims": [
-            {
-                "id": claim.id,
-                "paper": claim.paper,
-                "place": claim.place,
-                "quote": claim.quote,
-                "check": claim.printed_check,
-                **dataclasses.asdict(answer),
-            }
-            for claim, answer in found.claims
-        ],
-    }
-
-
-def _paper_lines(found: PaperAudit) -> Iterable[str]:
+def _paper_lines(
+    findings: Sequence[Finding], claims: Sequence[tuple[Claim, PrintedAnswer]]
+) -> Iterable[str]:
     yield "Q-Ponder (arXiv:2506.05384), tables as transcribed in qponder_lib/reported/"
+    for kind, counts in _counts((f.check, f.outcome) for f in findings).items():
+        yield f"{kind.replace('_', ' ')}: {counts}"
     yield ""
-    yield from _finding_lines(found.findings)
+    for outcome in ("disagrees", "notable"):  # the rest is consistent
+        for f in findings:
+            if f.outcome == outcome:
+                yield f"{outcome}: {f.table}, {f.check.replace('_', ' ')}, {f.where}: {f.sentence}"
     yield ""
-    yield "Claims that the tables and the text say something about:"
-    for claim, answer in found.claims:
+    counts = _counts(("claims", answer.outcome) for _, answer in claims)["claims"]
+    yield f"Claims that the tables and the text say something about: {counts}"
+    for claim, answer in claims:
         yield ""
         yield f"{answer.outcome.replace('_', ' ')}: {claim.place} ({claim.id})"
         yield f'  "{claim.quote}"'
         yield f"  {answer.sentence}"
 
 
-def _finding_lines(findings: Sequence[Finding]) -> Iterable[str]:
-    """Count what is consistent and print the rest, what disagrees first."""
-    quiet = Counter((f.table, f.check) for f in findings if f.outcome == "consistent")
-    for (name, check), n in quiet.items():
-        yield f"consistent: {name}, {check.replace('_', ' ')} ({n})"
-    for outcome in ("disagrees", "notable", "undecidable"):
-        for f in findings:
-            if f.outcome == outcome:
-                yield f"{outcome}: {f.table}, {f.check.replace('_', ' ')}, {f.where}: {f.sentence}"
+def _counts(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Count outcomes by kind, in words."""
+    found: dict[str, Counter[str]] = {}
+    for kind, outcome in pairs:
+        found.setdefault(kind, Counter())[outcome.replace("_", " ")] += 1
+    return {
+        kind: ", ".join(f"{n} {outcome}" for outcome, n in counts.items())
+        for kind, counts in found.items()
+    }

@@ -22,7 +22,7 @@ def report(
     run: Annotated[str, typer.Argument(help="folder in papermill_runs/, or any run folder")],
 ) -> None:
     """Write report/index.html of a run: reported against measured, one verdict per claim."""
-    from qponder_lib.report.build import write_report  # pandas, which most commands do not need
+    from qponder_lib.report.page import write_report  # pandas, which most commands do not need
 
     try:
         print(shown(write_report(run_folder(run))))

@@ -1,99 +1,232 @@
-"""The page of claims: one verdict per claim of both papers."""
+"""What the papers claim, and what their own printed tables say about it.
+
+A claim is a row of `reported/claims.csv`. What decides it are rows of `reported/comparisons.csv`:
+each compares printed values, numbers of a run (`report.verdicts`), or both. Its columns:
+
+- `table`, `row`, `against` (rows by name, `best other`, `every other`, or nothing for a value that
+  is only held against a measured one), `sets` (names, `mean: ` of names, or `most: ` names that
+  gain more than any other set) and `metrics`: printed values; empty means all but averages;
+- `file`, `where` (column=value, `|` between alternatives; a history is weighed by `fifths` of its
+  steps) and `minus` (the conditions of what is subtracted): numbers of a run;
+- `sign`: + or -, or nothing for numbers that are told and decide nothing;
+- `stated`: a printed margin or, in %, the largest relative gain.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Literal, cast
 
-from qponder_lib.report.audit import PrintedAnswer, Verdict
-from qponder_lib.report.parts import Section, Source, link
-from qponder_lib.report.tables.markup import Html, element, join
+import pandas as pd
 
-VERDICTS = {
-    "agrees_within_interval": ("agrees within the interval", "●"),
-    "disagrees": ("disagrees", "✕"),
-    "mini_scale_only": ("at mini scale only", "◐"),
-    "not_run": ("not run", "○"),
-}
-"""Words and a sign for each verdict; the sign tells them apart without colour."""
-_HOLDS = {
-    True: "the direction claimed shows",
-    False: "the direction claimed does not show",
-    None: "undecided",
-}
-_PRINTED = {
-    "holds": "holds in the printed tables",
-    "holds_in_part": "holds in part of the printed tables",
-    "does_not_hold": "does not hold in the printed tables",
-    "not_decidable": "the printed tables do not decide it",
-}
+from qponder_lib.report.audit import AVERAGE, CORRELATIONS, EPS, half_digit, paper_tables
+
+SIGNIFICANT = "no interval or test is printed, so whether it is significant is not decidable"
+MOST_NAMED = 7
+"""Places that a sentence names one by one."""
+
+PrintedOutcome = Literal["holds", "holds_in_part", "does_not_hold", "not_decidable"]
 
 
-def claims_section(source: Source, verdicts: Sequence[Verdict]) -> Section:
-    """List every claim with its verdict, one sentence, and the file behind it."""
-    body = [
-        element(
-            "p",
-            "What each paper claims, what its own printed tables say about it, and what this run "
-            "shows. A verdict compares numbers only where image sets and size of model are those "
-            "of the paper; at a smaller scale only the direction is told.",
-        ),
-        tally(verdicts),
+@dataclass(frozen=True)
+class Comparison:
+    """One row of `reported/comparisons.csv`; the module says what its columns are."""
+
+    claim: str
+    label: str
+    table: str
+    row: str
+    against: str
+    sets: str
+    metrics: str
+    sign: str
+    stated: str
+    file: str
+    where: str
+    minus: str
+
+    @property
+    def direction(self) -> int:
+        """1 where more is claimed, -1 where less is, 0 where nothing is."""
+        return {"+": 1, "-": -1, "": 0}[self.sign]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim of a paper.
+
+    Attributes:
+        id: Short name, unique over both papers; fit for an anchor of a page.
+        paper: Q-Ponder or PreResQ-R1.
+        place: Section, abstract, contribution or appendix.
+        quote: The paper's words, cut to what is claimed.
+        decided_by: What would decide it.
+        needs: Any of `competitors` (models that no run of this kit trains), `runs` (several
+            training runs, since it is about a method), `every place` (one exception refutes it).
+        printed: What the paper's text alone says about it, where no comparison is needed.
+        remark: What to know beside the printed values.
+        without_run: Why no run of this kit decides it; empty if one can.
+        comparisons: What decides it.
+    """
+
+    id: str
+    paper: str
+    place: str
+    quote: str
+    decided_by: str
+    needs: str
+    printed: str
+    remark: str
+    without_run: str
+    comparisons: tuple[Comparison, ...]
+
+
+@dataclass(frozen=True)
+class PrintedAnswer:
+    """What a paper's own tables and text say about a claim."""
+
+    outcome: PrintedOutcome
+    sentence: str
+
+
+def load_claims() -> list[Claim]:
+    """Read the claims of both papers, in the order of the papers.
+
+    Source:
+        Q-Ponder (arXiv:2506.05384) and PreResQ-R1 (arXiv:2511.05393), read sentence by sentence.
+
+    Example:
+        >>> load_claims()[0].paper
+        'Q-Ponder'
+    """
+    comparisons = [Comparison(**row) for row in _reported("comparisons.csv")]
+    return [
+        Claim(**row, comparisons=tuple(one for one in comparisons if one.claim == row["id"]))
+        for row in _reported("claims.csv")
     ]
-    for paper in dict.fromkeys(verdict.claim.paper for verdict in verdicts):
-        mine = [verdict for verdict in verdicts if verdict.claim.paper == paper]
-        body.append(element("h3", f"{paper}: {len(mine)} claims"))
-        body.append(element("div", *[_claim(source, one) for one in mine], class_="claims"))
-    return Section("claims", "Claims and verdicts", join(*body))
 
 
-def tally(verdicts: Sequence[Verdict]) -> Html:
-    """Count verdicts, and among those at mini scale the directions."""
-    counts = Counter(verdict.verdict for verdict in verdicts)
-    items = [element("li", _badge(name), f" {counts[name]}") for name in VERDICTS if counts[name]]
-    small = Counter(v.holds for v in verdicts if v.verdict == "mini_scale_only")
-    told = "; ".join(f"{_HOLDS[key]}: {small[key]}" for key in _HOLDS if small[key])
-    return join(
-        element("ul", *items, class_="tally"),
-        element("p", f"At mini scale, {told}.") if told else None,
+def _reported(name: str) -> list[dict[str, str]]:
+    path = resources.files("qponder_lib") / "reported" / name
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@cache
+def printed_answers() -> Mapping[str, PrintedAnswer]:
+    """Hold every claim against the paper's own tables and text.
+
+    Returns:
+        What they say, by the claim's id; claims that they say nothing about are left out.
+
+    Example:
+        >>> printed_answers()["only-exception"].outcome
+        'does_not_hold'
+    """
+    tables = paper_tables()
+    found = {claim.id: _printed_answer(claim, tables) for claim in load_claims()}
+    return {name: answer for name, answer in found.items() if answer is not None}
+
+
+def _printed_answer(claim: Claim, tables: Mapping[str, pd.DataFrame]) -> PrintedAnswer | None:
+    if claim.printed:
+        return PrintedAnswer(cast(PrintedOutcome, claim.printed), claim.remark)
+    compared = [one for one in claim.comparisons if one.table and one.against]
+    if not compared:
+        return None
+    told, as_claimed = [], []
+    for one in compared:
+        words, hits = _compare(one, tables[one.table])
+        told.append(f"{one.label}: {words}")
+        as_claimed += hits if one.sign else []
+    outcome: PrintedOutcome = "holds" if all(as_claimed) else "does_not_hold"
+    if any(as_claimed) and not all(as_claimed) and "every place" not in claim.needs:
+        outcome = "holds_in_part"
+    told += [text for one in compared if (text := _copied(one, tables[one.table]))]
+    told += [claim.remark] if claim.remark else []
+    told += [SIGNIFICANT] if "significant" in claim.quote else []
+    return PrintedAnswer(outcome, "; ".join(dict.fromkeys(told)))
+
+
+def _compare(one: Comparison, table: pd.DataFrame) -> tuple[str, list[bool]]:
+    """Say how much higher a row prints than others, and in which places it is as claimed."""
+    steps = _steps(one, table)
+    if one.stated.endswith("%"):
+        return _largest_gain(one.stated.removesuffix("%"), steps, table["half"].max())
+    hits = steps["gain"] * (one.direction or 1) > 0
+    if one.stated:
+        apart = (steps["gain"].abs() - float(one.stated)).abs()
+        hits &= apart <= half_digit(one.stated) + EPS
+    named = [
+        f"{step.place} {step.gain:+.3f}" + f" ({step.other})" * (step.other != one.against)
+        for step in steps.itertuples()
+    ]
+    count = f"{'as claimed' if one.sign else 'higher'} in {hits.sum()} of {len(hits)} places"
+    if len(named) <= 4:
+        return ", ".join(named) + ("" if hits.all() else f"; {count}"), hits.tolist()
+    words = f"{count}, from {named[steps['gain'].argmin()]} to {named[steps['gain'].argmax()]}"
+    missed = [name for name, hit in zip(named, hits, strict=True) if not hit]
+    if one.sign and 1 < len(missed) <= MOST_NAMED:
+        words += f"; not in {', '.join(missed)}"
+    return words, hits.tolist()
+
+
+def _steps(one: Comparison, table: pd.DataFrame) -> pd.DataFrame:
+    """Compare a row with others, place by place: place, gain, other, and both values."""
+    kind, _, names = one.sets.rpartition(": ")
+    sets = names.split(";") if names else []
+    values = table.set_index(["dataset", "metric", "method"])["value"]
+    wide = values.unstack("method", sort=False)
+    datasets = wide.index.get_level_values("dataset")
+    wide = wide[datasets.isin(sets) if sets and kind != "most" else datasets != AVERAGE]
+    if one.metrics:
+        wide = wide[wide.index.get_level_values("metric").isin(one.metrics.split(";"))]
+    if kind == "mean":
+        wide = pd.concat({"mean": wide.groupby("metric", sort=False).mean()})
+    others = wide.drop(columns=one.row)
+    if one.against == "best other":
+        compared = [(others.idxmax(axis=1), others.max(axis=1))]
+    else:
+        chosen = others.columns if one.against == "every other" else one.against.split(";")
+        compared = [(name, others[name]) for name in chosen]
+    steps = pd.concat(
+        pd.DataFrame({"other": name, "ours": wide[one.row], "theirs": theirs})
+        for name, theirs in compared
+    ).dropna()
+    steps["gain"] = steps["ours"] - steps["theirs"]
+    if kind == "most":
+        gains = steps["gain"].groupby(level="dataset").mean()
+        steps = pd.DataFrame({"gain": gains[sets] - gains.drop(sets).max(), "other": one.against})
+        return steps.assign(place=sets)
+    steps["place"] = [f"{d} {m.upper() if m in CORRELATIONS else m}" for d, m in steps.index]
+    return steps.reset_index(drop=True)
+
+
+def _largest_gain(stated: str, steps: pd.DataFrame, half: float) -> tuple[str, list[bool]]:
+    """Say whether the largest relative gain is the stated one, with what rounding hides."""
+    best = steps.loc[(steps["ours"] / steps["theirs"]).idxmax()]
+    gain, low, high = (
+        100 * ((best["ours"] + hidden) / (best["theirs"] - hidden) - 1)
+        for hidden in (0.0, -half, half)
     )
-
-
-def _claim(source: Source, verdict: Verdict) -> Html:
-    claim = verdict.claim
-    behind = None
-    if verdict.file is not None:
-        behind = element(
-            "p", "File: ", link(source, source.run.root / verdict.file), class_="files"
-        )
-    direction = None
-    if verdict.verdict == "mini_scale_only":
-        direction = element("span", f": {_HOLDS[verdict.holds]}", class_="direction")
-    return element(
-        "article",
-        element("p", _badge(verdict.verdict), direction, class_="verdict"),
-        element("blockquote", f"“{claim.quote}”"),
-        element("p", claim.place, class_="place"),
-        element("p", verdict.sentence, class_="sentence"),
-        None if verdict.printed is None else _printed(verdict.printed),
-        behind,
-        id=f"claim-{claim.id}",
-        class_=f"claim {verdict.verdict}",
+    words = (
+        f"{best['place']}, {best['ours']:.3f} against {best['theirs']:.3f} ({best['other']}): "
+        f"{gain:.2f} % relative, {low:.2f} to {high:.2f} with what rounding hides; in SRCC "
+        f"itself {best['gain']:.3f}"
     )
+    off = max(low - float(stated), float(stated) - high)
+    return words, [bool(off <= half_digit(stated))]
 
 
-def _printed(printed: PrintedAnswer) -> Html:
-    told = element("b", f"As printed: {_PRINTED[printed.outcome]}. ")
-    return element("p", told, _sentence(printed.sentence), class_="printed")
-
-
-def _sentence(text: str) -> str:
-    """Begin with a capital and end with a full stop."""
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?")) else ".")
-
-
-def _badge(name: str) -> Html:
-    words, sign = VERDICTS[name]
-    return element(
-        "span", element("span", sign, aria_hidden="true"), f" {words}", class_=f"badge {name}"
-    )
+def _copied(one: Comparison, table: pd.DataFrame) -> str:
+    """Say which sets of the other row are printed alike in all three aspects."""
+    row = table[(table["method"] == one.against) & (table["dataset"] != AVERAGE)]
+    cells = row.pivot(index="dataset", columns="metric", values="text")
+    twice = cells.index[cells.duplicated(keep=False)]
+    if cells.shape[1] < 3 or twice.empty:
+        return ""
+    return f"{one.against} is printed alike on {' and '.join(twice)}, so one may be a copy"

@@ -67,7 +67,7 @@ def keep_reference(run: RunPaths, reference: Path) -> list[Path]:
                 _shrink_outputs(target)
             written.append(target)
     if (run.report / "index.html").is_file():
-        from qponder_lib.report.build import (
+        from qponder_lib.report.page import (
             write_report,  # pandas, which other commands do not need
         )
 

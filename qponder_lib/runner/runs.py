@@ -185,7 +185,7 @@ def _run_notebook(notebook: PlannedNotebook, job: Job) -> None:
 
 
 def _report(run_paths: RunPaths) -> None:
-    from qponder_lib.report.build import write_report  # pandas, which a plan does not need
+    from qponder_lib.report.page import write_report  # pandas, which a plan does not need
 
     try:
         write_report(run_paths)

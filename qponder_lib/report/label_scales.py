@@ -13,8 +13,8 @@ from qponder_lib.data import findings as copies
 from qponder_lib.data.catalog import spec_named
 from qponder_lib.data.copies import LabelRow
 from qponder_lib.data.labels import load_labels
-from qponder_lib.report.audit.findings import Finding, Outcome
-from qponder_lib.report.audit.label_files import LabelFile
+from qponder_lib.report.audit import Finding, Outcome
+from qponder_lib.report.label_files import LabelFile
 from qponder_lib.scales import LabelScale
 
 USUAL_SCALES = ((0.0, 1.0), (1.0, 5.0), (0.0, 9.0), (0.0, 10.0), (0.0, 100.0))

@@ -1,0 +1,366 @@
+"""Recomputes the tables that Q-Ponder prints: averages, repeats, values that cannot be.
+
+A printed decimal stands for every number within half of its last digit, both ends included, since
+it is not said which way halves went (decision D28). `qponder audit paper` prints the findings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from itertools import combinations
+from math import ceil, comb, floor
+from typing import Literal
+
+import pandas as pd
+
+AVERAGE = "AVG."
+"""Column that holds a table's averages."""
+CORRELATIONS = ("plcc", "srcc")
+ASPECTS = ("completeness", "accuracy", "reasonableness")
+"""Judged aspects; each printed value is a mean of whole scores, one per image."""
+RANGES = dict.fromkeys(CORRELATIONS, (-1, 1)) | dict.fromkeys(ASPECTS, (0, 5))
+"""What a value of each metric can be; the judged aspects by section 3.1 of Q-Ponder (D18)."""
+IMAGE_COUNTS = {
+    "CIDIQ": 690,
+    "CSIQ": 866,
+    "KADID": 10125,
+    "LIVE": 779,
+    "TID2008": 1700,
+    "TID2013": 3000,
+}
+"""Distorted images of the sets of Tables 2 and 4, as their authors publish them."""
+ROUND_COUNTS = (50, 100, 200, 250, 500)
+"""Numbers of images that people like to draw."""
+SAME_MODEL = (
+    ("table1", "Q-Ponder", "table3", "long + RL"),
+    ("table2", "Q-Ponder", "table4", "Q-Ponder"),
+)
+"""Rows that are said to be the same model on the same sets."""
+EXPECTED_AT_MOST = 0.05
+"""Coincidences that chance would make less often than this, per table, are reported."""
+EPS = 1e-9
+"""Far below any printed digit; only takes up what binary fractions lose."""
+
+Outcome = Literal["consistent", "disagrees", "notable", "undecidable"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was checked in a printed table.
+
+    Attributes:
+        check: What kind of check, such as average.
+        table: Name of the table.
+        where: Row and column.
+        outcome: consistent; disagrees: no rounding explains it; notable: possible, but worth a
+            look.
+        sentence: What was found, for readers.
+    """
+
+    check: str
+    table: str
+    where: str
+    outcome: Outcome
+    sentence: str
+
+
+def paper_tables() -> dict[str, pd.DataFrame]:
+    """Return what Q-Ponder prints in its tables, and in section 3.2, as transcribed in this kit.
+
+    Returns:
+        By name, a table of printed values: method, dataset, metric, text, value, half (of the
+        last printed digit).
+
+    Example:
+        >>> table = paper_tables()["table1"].set_index(["method", "dataset", "metric"])
+        >>> table.loc[("Q-Ponder", "AVG.", "srcc"), "text"]
+        '0.821'
+    """
+    folder = resources.files("qponder_lib") / "reported"
+    tables = {}
+    for name in ("table1", "table2", "table3", "table4", "section_3_2"):
+        with (folder / f"{name}.csv").open(encoding="utf-8") as file:
+            rows = pd.read_csv(file, dtype=str).rename(columns={"value": "text"})
+        tables[name] = printed(rows[["method", "dataset", "metric", "text"]])
+    return tables
+
+
+def printed(rows: pd.DataFrame) -> pd.DataFrame:
+    """Add to printed decimals their value and half of their last digit.
+
+    Example:
+        >>> printed(pd.DataFrame({"text": ["0.50"]})).to_dict("records")
+        [{'text': '0.50', 'value': 0.5, 'half': 0.005}]
+    """
+    return rows.assign(value=rows["text"].astype(float), half=rows["text"].map(half_digit))
+
+
+def half_digit(text: str) -> float:
+    """Return half of the last digit of a printed decimal.
+
+    Example:
+        >>> half_digit("0.50"), half_digit("7")
+        (0.005, 0.5)
+    """
+    return 0.5 / 10 ** len(text.partition(".")[2])
+
+
+def audit_paper() -> list[Finding]:
+    """Check the averages, repeats and possible values of Q-Ponder's tables.
+
+    Example:
+        >>> [f.where for f in audit_paper() if f.outcome == "disagrees"]
+        ['DepictQA, AVG., mean', 'Q-Ponder, AVG., mean', 'Q-Ponder, AVG., mean']
+    """
+    tables = paper_tables()
+    found = []
+    for name in ("table1", "table2", "table3", "table4"):
+        found += check_averages(name, tables[name])
+        found += check_repeats(name, tables[name])
+        found += check_ranges(name, tables[name])
+        found += check_whole_scores(name, tables[name], IMAGE_COUNTS)
+        found += check_round_count(name, tables[name])
+    for one, row, other, other_row in SAME_MODEL:
+        found += check_same_model({one: tables[one], other: tables[other]}, row, other_row)
+    return found
+
+
+def check_averages(name: str, table: pd.DataFrame) -> Iterator[Finding]:
+    """Recompute every average that a table prints as the plain mean of its row.
+
+    An average whose metric no cell of the table has, such as one number for three judged aspects,
+    is the mean of all cells of the row. It disagrees if no numbers that round to the cells have a
+    mean that rounds to it.
+
+    Args:
+        name: Name of the table.
+        table: Printed values, as `paper_tables` returns them.
+    """
+    cells = table[table["dataset"] != AVERAGE]
+    for average in table[table["dataset"] == AVERAGE].itertuples():
+        row = cells[cells["method"] == average.method]
+        if average.metric in set(cells["metric"]):
+            row = row[row["metric"] == average.metric]
+        if row.empty:
+            continue
+        apart = abs(row["value"].mean() - average.value)
+        allowed = row["half"].mean() + average.half
+        told = f"within {allowed:.4f}, what rounding explains"
+        if apart > allowed + EPS:
+            told = (
+                f"{apart:.4f} apart; rounding explains {allowed:.4f} at most; other weights "
+                "might, and none are stated"
+            )
+        yield Finding(
+            "average",
+            name,
+            f"{average.method}, {AVERAGE}, {average.metric}",
+            "disagrees" if apart > allowed + EPS else "consistent",
+            f"printed {average.text}, mean of {len(row)} printed cells "
+            f"{row['value'].mean():.5f}: {told}",
+        )
+
+
+def check_ranges(name: str, table: pd.DataFrame) -> Iterator[Finding]:
+    """Find values that their metric cannot have, whatever rounding hides."""
+    for cell in table[table["metric"].isin(RANGES)].itertuples():
+        low, high = RANGES[cell.metric]
+        if not low - cell.half - EPS <= cell.value <= high + cell.half + EPS:
+            where = f"{cell.method}, {cell.dataset}, {cell.metric}"
+            told = f"printed {cell.text}, but {cell.metric} lies from {low} to {high}"
+            yield Finding("range", name, where, "disagrees", told)
+
+
+def check_same_model(tables: Mapping[str, pd.DataFrame], row: str, other_row: str) -> list[Finding]:
+    """Compare two rows that should print the same values in two tables.
+
+    Args:
+        tables: The two tables by name.
+        row: Method of the row in the first.
+        other_row: Method of the row in the second.
+
+    Returns:
+        One finding per value that differs, or one that says that all agree.
+    """
+    (one, first), (other, second) = tables.items()
+    both = pd.merge(
+        first[first["method"] == row],
+        second[second["method"] == other_row],
+        on=["dataset", "metric"],
+        suffixes=("", "_other"),
+    )
+    where = f"{one}, {row} and {other}, {other_row}"
+    odd = both[(both["value"] - both["value_other"]).abs() > both["half"] + both["half_other"]]
+    if odd.empty:
+        told = f"the same {len(both)} values in both tables"
+        return [Finding("same_model", one, where, "consistent", told)]
+    return [
+        Finding(
+            "same_model",
+            one,
+            f"{where}, {cell.dataset}, {cell.metric}",
+            "disagrees",
+            f"{cell.text} in one and {cell.text_other} in the other",
+        )
+        for cell in odd.itertuples()
+    ]
+
+
+def check_repeats(name: str, table: pd.DataFrame) -> list[Finding]:
+    """Find values that repeat where measurements should differ.
+
+    Printed numbers have few digits, so some coincide by chance. How often they do is read off the
+    table itself (`equal_shares`). A repeat is reported if so much of it would not be expected once
+    in twenty such tables.
+
+    Args:
+        name: Name of the table.
+        table: Printed values; averages are left out.
+
+    Returns:
+        One finding per pair of cells in one row or column that agree in all their metrics, and
+        one per pair of rows or columns that agree in more places than chance explains.
+    """
+    cells = table[table["dataset"] != AVERAGE]
+    shares = equal_shares(cells)
+    keys = ["method", "dataset", "metric"]
+    texts = cells.set_index(keys)["text"].unstack("metric", sort=False)
+    found = [
+        Finding("repeat", name, where, "notable", told)
+        for where, told in (*_repeated_cells(texts, shares), *_repeated_lines(texts, shares))
+    ]
+    quiet = Finding("repeat", name, "all cells", "consistent", "no more repeats than by chance")
+    return found or [quiet]
+
+
+def equal_shares(cells: pd.DataFrame) -> pd.Series:
+    """Return, for each metric, the share of all pairs of values that are printed alike.
+
+    At least one pair is taken to be: a rate of nought from few pairs would forbid any repeat.
+
+    Example:
+        >>> texts = ["0.5", "0.5", "0.6", "0.7"]
+        >>> bool(equal_shares(pd.DataFrame({"metric": "srcc", "text": texts}))["srcc"] == 1 / 6)
+        True
+    """
+
+    def share(texts: pd.Series) -> float:
+        alike = sum(comb(n, 2) for n in texts.value_counts())
+        return max(alike, 1) / max(comb(len(texts), 2), 1)
+
+    return cells.groupby("metric")["text"].agg(share)
+
+
+def _repeated_cells(texts: pd.DataFrame, shares: pd.Series) -> Iterator[tuple[str, str]]:
+    """Find pairs of cells that agree in all metrics; `texts` has a line per method and set."""
+    if len(shares) < 2:
+        return
+    for level, what in (("method", "one row"), ("dataset", "one column")):
+        lines = [line for _, line in texts.groupby(level=level, sort=False)]
+        n_pairs = sum(comb(len(line), 2) for line in lines)
+        expected = shares.prod() * n_pairs
+        if expected > EXPECTED_AT_MOST:
+            continue
+        for line in lines:
+            for one, other in combinations(line.index, 2):
+                if (line.loc[one] == line.loc[other]).all():
+                    told = " / ".join(line.loc[one])
+                    yield (
+                        f"{', '.join(one)} and {', '.join(other)}",
+                        f"all {len(shares)} values are printed twice in {what}: {told}; chance "
+                        f"would make {expected:.1g} such pairs among {n_pairs}",
+                    )
+
+
+def _repeated_lines(texts: pd.DataFrame, shares: pd.Series) -> Iterator[tuple[str, str]]:
+    """Find pairs of whole rows or columns that agree in more places than chance explains."""
+    from scipy.stats import binom
+
+    for level, what in (("method", "rows"), ("dataset", "columns")):
+        lines = texts.unstack("dataset" if level == "method" else "method")
+        n_pairs = comb(len(lines), 2)
+        for one, other in combinations(dict.fromkeys(texts.index.get_level_values(level)), 2):
+            both = lines.loc[[one, other]].dropna(axis=1)
+            alike = int((both.loc[one] == both.loc[other]).sum())
+            chance = both.columns.get_level_values("metric").map(shares).to_numpy().mean()
+            expected = n_pairs * binom.sf(alike - 1, both.shape[1], chance)
+            if alike >= 2 and expected <= EXPECTED_AT_MOST:
+                yield (
+                    f"{one} and {other}",
+                    f"{alike} of {both.shape[1]} values of the two {what} are printed alike; "
+                    f"chance would make {expected:.1g} such pairs among {n_pairs}",
+                )
+
+
+def reachable(cells: pd.DataFrame, n: int) -> pd.Series:
+    """Say of each value whether the mean of n whole scores can be printed so: k/n, k whole.
+
+    Example:
+        >>> reachable(printed(pd.DataFrame({"text": ["2.33", "2.34"]})), 3).tolist()
+        [True, False]
+    """
+    lowest = ((cells["value"] - cells["half"]) * n - EPS).map(ceil)
+    return lowest <= ((cells["value"] + cells["half"]) * n + EPS).map(floor)
+
+
+def check_whole_scores(
+    name: str, table: pd.DataFrame, counts: Mapping[str, int]
+) -> Iterator[Finding]:
+    """Ask of every column of judged scores whether it can be a mean over that many images.
+
+    Args:
+        name: Name of the table.
+        table: Printed values; only the judged aspects are looked at.
+        counts: Images by set. Where the printed digits are too coarse to tell, nothing is said.
+    """
+    judged = table[table["metric"].isin(ASPECTS)]
+    for dataset, cells in judged.groupby("dataset", sort=False):
+        n = counts.get(str(dataset))
+        if n is None or (2 * cells["half"] >= 1 / n - EPS).all():
+            continue
+        missed = cells[~reachable(cells, n)]
+        if missed.empty:
+            told = f"all {len(cells)} values can be means of {n} whole scores"
+            yield Finding("whole_scores", name, str(dataset), "consistent", told)
+            continue
+        first = missed.iloc[0]
+        told = (
+            f"{len(missed)} of {len(cells)} values are no mean of {n} whole scores, such as "
+            f"{first['text']} ({first['method']}, {first['metric']}); fewer or more images, "
+            "responses left out or scores with fractions would explain it, and the number of "
+            "judged images is not stated"
+        )
+        yield Finding("whole_scores", name, str(dataset), "notable", told)
+
+
+def check_round_count(name: str, table: pd.DataFrame) -> Iterator[Finding]:
+    """Ask whether judged scores look like means over a round number of images.
+
+    Yields:
+        One finding, for the count that explains most, or none if chance explains it as well. A
+        cell counts if all its judged aspects can be such means; of values with d decimals, n of
+        10^d can.
+    """
+    from scipy.stats import binom
+
+    judged = table[table["metric"].isin(ASPECTS)]
+    found = []
+    for n in ROUND_COUNTS:
+        each = judged.assign(
+            hit=reachable(judged, n), chance=(2 * n * judged["half"]).clip(upper=1)
+        )
+        cells = each.groupby(["method", "dataset"]).agg({"hit": "all", "chance": "prod"})
+        if cells["hit"].any() and cells["chance"].min() < 1:
+            mean, n_hit = cells["chance"].mean(), int(cells["hit"].sum())
+            surprise = binom.sf(n_hit - 1, len(cells), mean) * len(ROUND_COUNTS)
+            found.append((surprise, n, n_hit, len(cells), mean * len(cells)))
+    if found and min(found)[0] <= EXPECTED_AT_MOST:
+        _, n, n_hit, n_cells, expected = min(found)
+        told = (
+            f"in {n_hit} of {n_cells} cells all values can be means of {n} whole scores; of "
+            f"arbitrary values {expected:.1f} could; that fits {n} judged images there, and the "
+            "number is not stated"
+        )
+        yield Finding("whole_scores", name, "all cells", "notable", told)
