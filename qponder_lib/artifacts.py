@@ -290,7 +290,7 @@ class JsonlAppender(Generic[Row]):
         Raises:
             ArtifactError: If a line before the last is torn, or another process has the file.
         """
-        self.path = path
+        self.path, self._broken = path, False
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = OwnedLock(path.with_name(f"{path.name}.lock"))
         try:
@@ -313,10 +313,18 @@ class JsonlAppender(Generic[Row]):
             os.truncate(self.path, whole)
 
     def append(self, row: Row) -> None:
-        """Add one row at the end."""
-        line = _line(row)
+        """Add one row at the end.
+
+        Raises:
+            OSError: If the row could not be written, and for every row after that: the file may
+                now end in half a line, which only opening it anew repairs.
+        """
+        if self._broken:
+            raise OSError(f"{self.path}: an earlier row could not be written")
+        line, self._broken = _line(row), True
         while line:
             line = line[os.write(self._file, line) :]
+        self._broken = False
 
     def close(self) -> None:
         """Sync the file and let others have it."""

@@ -151,7 +151,7 @@ class Evidence(Record):
     aspect: Aspect
     finding: str
     sentence: int | None = Field(
-        default=None, ge=0, description="number of the sentence of the sanitised text, from 0"
+        default=None, ge=0, description="number of the sentence of the sanitized text, from 0"
     )
 
 
@@ -170,7 +170,7 @@ class JudgementRecord(Record):
     reasonableness: Rating | None
     reasons: dict[Aspect, str] = Field(default_factory=dict, description="why a rating is missing")
     evidence: tuple[Evidence, ...] = ()
-    n_words: int = Field(ge=0, description="length of the sanitised text")
+    n_words: int = Field(ge=0, description="length of the sanitized text")
     removed: dict[str, int] = Field(
         default_factory=dict, description="pieces meant for the judge that were taken out, by kind"
     )

@@ -10,17 +10,16 @@ from stub_openai_server import MODEL, StubServer
 from qponder_lib.config import DistillConfig
 from qponder_lib.paths import RunPaths
 from qponder_lib.records import Distortion, ImageRecord
-from qponder_lib.teacher.distill import (
-    DistilReport,
-    distil,
-    questions,
-)
-from qponder_lib.teacher.server import RetryPolicy, Sampling, ServerTeacher
+from qponder_lib.teacher.distill import DistillReport, distill, open_teacher, questions
 
-QUICK = RetryPolicy(max_attempts=2, first_wait_s=0.01, longest_wait_s=0.02)
 CONCURRENCY = 4
 CONFIG = DistillConfig(
-    teacher="server", teacher_model=MODEL, base_url="http://unused/v1", concurrency=CONCURRENCY
+    teacher="server",
+    teacher_model=MODEL,
+    base_url="http://unused/v1",
+    concurrency=CONCURRENCY,
+    timeout_s=10.0,
+    max_attempts=2,
 )
 
 
@@ -48,13 +47,9 @@ def make_images(paths: RunPaths, n: int) -> list[ImageRecord]:
 
 def distil_from(
     server: StubServer, images: list[ImageRecord], paths: RunPaths, **changes: object
-) -> DistilReport:
-    config = CONFIG.model_copy(update=changes)
-    sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
-    teacher = ServerTeacher(
-        config.teacher_model, server.base_url, sampling=sampling, timeout_s=10.0, retry=QUICK
-    )
-    return distil(images, teacher, config, paths, progress=False)
+) -> DistillReport:
+    config = CONFIG.model_copy(update={"base_url": server.base_url, **changes})
+    return distill(images, open_teacher(config), config, paths, progress=False)
 
 
 def ids(images: list[ImageRecord], config: DistillConfig) -> list[str]:

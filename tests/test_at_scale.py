@@ -14,8 +14,7 @@ from qponder_lib.gpu.at_scale import engines, folder
 from qponder_lib.paths import RunPaths
 from qponder_lib.student.generation import generate
 from qponder_lib.student.model import load_student
-from qponder_lib.teacher.choose import open_teacher
-from qponder_lib.teacher.distill import current_responses, distil
+from qponder_lib.teacher.distill import current_responses, distill, open_teacher
 
 HAS_RAY = importlib.util.find_spec("ray") is not None
 with_ray = pytest.mark.skipif(not HAS_RAY, reason="Ray is not installed: pip install '.[ray]'")
@@ -132,7 +131,7 @@ def test_workers_book_a_whole_core_each_while_there_are_enough():
 def test_ray_collects_the_answers_that_one_process_collects(built, local_ray, tmp_path):
     here = tmp_path / "here.jsonl"
     records = embedded.load_records(built, "mini-koniq", "train")
-    distil(records, open_teacher(EXPERT), EXPERT, built, progress=False, store=here)
+    distill(records, open_teacher(EXPERT), EXPERT, built, progress=False, store=here)
     expected = {
         row.image_id: (row.text, row.finish_reason, row.response_id, row.prompt_sha256)
         for row in current_responses(records, EXPERT, built, store=here)

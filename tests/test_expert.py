@@ -9,9 +9,15 @@ from scipy.stats import spearmanr
 
 from qponder_lib.data import distortions, mixtures, pseudo_mos, scenes
 from qponder_lib.scales import SEVERITIES, distortion_tag
-from qponder_lib.teacher.diagnosis import Finding, diagnose, score
-from qponder_lib.teacher.expert import ATTRIBUTE_OF, DEFECT_NOUNS, ExpertTeacher
-from qponder_lib.teacher.measure import measure
+from qponder_lib.teacher.expert import (
+    DEFECTS,
+    WORDING,
+    ExpertTeacher,
+    Finding,
+    diagnose,
+    measure,
+    score,
+)
 from qponder_lib.text.parsing import is_format_compliant, parse_answer
 
 
@@ -38,7 +44,7 @@ def answer(pixels, hint=None, seed=0):
         ("color_cast", "cast", 1),
     ],
 )
-def test_measures_follow_the_damage_they_are_for(photographs, name, reads, sign):
+def test_measures_follow_the_distortion_they_are_for(photographs, name, reads, sign):
     rng = np.random.default_rng(0)
     medians = [
         np.median(
@@ -68,7 +74,7 @@ def test_the_text_names_exactly_the_defects_that_were_found(photographs):
         low_level = answer(damaged).split("(2)")[0]
         assert "noise" in {finding.name for finding in findings}
         for finding in findings:
-            assert f"{finding.severity} {DEFECT_NOUNS[finding.name]}" in low_level
+            assert f"{finding.severity} {WORDING[finding.name].noun}" in low_level
         claimed = re.findall(rf"\b(?:{'|'.join(SEVERITIES)})\b", low_level)
         assert len(claimed) == len(findings)
 
@@ -82,7 +88,7 @@ def test_the_stated_score_falls_with_every_defect_and_with_its_strength():
 
 
 def test_every_defect_has_a_noun_an_attribute_and_is_a_trained_type():
-    assert set(DEFECT_NOUNS) == set(ATTRIBUTE_OF) == set(distortions.TRAINED)
+    assert set(DEFECTS) == set(WORDING) == set(distortions.TRAINED)
 
 
 def test_the_same_generator_gives_the_same_answer(photographs):

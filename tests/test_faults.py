@@ -14,7 +14,7 @@ from qponder_lib.artifacts import ArtifactError, read_json, to_json
 from qponder_lib.cli import app
 from qponder_lib.data.images import ImageProblem, decode_rgb, read_rgb, scan_images
 from qponder_lib.data.reading import Reader
-from qponder_lib.teacher.images import InvalidImage, load_image
+from qponder_lib.teacher.responses import read_recorded
 
 
 def jpeg(size=(64, 48)):
@@ -36,11 +36,11 @@ def test_a_flipped_bit_or_bytes_behind_the_end_decode_but_are_refused_by_hash(tm
     recorded = hashlib.sha256(content).hexdigest()
     path = tmp_path / "a.jpg"
     path.write_bytes(content)
-    assert load_image(path, recorded).size == (64, 48)
+    assert read_recorded(path, recorded).size == (64, 48)
     path.write_bytes(change(content))
     assert decode_rgb(path.read_bytes()).size == (64, 48)
-    with pytest.raises(InvalidImage, match=r"a\.jpg: the file has changed"):
-        load_image(path, recorded)
+    with pytest.raises(ImageProblem, match=r"a\.jpg: the file has changed"):
+        read_recorded(path, recorded)
 
 
 def test_one_bad_file_among_good_ones_is_named_and_the_scan_goes_on(tmp_path):

@@ -13,27 +13,29 @@ from teacher_runs import make_images
 
 from qponder_lib.artifacts import read_jsonl
 from qponder_lib.config import JudgeConfig
-from qponder_lib.judging import Candidate
 from qponder_lib.judging.canaries import SPOOFS, canary_questions, canary_rows, make_canaries
-from qponder_lib.judging.collect import ask_judges
+from qponder_lib.judging.rubric import Candidate
 from qponder_lib.judging.server import (
     KEY_VARIABLE,
     SCHEMA,
     ServerJudge,
+    ask_judges,
+    open_judges,
     tag_of,
 )
 from qponder_lib.metrics import Resampling
 from qponder_lib.paths import RunPaths
 from qponder_lib.records import Distortion, ImageRecord, JudgementRecord, ResponseRecord
-from qponder_lib.teacher import TeacherUnavailable
-from qponder_lib.teacher.server import ChatServer, RetryPolicy, Sampling
+from qponder_lib.teacher.responses import ServerUnavailable
 from qponder_lib.text import prompts
 
 pytestmark = [pytest.mark.enable_socket, pytest.mark.allow_hosts(["127.0.0.1"])]
 
 VERDICT = '{"completeness": 3, "accuracy": 4, "reasonableness": 5}'
 XML = "<Completeness>3</Completeness>\n<Accuracy>4</Accuracy>\n<Reasonableness>5</Reasonableness>"
-CONFIG = JudgeConfig(judges=(MODEL,), base_urls=("http://unused/v1",), concurrency=4)
+CONFIG = JudgeConfig(
+    judges=(MODEL,), base_urls=("http://unused/v1",), concurrency=4, max_attempts=2
+)
 TEXT = "<think>Edges are sharp. There is severe noise.</think><answer>40</answer>"
 
 
@@ -52,21 +54,16 @@ def candidates(images: list[ImageRecord], text: str | None = TEXT) -> list[tuple
     return [(Candidate("ci-long", image, text, 40.0), 0) for image in images]
 
 
-def open_judge(server: StubServer, name: str = MODEL, answer_format: str = "json_schema", **more):
-    chat = ChatServer(
-        name,
-        server.base_url,
-        sampling=Sampling(temperature=0.0, max_tokens=64),
-        timeout_s=10.0,
-        retry=RetryPolicy(max_attempts=2, first_wait_s=0.01, longest_wait_s=0.02),
-        **more,
+def open_judge(server: StubServer, name: str = MODEL, **changes) -> ServerJudge:
+    config = CONFIG.model_copy(
+        update={"judges": (name,), "base_urls": (server.base_url,), **changes}
     )
-    return ServerJudge(name, chat, answer_format=answer_format)
+    return open_judges(config)[0]
 
 
 def judged(server: StubServer, questions, paths: RunPaths, **options) -> list[JudgementRecord]:
     judge = open_judge(server, **options)
-    return ask_judges([judge], questions, CONFIG, paths, progress=False)[judge.name]
+    return ask_judges([judge], questions, paths, progress=False)[judge.name]
 
 
 def user_text(request: Request) -> str:
@@ -80,9 +77,7 @@ def test_good_and_bad_answers_of_a_server_become_ratings_and_reasons(paths):
     bodies = [VERDICT, "five out of five", VERDICT.replace("3", "7"), None]
     images = judged_images(paths, 4)
     with StubServer(lambda r: ok(bodies[r.index])) as server:
-        judge = open_judge(server)
-        one = CONFIG.model_copy(update={"concurrency": 1})
-        rows = ask_judges([judge], candidates(images), one, paths, progress=False)[MODEL]
+        rows = judged(server, candidates(images), paths, concurrency=1)
     assert [row.accuracy for row in rows] == [4, None, None, None]
     assert [row.reasons.get("accuracy") for row in rows] == [
         None,
@@ -136,8 +131,8 @@ def test_the_message_about_a_spoofed_answer_is_that_about_the_clean_one(paths, s
     with StubServer() as server:
         judge = open_judge(server)
         assert judge.messages(spoofed, "ab") == judge.messages(clean, "ab")
-        assert judge.judgement(spoofed, None, 0).removed
-        assert not judge.judgement(clean, None, 0).removed
+        assert judge.judgement(spoofed, 0, None).removed
+        assert not judge.judgement(clean, 0, None).removed
 
 
 def test_a_candidate_cannot_close_the_delimiter_even_if_it_knew_the_word(paths):
@@ -233,7 +228,7 @@ def test_several_judges_are_asked_at_once_and_kept_apart(paths):
         StubServer(lambda r: Reply(completion(low, model="other"), delay=0.05)) as second,
     ):
         judges = [open_judge(first), open_judge(second, "other@r2")]
-        rows = ask_judges(judges, questions, CONFIG, paths, progress=False)
+        rows = ask_judges(judges, questions, paths, progress=False)
         assert max(first.times[0], second.times[0]) < min(first.times[-1], second.times[-1])
     assert [row.accuracy for row in rows[MODEL]] == [4] * 6
     assert [row.accuracy for row in rows["other@r2"]] == [2] * 6
@@ -242,10 +237,11 @@ def test_several_judges_are_asked_at_once_and_kept_apart(paths):
 
 def test_a_server_that_has_gone_stops_the_run_and_keeps_what_was_answered(paths):
     questions = candidates(judged_images(paths, 10))
-    with StubServer(lambda r: refusal(401) if r.index >= 5 else ok(VERDICT)) as server:
-        judge = open_judge(server, key_variable=f"{KEY_VARIABLE}_1")
-        with pytest.raises(TeacherUnavailable, match=f"{KEY_VARIABLE}_1"):
-            ask_judges([judge], questions, CONFIG, paths, progress=False)
+    with (
+        StubServer(lambda r: refusal(401) if r.index >= 5 else ok(VERDICT)) as server,
+        pytest.raises(ServerUnavailable, match=f"{KEY_VARIABLE}_1"),
+    ):
+        judged(server, questions, paths)
     assert len(read_jsonl(paths.judge_answers(MODEL), ResponseRecord)) >= 2
 
 
@@ -254,8 +250,7 @@ def test_each_judge_has_a_key_of_its_own(paths, monkeypatch):
     monkeypatch.setenv(f"{KEY_VARIABLE}_2", "key-two")
     with StubServer(lambda r: ok(VERDICT)) as server:
         config = JudgeConfig(judges=("rubric-v1", "a", MODEL), base_urls=(server.base_url,) * 2)
-        judge = ServerJudge.from_config(config, 1)
-        ask_judges([judge], candidates(judged_images(paths, 1)), config, paths, progress=False)
+        ask_judges(open_judges(config)[1:], candidates(judged_images(paths, 1)), paths)
     assert server.requests[0].headers["authorization"] == "Bearer key-two"
     files = [file for file in paths.root.rglob("*") if file.is_file()]
     assert not any(b"key-two" in file.read_bytes() for file in files)

@@ -14,8 +14,7 @@ from synthetic_run import write_run
 
 from qponder_lib import artifacts, pipeline
 from qponder_lib.evaluation import filtering
-from qponder_lib.judging import judge_run
-from qponder_lib.judging.stage import DISTILLED
+from qponder_lib.judging.stage import DISTILLED, judge_run
 from qponder_lib.pipeline import Run
 from qponder_lib.records import ImageRecord, JudgementRecord, PredictionRecord, ResponseRecord
 

@@ -19,8 +19,7 @@ from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.rewards import alternatives, preresq
 from qponder_lib.rewards.batch import PRERESQ_TERMS, reward_batch
-from qponder_lib.teacher.choose import open_teacher
-from qponder_lib.teacher.distill import current_responses, distil
+from qponder_lib.teacher.distill import current_responses, distill, open_teacher
 from qponder_lib.text import prompts
 from qponder_lib.text.parsing import parse_answer
 from qponder_lib.text.prompts import answer_form
@@ -230,7 +229,7 @@ def cold_start(tmp_path_factory):
     run = Run(RunPaths(tmp_path_factory.mktemp("run")), load_profile("smoke").with_overrides(SMALL))
     embedded.build(run.profile.data, run.paths, progress=False)
     records = embedded.load_records(run.paths, "mini-koniq", "train")
-    distil(
+    distill(
         records,
         open_teacher(run.profile.distill),
         run.profile.distill,

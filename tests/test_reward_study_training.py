@@ -16,8 +16,7 @@ from qponder_lib.pipeline import Run
 from qponder_lib.rewards.batch import PUBLISHED_WEIGHTS
 from qponder_lib.runner import sharing, study
 from qponder_lib.student.prediction import predict_model
-from qponder_lib.teacher.choose import open_teacher
-from qponder_lib.teacher.distill import current_responses, distil
+from qponder_lib.teacher.distill import current_responses, distill, open_teacher
 from qponder_lib.training import grpo, sft
 from qponder_lib.training.phases import phases
 from qponder_lib.training.reward_functions import weights_note
@@ -58,7 +57,7 @@ def bring(run):
 
     def distilled(stage):
         images = embedded.load_records(paths, profile.data.train_set, "train")
-        distil(images, open_teacher(profile.distill), profile.distill, paths, progress=False)
+        distill(images, open_teacher(profile.distill), profile.distill, paths, progress=False)
         stage.outputs(paths.raw_responses)
 
     def filtered(stage):

@@ -10,12 +10,11 @@ from qponder_lib import artifacts, pipeline
 from qponder_lib.artifacts import file_sha256, read_csv, read_seal, verify_seal
 from qponder_lib.config import Profile, load_profile
 from qponder_lib.data import embedded
+from qponder_lib.data.images import ImageProblem
 from qponder_lib.evaluation import filtering
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
-from qponder_lib.teacher.choose import open_teacher
-from qponder_lib.teacher.distill import current_responses, distil
-from qponder_lib.teacher.images import InvalidImage
+from qponder_lib.teacher.distill import current_responses, distill, open_teacher
 from qponder_lib.training import selection, sft
 from qponder_lib.training.candidates import SetScore, best, mean_values, score_candidates
 
@@ -132,7 +131,7 @@ def trained(tmp_path_factory):
     run = Run(RunPaths(tmp_path_factory.mktemp("run")), profile)
     embedded.build(run.profile.data, run.paths, progress=False)
     records = embedded.load_records(run.paths, "mini-koniq", "train")
-    distil(records, open_teacher(profile.distill), profile.distill, run.paths, progress=False)
+    distill(records, open_teacher(profile.distill), profile.distill, run.paths, progress=False)
     responses = current_responses(records, profile.distill, run.paths)
     mos = {one.image_id: one.mos for one in records}
     artifacts.write_jsonl(run.paths.kept, filtering.filter_responses(responses, mos, 1.0).kept)
@@ -208,7 +207,7 @@ def test_a_set_that_chooses_must_be_there_and_unchanged(trained, tmp_path):
         score_candidates(run, one, (("absent", "test"),), tmp_path / "a.jsonl", progress=False)
     record = embedded.load_records(run.paths, "mini-valid-agiqa", "test")[0]
     (run.paths.data / record.image).write_bytes(b"changed")
-    with pytest.raises(InvalidImage, match="has changed"):
+    with pytest.raises(ImageProblem, match="has changed"):
         score_candidates(
             run, one, (("mini-valid-agiqa", "test"),), tmp_path / "b.jsonl", progress=False
         )

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from qponder_lib.teacher.images import InvalidImage, load_image
+from qponder_lib.data.images import ImageProblem
+from qponder_lib.teacher.responses import read_recorded
 
 
 @pytest.mark.parametrize(
@@ -19,8 +20,8 @@ from qponder_lib.teacher.images import InvalidImage, load_image
 def test_a_file_that_is_no_picture_is_refused(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "a.png"
     file.write_bytes(content)
-    with pytest.raises(InvalidImage, match=r"a\.png"):
-        load_image(file, hashlib.sha256(content).hexdigest())
+    with pytest.raises(ImageProblem, match=r"a\.png"):
+        read_recorded(file, hashlib.sha256(content).hexdigest())
 
 
 def saved(image: Image.Image, file: Path, **options: object) -> tuple[Path, str]:
@@ -30,20 +31,20 @@ def saved(image: Image.Image, file: Path, **options: object) -> tuple[Path, str]
 
 def test_sixteen_bits_are_refused_not_clipped(tmp_path: Path) -> None:
     deep = Image.fromarray(np.full((4, 4), 40000, dtype=np.uint16))
-    with pytest.raises(InvalidImage, match="8 bits"):
-        load_image(*saved(deep, tmp_path / "deep.png"))
+    with pytest.raises(ImageProblem, match="8 bits"):
+        read_recorded(*saved(deep, tmp_path / "deep.png"))
 
 
 def test_a_hidden_colour_is_laid_on_white(tmp_path: Path) -> None:
     ghost = Image.new("RGBA", (2, 2), (255, 0, 0, 0))
-    image = load_image(*saved(ghost, tmp_path / "ghost.png"))
+    image = read_recorded(*saved(ghost, tmp_path / "ghost.png"))
     assert image.getpixel((0, 0)) == (255, 255, 255)
 
 
 def test_a_turned_photograph_is_put_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    image = load_image(*saved(Image.new("RGB", (40, 20)), tmp_path / "a.jpg", exif=exif))
+    image = read_recorded(*saved(Image.new("RGB", (40, 20)), tmp_path / "a.jpg", exif=exif))
     assert (image.size, image.info) == ((20, 40), {})
 
 
@@ -51,5 +52,5 @@ def test_a_picture_bomb_is_refused_before_it_is_decoded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 99)
-    with pytest.raises(InvalidImage, match="exceeds limit"):
-        load_image(*saved(Image.new("RGB", (10, 10)), tmp_path / "a.png"))
+    with pytest.raises(ImageProblem, match="exceeds limit"):
+        read_recorded(*saved(Image.new("RGB", (10, 10)), tmp_path / "a.png"))

@@ -17,9 +17,8 @@ from teacher_runs import CONCURRENCY, CONFIG, distil_from, ids, make_images
 from qponder_lib.artifacts import read_jsonl, write_jsonl
 from qponder_lib.paths import RunPaths
 from qponder_lib.records import ResponseRecord
-from qponder_lib.teacher import TeacherUnavailable
-from qponder_lib.teacher.server import API_KEY_VARIABLE
-from qponder_lib.teacher.store import newest_responses
+from qponder_lib.teacher.chat_client import API_KEY_VARIABLE
+from qponder_lib.teacher.responses import ServerUnavailable, newest_responses
 
 ROOT = Path(__file__).parents[1]
 
@@ -34,7 +33,7 @@ def paths(tmp_path: Path) -> RunPaths:
 def test_a_refused_key_in_the_middle_keeps_what_came_before(paths: RunPaths) -> None:
     images = make_images(paths, 20)
     with StubServer(lambda request: refusal(401) if request.index >= 10 else ok()) as server:
-        with pytest.raises(TeacherUnavailable, match=API_KEY_VARIABLE):
+        with pytest.raises(ServerUnavailable, match=API_KEY_VARIABLE):
             distil_from(server, images, paths)
         seen = server.n_seen
         server.script = lambda request: ok()
@@ -49,7 +48,7 @@ def test_a_server_that_has_gone_stops_the_run_instead_of_failing_every_image(
 ) -> None:
     images = make_images(paths, 100)
     with StubServer(lambda request: refusal(500)) as server:
-        with pytest.raises(TeacherUnavailable, match=r"32 images in a row.*http_error"):
+        with pytest.raises(ServerUnavailable, match=r"32 images in a row.*http_error"):
             distil_from(server, images, paths)
         assert server.n_seen <= 2 * (32 + CONCURRENCY)
 
@@ -75,12 +74,11 @@ from qponder_lib.artifacts import read_jsonl
 from qponder_lib.config import DistillConfig
 from qponder_lib.paths import RunPaths
 from qponder_lib.records import ImageRecord
-from qponder_lib.teacher.distill import distil
-from qponder_lib.teacher.server import ServerTeacher
+from qponder_lib.teacher.distill import distill, open_teacher
 
 paths, config = RunPaths(Path(sys.argv[1])), DistillConfig.model_validate_json(sys.argv[2])
 images = read_jsonl(paths.split("mini-koniq", "train"), ImageRecord)
-distil(images, ServerTeacher.from_config(config), config, paths)
+distill(images, open_teacher(config), config, paths)
 """
 
 
@@ -132,4 +130,6 @@ def test_an_interrupt_ends_the_run_at_once_and_keeps_what_was_answered(paths: Ru
         worker = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=-1)
         _, errors = worker.communicate(timeout=30)
     assert b"KeyboardInterrupt" in errors
-    assert [row.finish_reason for row in newest_responses(paths.raw_responses)] == ["stop"] * 6
+    assert [row.finish_reason for row in newest_responses(paths.raw_responses).values()] == [
+        "stop"
+    ] * 6

@@ -13,12 +13,11 @@ from PIL import Image
 from stub_openai_server import Reply, StubServer, completion, ok, refusal
 from teacher_runs import CONCURRENCY, CONFIG, distil_from, ids, make_images
 
-from qponder_lib.artifacts import ArtifactError, read_jsonl
+from qponder_lib.artifacts import ArtifactError, JsonlAppender, read_jsonl
 from qponder_lib.paths import RunPaths
 from qponder_lib.records import Distortion, ResponseRecord
-from qponder_lib.teacher import TeacherAnswer
-from qponder_lib.teacher.distill import current_responses, distil, hint_for
-from qponder_lib.teacher.store import ResponseStore, newest_responses
+from qponder_lib.teacher.distill import current_responses, distill, hint_for
+from qponder_lib.teacher.responses import Response, newest_responses
 
 pytestmark = [pytest.mark.enable_socket, pytest.mark.allow_hosts(["127.0.0.1"])]
 
@@ -31,12 +30,10 @@ class OfflineTeacher:
     def __init__(self) -> None:
         self.hints: list[str | None] = []
 
-    def answer(
-        self, image: Image.Image, hint: str | None, rng: np.random.Generator
-    ) -> TeacherAnswer:
+    def answer(self, image: Image.Image, hint: str | None, rng: np.random.Generator) -> Response:
         self.hints.append(hint)
         text = f"{np.asarray(image).mean():.2f} {rng.integers(10**9)}"
-        return TeacherAnswer(text, 2)
+        return Response(text, 2)
 
 
 OFFLINE = CONFIG.model_copy(update={"teacher": "expert", "teacher_model": OfflineTeacher.name})
@@ -71,14 +68,14 @@ def test_tags_are_shown_where_known_and_the_score_never(paths: RunPaths) -> None
     prompts = [request.body["messages"][1]["content"][1]["text"] for request in server.requests]
     assert sorted("[Severe_Blur]" in prompt for prompt in prompts) == [False, False, True, True]
     assert not any("31.4" in json.dumps(request.body) for request in server.requests)
-    hinted = {row.image_id: row.hinted for row in newest_responses(paths.raw_responses)}
+    hinted = {row.image_id: row.hinted for row in newest_responses(paths.raw_responses).values()}
     assert hinted == {"i000": False, "i001": True, "i002": False, "i003": True}
 
 
 def test_without_hint_in_the_config_no_tag_is_shown(paths: RunPaths) -> None:
     teacher = OfflineTeacher()
     config = OFFLINE.model_copy(update={"hint": False})
-    distil(make_images(paths, 4), teacher, config, paths, progress=False)
+    distill(make_images(paths, 4), teacher, config, paths, progress=False)
     assert teacher.hints == [None] * 4
 
 
@@ -96,7 +93,7 @@ def test_an_answer_does_not_depend_on_the_order_of_asking(tmp_path: Path) -> Non
     for name, step in (("a", 1), ("b", -1)):
         paths = RunPaths(tmp_path / name)
         images = make_images(paths, 6)
-        distil(images[::step], OfflineTeacher(), OFFLINE, paths, progress=False)
+        distill(images[::step], OfflineTeacher(), OFFLINE, paths, progress=False)
         texts.append([row.text for row in current_responses(images, OFFLINE, paths)])
     assert texts[0] == texts[1]
     assert len(set(texts[0])) == 6
@@ -104,18 +101,18 @@ def test_an_answer_does_not_depend_on_the_order_of_asking(tmp_path: Path) -> Non
 
 def test_a_teacher_that_is_not_the_one_in_the_config_is_refused(paths: RunPaths) -> None:
     with pytest.raises(ValueError, match="brightness-v1"):
-        distil([], OfflineTeacher(), CONFIG, paths)
+        distill([], OfflineTeacher(), CONFIG, paths)
 
 
 def test_an_image_id_that_comes_twice_is_refused(paths: RunPaths) -> None:
     with pytest.raises(ValueError, match="i000"):
-        distil(make_images(paths, 1) * 2, OfflineTeacher(), OFFLINE, paths)
+        distill(make_images(paths, 1) * 2, OfflineTeacher(), OFFLINE, paths)
 
 
 def test_two_rows_of_one_picture_get_an_answer_each(paths: RunPaths) -> None:
     image = make_images(paths, 1)[0]
     images = [image, image.model_copy(update={"image_id": "copy"})]
-    distil(images, OfflineTeacher(), OFFLINE, paths, progress=False)
+    distill(images, OfflineTeacher(), OFFLINE, paths, progress=False)
     assert [row.image_id for row in current_responses(images, OFFLINE, paths)] == ["i000", "copy"]
 
 
@@ -155,7 +152,7 @@ def test_other_states_are_asked_again_next_time_and_the_newest_row_counts(
         again = distil_from(server, images, paths)
     assert (again.n_asked, again.states) == (3, {"stop": 3})
     assert len(read_jsonl(paths.raw_responses, ResponseRecord)) == 6
-    newest = newest_responses(paths.raw_responses)
+    newest = newest_responses(paths.raw_responses).values()
     assert [row.text for row in newest] == ["better"] * 3
 
 
@@ -210,10 +207,10 @@ def test_an_unusable_image_is_a_state_of_its_row_and_asked_about_once_repaired(
     files[0].unlink()
     files[1].write_bytes(good[:-20])
     teacher = OfflineTeacher()
-    report = distil(images, teacher, OFFLINE, paths, progress=False)
+    report = distill(images, teacher, OFFLINE, paths, progress=False)
     assert report.states == {"invalid_image": 2, "stop": 2}
     files[1].write_bytes(good)
-    again = distil(images, teacher, OFFLINE, paths, progress=False)
+    again = distill(images, teacher, OFFLINE, paths, progress=False)
     assert again.states == {"invalid_image": 1, "stop": 3}
     assert len(teacher.hints) == 3
 
@@ -222,11 +219,11 @@ def test_a_torn_last_line_is_cut_off_and_asked_again(
     paths: RunPaths, caplog: pytest.LogCaptureFixture
 ) -> None:
     images = make_images(paths, 5)
-    distil(images, OfflineTeacher(), OFFLINE, paths, progress=False)
+    distill(images, OfflineTeacher(), OFFLINE, paths, progress=False)
     whole = paths.raw_responses.read_bytes()
     for tail in (whole[:-1], whole[:-40], whole + b"\0" * 64, whole + b'{"image_id'):
         paths.raw_responses.write_bytes(tail)
-        report = distil(images, OfflineTeacher(), OFFLINE, paths, progress=False)
+        report = distill(images, OfflineTeacher(), OFFLINE, paths, progress=False)
         assert report.n_asked == (1 if len(tail) < len(whole) else 0)
         assert len(read_jsonl(paths.raw_responses, ResponseRecord)) == 5
         assert "torn" in caplog.text
@@ -235,21 +232,21 @@ def test_a_torn_last_line_is_cut_off_and_asked_again(
 
 def test_a_torn_line_in_the_middle_is_an_error_that_names_it(paths: RunPaths) -> None:
     images = make_images(paths, 3)
-    distil(images, OfflineTeacher(), OFFLINE, paths, progress=False)
+    distill(images, OfflineTeacher(), OFFLINE, paths, progress=False)
     first, second, third = paths.raw_responses.read_bytes().splitlines(keepends=True)
     damaged = first + second[:30] + b"\n" + third
     paths.raw_responses.write_bytes(damaged)
     with pytest.raises(ArtifactError, match="line 2"):
-        distil(images, OfflineTeacher(), OFFLINE, paths, progress=False)
+        distill(images, OfflineTeacher(), OFFLINE, paths, progress=False)
     assert paths.raw_responses.read_bytes() == damaged
 
 
 def test_two_writers_are_refused(paths: RunPaths) -> None:
     with (
-        ResponseStore(paths.raw_responses),
+        JsonlAppender(paths.raw_responses, ResponseRecord),
         pytest.raises(ArtifactError, match="another process"),
     ):
-        distil(make_images(paths, 1), OfflineTeacher(), OFFLINE, paths)
+        distill(make_images(paths, 1), OfflineTeacher(), OFFLINE, paths)
 
 
 def test_nothing_is_written_behind_a_row_that_did_not_fit_on_the_disk(
@@ -282,8 +279,8 @@ def test_nothing_is_written_behind_a_row_that_did_not_fit_on_the_disk(
 def test_plain_lines_are_printed_where_no_terminal_is(
     paths: RunPaths, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    distil(make_images(paths, 3), OfflineTeacher(), OFFLINE, paths)
+    distill(make_images(paths, 3), OfflineTeacher(), OFFLINE, paths)
     out, err = capsys.readouterr()
-    assert out.startswith("teacher: 3 of 3 images")
-    assert "stop 3" in out
+    assert "teacher: 3 of 3 images" in out
+    assert "stop=3" in out
     assert "\r" not in out + err

@@ -19,8 +19,7 @@ from qponder_lib.evaluation import filtering
 from qponder_lib.evaluation.monitoring import alarms
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
-from qponder_lib.teacher.choose import open_teacher
-from qponder_lib.teacher.distill import current_responses, distil
+from qponder_lib.teacher.distill import current_responses, distill, open_teacher
 from qponder_lib.training import grpo, sft
 from qponder_lib.training.checkpoints import SealCheckpoints, check_finite, last_checkpoint
 from qponder_lib.training.guards import StopAtNonsense
@@ -60,7 +59,7 @@ def prepared(tmp_path_factory):
     embedded.build(run.profile.data, run.paths, progress=False)
     records = embedded.load_records(run.paths, "mini-koniq", "train")
     teacher = open_teacher(run.profile.distill)
-    distil(records, teacher, run.profile.distill, run.paths, progress=False)
+    distill(records, teacher, run.profile.distill, run.paths, progress=False)
     responses = current_responses(records, run.profile.distill, run.paths)
     mos = {one.image_id: one.mos for one in records}
     kept = filtering.filter_responses(responses, mos, run.profile.filter.gamma).kept

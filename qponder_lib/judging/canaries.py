@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from qponder_lib.judging.agreement import mean_rating
-from qponder_lib.judging.collect import Question
 from qponder_lib.judging.rubric import Candidate
-from qponder_lib.judging.sanitise import sanitise
+from qponder_lib.judging.sanitize import sanitize
+from qponder_lib.judging.server import Asked
 from qponder_lib.metrics import Resampling
 from qponder_lib.records import ASPECTS, ImageRecord, JudgementRecord
 
@@ -70,15 +70,15 @@ def make_canaries(images: Sequence[ImageRecord]) -> list[Canary]:
     for image in tagged:
         for base, text in BASES.items():
             clean = Candidate(MODEL, image, text, None, key=base)
-            n_before = sanitise(text).n_removed
+            n_before = sanitize(text).n_removed
             for spoof, extra in SPOOFS.items():
                 spoofed = replace(clean, text=f"{text} {extra}", key=f"{base} {spoof}")
-                n_removed = sanitise(spoofed.text or "").n_removed - n_before
+                n_removed = sanitize(spoofed.text or "").n_removed - n_before
                 canaries.append(Canary(spoof, base, clean, spoofed, n_removed))
     return canaries
 
 
-def canary_questions(canaries: Sequence[Canary]) -> list[Question]:
+def canary_questions(canaries: Sequence[Canary]) -> list[Asked]:
     """List what has to be judged: each clean text once, each attempt once.
 
     An attempt that was taken out whole leaves the clean text. It gets a repeat number of its own

@@ -1,20 +1,21 @@
 """The offline judge: a rubric that anybody can check with a pencil.
 
 It reads the text and the tags of the image, never the image. What it cannot decide it leaves
-open, with the reason. See `statements.lexicon` for every word it knows.
+open, with the reason. Every word that it knows stands in `text.lexicon`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from qponder_lib.artifacts import digest
-from qponder_lib.judging.contradictions import contradictions, steps_apart
-from qponder_lib.judging.sanitise import sanitise
-from qponder_lib.records import Aspect, Evidence, ImageRecord, JudgementRecord, Severity
-from qponder_lib.scales import severity_of
+from qponder_lib.judging.sanitize import sanitize
+from qponder_lib.records import ASPECTS, Aspect, Evidence, ImageRecord, JudgementRecord, Severity
+from qponder_lib.scales import SEVERITIES, severity_of
 from qponder_lib.text import lexicon
 from qponder_lib.text.assertions import Mention, Reading, kinship, named_in, read
 
@@ -29,6 +30,8 @@ NO_STATEMENT = "no_statement"
 _LOW_WEIGHT, _HIGH_WEIGHT = 2 / 3, 1 / 3  # Table 5: low-level critical, high-level supportive
 _WRONG_SEVERITY = 0.5
 _OTHER_SPECIES = 0.5
+_STRONG = SEVERITIES[:3]
+_SCORE_STEPS = 2  # severity bins between a score and the worst defect that may lie open
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,62 +62,68 @@ class Rated:
     evidence: tuple[Evidence, ...]
 
 
-class RubricJudge:
-    """Rates by the rubric; the same text always gets the same ratings."""
+def judge(candidate: Candidate, repeat: int = 0) -> JudgementRecord:
+    """Rate one text by the rubric; the same text always gets the same ratings.
 
-    name = RUBRIC
-
-    def judge(self, candidate: Candidate, *, repeat: int = 0) -> JudgementRecord:
-        """Rate one text.
-
-        Source:
-            Q-Ponder (arXiv:2506.05384), Table 6, read as a rubric; see decision D30.
-        """
-        clean = sanitise(candidate.text or "")
-        reading = read(clean.text)
-        if not (candidate.text or "").strip():
-            rated = dict.fromkeys(_RATERS, Rated(None, NO_TEXT, ()))
-        else:
-            rated = {aspect: rate(reading, candidate) for aspect, rate in _RATERS.items()}
-        return JudgementRecord(
-            judgement_id=judgement_id(self.name, candidate, repeat),
-            judge=self.name,
-            version=self.name,
-            model=candidate.model,
-            dataset=candidate.image.dataset,
-            image_id=candidate.image.image_id,
-            repeat=repeat,
-            **{aspect: one.rating for aspect, one in rated.items()},
-            reasons={aspect: one.reason for aspect, one in rated.items() if one.reason},
-            evidence=tuple(item for one in rated.values() for item in one.evidence),
-            n_words=len(clean.text.split()),
-            removed=clean.removed,
-            text_sha256=text_sha256(candidate.text),
-        )
-
-
-def judgement_id(judge: str, candidate: Candidate, repeat: int) -> str:
-    """Return the digest of what decides which judgement this is."""
-    return digest(
-        {
-            "judge": judge,
-            "model": candidate.model,
-            "image_id": candidate.image.image_id,
-            "key": candidate.key,
-            "text": text_sha256(candidate.text),
-            "repeat": repeat,
+    Source:
+        Q-Ponder (arXiv:2506.05384), Table 6, read as a rubric; see decision D30.
+    """
+    if (candidate.text or "").strip():
+        reading = read(sanitize(candidate.text).text)
+        rated = {
+            "completeness": rate_completeness(reading),
+            "accuracy": rate_accuracy(reading, candidate.image),
+            "reasonableness": rate_reasonableness(reading, candidate.score),
         }
+    else:
+        rated = dict.fromkeys(ASPECTS, Rated(None, NO_TEXT, ()))
+    return judgement_record(
+        RUBRIC,
+        candidate,
+        repeat,
+        {aspect: one.rating for aspect, one in rated.items()},
+        reasons={aspect: one.reason for aspect, one in rated.items() if one.reason},
+        version=RUBRIC,
+        evidence=tuple(item for one in rated.values() for item in one.evidence),
     )
 
 
-def text_sha256(text: str | None) -> str | None:
-    """Hash a text, half surrogate pairs included."""
-    if text is None:
-        return None
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+def judgement_record(
+    judge: str,
+    candidate: Candidate,
+    repeat: int,
+    ratings: Mapping[str, int | None],
+    **more: Any,
+) -> JudgementRecord:
+    """Write down the ratings of one text; `more` are fields of the record that judges fill in."""
+    clean = sanitize(candidate.text or "")
+    text = candidate.text
+    if text is not None:  # half surrogate pairs are hashed too
+        text = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    identity = {
+        "judge": judge,
+        "model": candidate.model,
+        "image_id": candidate.image.image_id,
+        "key": candidate.key,
+        "text": text,
+        "repeat": repeat,
+    }
+    return JudgementRecord(
+        judgement_id=digest(identity),
+        judge=judge,
+        model=candidate.model,
+        dataset=candidate.image.dataset,
+        image_id=candidate.image.image_id,
+        repeat=repeat,
+        n_words=len(clean.text.split()),
+        removed=clean.removed,
+        text_sha256=text,
+        **ratings,
+        **more,
+    )
 
 
-def rate_completeness(reading: Reading, candidate: Candidate) -> Rated:
+def rate_completeness(reading: Reading) -> Rated:
     """Rate how many of Table 5's attributes a text really says something about.
 
     The share of the eight low-level attributes counts two thirds, that of the six high-level ones
@@ -124,22 +133,18 @@ def rate_completeness(reading: Reading, candidate: Candidate) -> Rated:
         Q-Ponder (arXiv:2506.05384), Table 6, task 1; the weights are ours, decision D30.
 
     Example:
-        >>> from qponder_lib.text.assertions import read
-        >>> rate_completeness(read("Edges are sharp. Colors look natural."), None).rating
+        >>> rate_completeness(read("Edges are sharp. Colors look natural.")).rating
         1
     """
     low = [name for name in lexicon.LOW_LEVEL if name in reading.addressed]
     high = [name for name in lexicon.HIGH_LEVEL if name in reading.addressed]
     share = _LOW_WEIGHT * len(low) / len(lexicon.LOW_LEVEL)
     share += _HIGH_WEIGHT * len(high) / len(lexicon.HIGH_LEVEL)
-    evidence = [
-        Evidence(aspect="completeness", finding=name, sentence=reading.addressed[name])
-        for name in (*low, *high)
-    ]
-    return Rated(_fifth(share), None, tuple(evidence))
+    found = [(name, reading.addressed[name]) for name in (*low, *high)]
+    return Rated(_fifth(share), None, _evidence("completeness", found))
 
 
-def rate_accuracy(reading: Reading, candidate: Candidate) -> Rated:
+def rate_accuracy(reading: Reading, image: ImageRecord) -> Rated:
     """Rate whether the tagged distortions are named with the right severity, and no others.
 
     Each tagged distortion earns 1 if it is named and its severity is within one step of the
@@ -150,36 +155,25 @@ def rate_accuracy(reading: Reading, candidate: Candidate) -> Rated:
     Source:
         Q-Ponder (arXiv:2506.05384), Table 6, task 2; severity by section 3.1.
     """
-    image = candidate.image
     tags = list(dict.fromkeys(distortion.name for distortion in image.distortions))
     if not tags:
         return Rated(None, NO_TAG, ())
     if image.mos is None and image.severity is None:
         return Rated(None, NO_SEVERITY, ())
     true = image.severity or severity_of(image.mos)
-    credits, evidence, used = 0.0, [], set()
-    for tag in tags:
-        credit, finding, mention = _named(tag, true, reading)
-        credits += credit
-        evidence.append(
-            Evidence(
-                aspect="accuracy",
-                finding=finding,
-                sentence=None if mention is None else mention.sentence,
-            )
-        )
-        used |= {mention.defect} if mention else set()
+    best = [_named(tag, true, reading) for tag in tags]
+    found = [(finding, mention and mention.sentence) for _, finding, mention in best]
+    n_named = sum(credit > 0.0 for credit, _, _ in best)
+    # Stated defects that name no tag; the word for a kind is no second defect beside it.
+    kinds = {lexicon.DEFECTS[mention.defect].kind for _, _, mention in best if mention}
     stated = {mention.defect: mention for mention in reversed(reading.stated)}
-    others = _beside(stated, used)
-    evidence += [
-        Evidence(aspect="accuracy", finding=f"not tagged: {name}", sentence=stated[name].sentence)
-        for name in sorted(others)
-    ]
-    matched = sum(not item.finding.startswith(("missed", "not tagged")) for item in evidence)
-    return Rated(_fifth(2.0 * credits / (len(tags) + matched + len(others))), None, tuple(evidence))
+    others = sorted(name for name in stated if lexicon.DEFECTS[name].kind not in kinds)
+    found += [(f"not tagged: {name}", stated[name].sentence) for name in others]
+    share = 2.0 * sum(credit for credit, _, _ in best) / (len(tags) + n_named + len(others))
+    return Rated(_fifth(share), None, _evidence("accuracy", found))
 
 
-def rate_reasonableness(reading: Reading, candidate: Candidate) -> Rated:
+def rate_reasonableness(reading: Reading, score: float | None) -> Rated:
     """Rate whether a text contradicts itself or its score: 5, less 1 per contradiction.
 
     Contradictions: a defect both stated and denied; an attribute praised whose defect is stated
@@ -193,19 +187,12 @@ def rate_reasonableness(reading: Reading, candidate: Candidate) -> Rated:
     """
     if not (reading.addressed or reading.mentions or reading.quality):
         return Rated(None, NO_STATEMENT, ())
-    found = contradictions(reading, candidate.score)
-    evidence = tuple(
-        Evidence(aspect="reasonableness", finding=finding, sentence=sentence)
-        for finding, sentence in found
-    )
-    return Rated(max(1, 5 - len(found)), None, evidence)
+    found = contradictions(reading, score)
+    return Rated(max(1, 5 - len(found)), None, _evidence("reasonableness", found))
 
 
-_RATERS: dict[Aspect, object] = {
-    "completeness": rate_completeness,
-    "accuracy": rate_accuracy,
-    "reasonableness": rate_reasonableness,
-}
+def _evidence(aspect: Aspect, found: Iterable[tuple[str, int | None]]) -> tuple[Evidence, ...]:
+    return tuple(Evidence(aspect=aspect, finding=text, sentence=at) for text, at in found)
 
 
 def _fifth(share: float) -> int:
@@ -240,7 +227,95 @@ def _named_literally(tag: str, reading: Reading) -> tuple[float, str, Mention | 
     return None
 
 
-def _beside(stated: dict[str, Mention], used: set[str]) -> set[str]:
-    """Stated defects that name no tag; the word for a kind is no second defect beside it."""
-    kinds = {lexicon.DEFECTS[name].kind for name in used}
-    return {name for name in stated if lexicon.DEFECTS[name].kind not in kinds}
+def contradictions(reading: Reading, score: float | None) -> list[tuple[str, int]]:
+    """List the contradictions of a text.
+
+    Args:
+        reading: What the text says.
+        score: The score that goes with it, 0 to 100; None leaves the score out.
+
+    Returns:
+        What contradicts what, and the number of the sentence, for each contradiction.
+
+    Example:
+        >>> contradictions(read("Edges are sharp. There is severe blur."), None)
+        [('severe blur here, sharpness without fault in sentence 0', 1)]
+    """
+    return [
+        *_stated_and_denied(reading),
+        *_praised_but_defective(reading).values(),
+        *_severities_apart(reading).values(),
+        *_orders_without_cause(reading),
+        *_against_score(reading, score),
+    ]
+
+
+def _stated_and_denied(reading: Reading) -> Iterator[tuple[str, int]]:
+    denied = {mention.defect: mention for mention in reversed(reading.denied)}
+    stated = {mention.defect: mention for mention in reversed(reading.stated)}
+    for name, mention in stated.items():
+        denial = denied.get(name) or denied.get(lexicon.DEFECTS[name].kind)
+        if denial:
+            yield f"{name} stated here, denied in sentence {denial.sentence}", mention.sentence
+
+
+def _praised_but_defective(reading: Reading) -> dict[str, tuple[str, int]]:
+    """Praise and a defect of one attribute; what was denied by name is counted as a denial."""
+    denied = {mention.attribute for mention in reading.denied}
+    found: dict[str, tuple[str, int]] = {}
+    for one in reading.stated:
+        praised = one.attribute in reading.clean and one.attribute not in denied
+        if praised and one.severity in _STRONG:
+            praise = f"{one.attribute} without fault in sentence {reading.clean[one.attribute]}"
+            finding = f"{one.severity} {one.defect} here, {praise}"
+            found.setdefault(one.attribute, (finding, one.sentence))
+    return found
+
+
+def _severities_apart(reading: Reading) -> dict[str, tuple[str, int]]:
+    found: dict[str, tuple[str, int]] = {}
+    first: dict[str, Mention] = {}
+    for one in reading.stated:
+        if one.severity is None:
+            continue
+        before = first.setdefault(one.defect, one)
+        if steps_apart(before.severity, one.severity) > 1:
+            earlier = f"{before.severity} in sentence {before.sentence}"
+            finding = f"{one.severity} {one.defect} here, {earlier}"
+            found.setdefault(one.defect, (finding, one.sentence))
+    return found
+
+
+def _orders_without_cause(reading: Reading) -> Iterator[tuple[str, int]]:
+    defective = {mention.attribute for mention in reading.stated}
+    for name, sentence in reading.ordered.items():
+        if name in reading.clean and name not in defective:
+            praise = f"without fault in sentence {reading.clean[name]}"
+            yield f"order to improve {name}, {praise}", sentence
+
+
+def _against_score(reading: Reading, score: float | None) -> Iterator[tuple[str, int]]:
+    steps = [step for step, _ in reading.quality]
+    if steps and max(steps) - min(steps) > 1:
+        yield "words for the whole quality contradict each other", reading.quality[-1][1]
+    if score is None:
+        return
+    stated = SEVERITIES.index(severity_of(score))
+    if steps and abs(steps[-1] - stated) > 1:
+        yield f"quality word against the score {score:g}", reading.quality[-1][1]
+    severities = [mention.severity for mention in reading.stated]
+    if severities and None not in severities:  # one without a severity may be the worst
+        worst = min(reading.stated, key=lambda mention: SEVERITIES.index(mention.severity))
+        if abs(SEVERITIES.index(worst.severity) - stated) > _SCORE_STEPS:
+            finding = f"{worst.severity} {worst.defect} as the worst against score {score:g}"
+            yield finding, worst.sentence
+
+
+def steps_apart(one: Severity, other: Severity) -> int:
+    """Count the steps between two severities.
+
+    Example:
+        >>> steps_apart("extreme", "noticeable"), steps_apart("slight", "slight")
+        (2, 0)
+    """
+    return abs(SEVERITIES.index(one) - SEVERITIES.index(other))

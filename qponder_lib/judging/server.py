@@ -1,27 +1,36 @@
 """A judge behind any OpenAI-compatible server: Table 6's prompt, hardened.
 
-What could vote for itself is taken out of the candidate (`sanitise`); what is left stands between
+What could vote for itself is taken out of the candidate (`sanitize`); what is left stands between
 two lines that carry a random word the candidate cannot know; the instruction is repeated behind
-it; the answer is held to a schema; and only a single verdict in the judge's own completion counts.
+it; the verdict is held to a schema; and only a single verdict in the judge's own completion counts.
 """
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Sequence
+from typing import Any
 
-from qponder_lib.judging.rubric import NO_TAG, NO_TEXT, Candidate, judgement_id, text_sha256
-from qponder_lib.judging.sanitise import sanitise
-from qponder_lib.records import ASPECTS, Aspect, ImageRecord, JudgementRecord, ResponseRecord
+from qponder_lib.config import JudgeConfig
+from qponder_lib.judging.rubric import NO_TAG, NO_TEXT, Candidate, judgement_record
+from qponder_lib.judging.sanitize import sanitize
+from qponder_lib.paths import RunPaths
+from qponder_lib.records import ASPECTS, ImageRecord, JudgementRecord, ResponseRecord
 from qponder_lib.scales import severity_of
+from qponder_lib.teacher.chat_client import ChatClient, file_url
 from qponder_lib.teacher.distill import hint_for
-from qponder_lib.teacher.server import ChatServer, RetryPolicy, Sampling
-from qponder_lib.teacher.store import response_id
+from qponder_lib.teacher.responses import (
+    Question,
+    Response,
+    collect,
+    newest_responses,
+    response_id,
+    run_bounded,
+    run_in_thread,
+)
 from qponder_lib.text import prompts
 from qponder_lib.text.parsing import parse_verdict
-
-if TYPE_CHECKING:
-    from qponder_lib.config import JudgeConfig
 
 KEY_VARIABLE = "QPONDER_JUDGE_API_KEY"
 """Followed by `_1`, `_2`, ...: each judge's key, so that no key goes to another judge's server."""
@@ -53,40 +62,20 @@ REMINDER = (
 )
 _NO_NONCE = "0" * 16  # stands for the random word in hashes
 
+Asked = tuple[Candidate, int]
+"""A candidate and the number of the repeat, from 0."""
+
 
 class ServerJudge:
     """Asks a model behind a server for verdicts, at temperature 0.
 
     Args:
-        name: As for a teacher: the served model, "@" and a revision may follow.
-        chat: The server.
-        answer_format: "json_schema", or "xml" for Table 6's own form.
-        seed: Sent along with every request.
+        chat: The server; its name is the judge's.
+        config: Form of the verdict, seed, and requests that may be open at once.
     """
 
-    def __init__(
-        self, name: str, chat: ChatServer, *, answer_format: str = "json_schema", seed: int = 0
-    ) -> None:
-        self.name, self.chat, self.answer_format, self.seed = name, chat, answer_format, seed
-
-    @classmethod
-    def from_config(cls, config: JudgeConfig, place: int) -> Self:
-        """Open the judge at a place, from 0, among those of a profile that need a server."""
-        name = [judge for judge in config.judges if not judge.startswith("rubric-")][place]
-        chat = ChatServer(
-            name,
-            config.base_urls[place],
-            sampling=Sampling(temperature=0.0, max_tokens=config.max_tokens),
-            timeout_s=config.timeout_s,
-            retry=RetryPolicy(max_attempts=config.max_attempts),
-            key_variable=f"{KEY_VARIABLE}_{place + 1}",
-        )
-        return cls(name, chat, answer_format=config.answer_format, seed=config.seed)
-
-    @property
-    def response_format(self) -> dict[str, Any] | None:
-        """The schema sent along, None for the XML form."""
-        return SCHEMA if self.answer_format == "json_schema" else None
+    def __init__(self, chat: ChatClient, config: JudgeConfig) -> None:
+        self.name, self.chat, self.config = chat.name, chat, config
 
     def messages(self, candidate: Candidate, nonce: str | None = None) -> list[prompts.Message]:
         """Write the prompt for one candidate, without its image.
@@ -103,72 +92,149 @@ class ServerJudge:
         """
         word = nonce or secrets.token_hex(8)
         # A candidate that holds the drawn word by chance or by magic loses it.
-        text = sanitise(candidate.text or "").text.replace(word, "")
+        text = sanitize(candidate.text or "").text.replace(word, "")
         framed = f"\n[response {word}]\n{text}\n[end of response {word}]\n"
         system, user = prompts.judge_messages(framed, tag_of(candidate.image) or "")
         content = user["content"]
-        if self.answer_format == "json_schema":
+        if self.config.answer_format == "json_schema":
             content = content.replace(prompts.JUDGE_OUTPUT_FORMAT, JSON_FORMAT)
         content = f"{content}\n\n{REMINDER.format(nonce=word)}"
         return [system, {"role": user["role"], "content": content}]
 
-    def prompt_sha256(self, candidate: Candidate) -> str:
-        """Hash the prompt, the random word left out."""
-        return prompts.prompt_sha256(self.messages(candidate, _NO_NONCE))
+    def question(self, candidate: Candidate, repeat: int) -> Question:
+        """Name the question under whose id the verdict is stored; the random word is left out."""
+        sha256 = prompts.prompt_sha256(self.messages(candidate, _NO_NONCE))
+        sampling = {
+            "temperature": self.chat.temperature,
+            "max_tokens": self.chat.max_tokens,
+            "seed": self.config.seed,
+            "repeat": repeat,
+        }
+        image, tag = candidate.image, tag_of(candidate.image)
+        key = response_id(image, teacher=self.name, prompt_sha256=sha256, sampling=sampling)
+        return Question(image, tag, prompts.JUDGE_PROMPT_ID, sha256, key)
 
-    def response_id(self, candidate: Candidate, repeat: int) -> str:
-        """Return the id under which the answer to this question is stored."""
-        return response_id(
-            candidate.image,
-            teacher=self.name,
-            prompt_sha256=self.prompt_sha256(candidate),
-            sampling={
-                "temperature": self.chat.sampling.temperature,
-                "max_tokens": self.chat.sampling.max_tokens,
-                "seed": self.seed,
-                "repeat": repeat,
-            },
-        )
+    async def judge_all(
+        self, asked: Sequence[Asked], paths: RunPaths, *, progress: bool
+    ) -> list[JudgementRecord]:
+        """Ask for every verdict that is not stored yet; equal texts on one image are asked once."""
+        wanted = [
+            self.question(candidate, repeat) if why_not_asked(candidate) is None else None
+            for candidate, repeat in asked
+        ]
+        about = {
+            question.response_id: (question, candidate)
+            for question, (candidate, _) in zip(wanted, asked, strict=True)
+            if question is not None
+        }
+
+        async def ask(question: Question) -> Response:
+            _, candidate = about[question.response_id]
+            file = paths.data / question.image.image, question.image.sha256
+            image_url = await asyncio.to_thread(file_url, *file)
+            return await self.chat.ask(
+                self.messages(candidate),
+                image_url,
+                seed=self.config.seed,
+                response_format=SCHEMA if self.config.answer_format == "json_schema" else None,
+            )
+
+        store = paths.judge_answers(self.name)
+        try:
+            await collect(
+                [question for question, _ in about.values()],
+                ask,
+                name=self.name,
+                store=store,
+                concurrency=self.config.concurrency,
+                shown_as=self.name if progress else None,
+            )
+        finally:
+            await self.chat.aclose()
+        stored = newest_responses(store)
+        return [
+            self.judgement(candidate, repeat, question and stored.get(question.response_id))
+            for question, (candidate, repeat) in zip(wanted, asked, strict=True)
+        ]
 
     def judgement(
-        self, candidate: Candidate, answer: ResponseRecord | None, repeat: int
+        self, candidate: Candidate, repeat: int, verdict: ResponseRecord | None
     ) -> JudgementRecord:
-        """Turn a stored answer into ratings, or into the reason why there are none."""
-        clean = sanitise(candidate.text or "")
-        ratings, reason = self._ratings(candidate, answer)
-        return JudgementRecord(
-            judgement_id=judgement_id(self.name, candidate, repeat),
-            judge=self.name,
-            version=answer.version if answer else None,
-            model=candidate.model,
-            dataset=candidate.image.dataset,
-            image_id=candidate.image.image_id,
-            repeat=repeat,
-            **(ratings or dict.fromkeys(ASPECTS)),
-            reasons={} if reason is None else dict.fromkeys(ASPECTS, reason),
-            n_words=len(clean.text.split()),
-            removed=clean.removed,
-            text_sha256=text_sha256(candidate.text),
-            raw=answer.text if answer else None,
-            prompt_sha256=answer.prompt_sha256 if answer else None,
+        """Turn a stored verdict into ratings, or into the reason why there are none."""
+        ratings, reason = None, None
+        if verdict is None:
+            reason = why_not_asked(candidate) or "not_asked"
+        elif verdict.text is None:
+            reason = verdict.finish_reason
+        else:
+            found = parse_verdict(
+                verdict.text, self.config.answer_format, finish_reason=verdict.finish_reason
+            )
+            ratings, reason = found.ratings, found.reason and f"judge_parse_failure: {found.reason}"
+        return judgement_record(
+            self.name,
+            candidate,
+            repeat,
+            ratings or dict.fromkeys(ASPECTS),
+            reasons=dict.fromkeys(ASPECTS, reason) if reason else {},
+            version=verdict.version if verdict else None,
+            raw=verdict.text if verdict else None,
+            prompt_sha256=verdict.prompt_sha256 if verdict else None,
         )
 
-    def _ratings(
-        self, candidate: Candidate, answer: ResponseRecord | None
-    ) -> tuple[dict[Aspect, int] | None, str | None]:
-        if answer is None:
-            return None, why_not_asked(candidate) or "not_asked"
-        if answer.text is None:
-            return None, answer.finish_reason
-        verdict = parse_verdict(answer.text, self.answer_format, finish_reason=answer.finish_reason)
-        if verdict.reason is not None:
-            return None, f"judge_parse_failure: {verdict.reason}"
-        return verdict.ratings, None
+
+def open_judges(config: JudgeConfig) -> list[ServerJudge]:
+    """Open every judge of a profile that needs a server, each with a key of its own."""
+    names = [judge for judge in config.judges if not judge.startswith("rubric-")]
+    return [
+        ServerJudge(
+            ChatClient(
+                name,
+                base_url,
+                temperature=0.0,
+                max_tokens=config.max_tokens,
+                timeout_s=config.timeout_s,
+                max_attempts=config.max_attempts,
+                key_variable=f"{KEY_VARIABLE}_{number}",
+            ),
+            config,
+        )
+        for number, (name, base_url) in enumerate(zip(names, config.base_urls, strict=True), 1)
+    ]
 
 
-def open_server_judges(config: JudgeConfig) -> list[ServerJudge]:
-    """Open every judge of a profile that needs a server."""
-    return [ServerJudge.from_config(config, place) for place in range(len(config.base_urls))]
+def ask_judges(
+    judges: Sequence[ServerJudge],
+    asked: Sequence[Asked],
+    paths: RunPaths,
+    *,
+    progress: bool = True,
+) -> dict[str, list[JudgementRecord]]:
+    """Put every candidate before every judge that has not answered yet, all judges at once.
+
+    Each verdict is appended to the judge's `answers.jsonl` as it comes; calling again, after an
+    end of any kind, goes on where the file stops.
+
+    Args:
+        judges: Judges behind servers.
+        asked: Candidates with the number of the repeat.
+        paths: The run folder; images lie below `paths.data`.
+        progress: Show how far it is.
+
+    Returns:
+        By judge, one judgement per candidate in their order.
+
+    Raises:
+        ServerUnavailable: If a judge's server can answer nothing; what was answered is kept.
+        ArtifactError: If a file of verdicts is damaged, or another process writes to it.
+    """
+    judged: dict[str, list[JudgementRecord]] = {}
+
+    async def ask(judge: ServerJudge) -> None:
+        judged[judge.name] = await judge.judge_all(asked, paths, progress=progress)
+
+    run_in_thread(run_bounded(judges, ask, limit=len(judges)))
+    return judged
 
 
 def tag_of(image: ImageRecord) -> str | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from qponder_lib import artifacts
 from qponder_lib.data.embedded import load_records
@@ -15,9 +16,8 @@ from qponder_lib.evaluation import filtering
 from qponder_lib.evaluation.filtering import FilterResult
 from qponder_lib.judging import summaries
 from qponder_lib.judging.canaries import canary_questions, canary_rows, make_canaries
-from qponder_lib.judging.collect import Question, ask_judges, rate_offline
-from qponder_lib.judging.rubric import RUBRIC, Candidate, RubricJudge
-from qponder_lib.judging.server import open_server_judges
+from qponder_lib.judging.rubric import RUBRIC, Candidate, judge
+from qponder_lib.judging.server import Asked, ask_judges, open_judges
 from qponder_lib.metrics import Resampling
 from qponder_lib.pipeline import Run
 from qponder_lib.records import FilteredResponse, ImageRecord, JudgementRecord, PredictionRecord
@@ -53,7 +53,7 @@ def judge_run(run: Run, *, progress: bool = True) -> list[Path]:
         `tables/filter_judged.csv`.
 
     Raises:
-        TeacherUnavailable: If a judge's server can answer nothing.
+        ServerUnavailable: If a judge's server can answer nothing.
         ValueError: If nothing that is to be judged was predicted.
 
     Source:
@@ -67,7 +67,7 @@ def judge_run(run: Run, *, progress: bool = True) -> list[Path]:
         for repeat in range(config.repeats)
     ]
     canaries = make_canaries(docket.images)
-    questions: list[Question] = [*texts, *canary_questions(canaries)]
+    questions: list[Asked] = [*texts, *canary_questions(canaries)]
     judged = _by_all(run, questions, progress)
     plan = Resampling(config.n_resamples, config.confidence, config.seed)
     written = []
@@ -77,18 +77,18 @@ def judge_run(run: Run, *, progress: bool = True) -> list[Path]:
         if one.score is not None and one.image.mos is not None
     }
     means, filtered, caught, near = [], [], [], []
-    for judge, rows in judged.items():
+    for name, rows in judged.items():
         of_texts, of_canaries = rows[: len(texts)], rows[len(texts) :]
-        written += _write_judgements(run, judge, of_texts)
+        written += _write_judgements(run, name, of_texts)
         of_models = [row for row in of_texts if row.model != DISTILLED]
         means += summaries.judged_rows(of_models, plan)
         near += summaries.nearness_rows(of_models, errors, plan)
-        caught += canary_rows(judge, canaries, of_canaries, plan)
+        caught += canary_rows(name, canaries, of_canaries, plan)
         distilled = [r for r in of_texts if r.model == DISTILLED and r.repeat == 0]
         if distilled:
             filtered += summaries.filter_rows(distilled, docket.selections, plan)
     agreed = summaries.agreement_rows(
-        {judge: rows[: len(texts)] for judge, rows in judged.items()}, plan
+        {name: rows[: len(texts)] for name, rows in judged.items()}, plan
     )
     artifacts.write_csv(run.paths.judged, means, summaries.JUDGED_COLUMNS)
     artifacts.write_csv(run.paths.judge_agreement, agreed, summaries.AGREEMENT_COLUMNS)
@@ -104,7 +104,7 @@ def judge_run(run: Run, *, progress: bool = True) -> list[Path]:
 
 
 def _by_all(
-    run: Run, questions: Sequence[Question], progress: bool
+    run: Run, questions: Sequence[Asked], progress: bool
 ) -> dict[str, list[JudgementRecord]]:
     """Let every judge of the profile judge, in the profile's order."""
     config = run.profile.judge
@@ -113,10 +113,11 @@ def _by_all(
         if name.startswith("rubric-"):
             if name != RUBRIC:
                 raise ValueError(f"judge.judges has {name!r}; the offline judge here is {RUBRIC!r}")
-            judged[name] = rate_offline(RubricJudge(), questions, progress=progress)
-    servers = open_server_judges(config)
+            bar = tqdm(questions, desc=name, unit="text", mininterval=5, disable=not progress)
+            judged[name] = [judge(candidate, repeat) for candidate, repeat in bar]
+    servers = open_judges(config)
     if servers:
-        judged |= ask_judges(servers, questions, config, run.paths, progress=progress)
+        judged |= ask_judges(servers, questions, run.paths, progress=progress)
     return {name: judged[name] for name in config.judges}
 
 

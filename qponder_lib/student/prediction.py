@@ -24,9 +24,8 @@ from qponder_lib.pipeline import Run
 from qponder_lib.records import ImageRecord, PredictionRecord
 from qponder_lib.student.generation import Completion, generate
 from qponder_lib.student.model import load_student
-from qponder_lib.teacher import ConcurrentTeacher
-from qponder_lib.teacher.choose import open_teacher
-from qponder_lib.teacher.distill import current_responses, distil
+from qponder_lib.teacher.chat_client import ChatClient
+from qponder_lib.teacher.distill import current_responses, distill, open_teacher
 from qponder_lib.text.parsing import parse_answer
 from qponder_lib.text.prompts import answer_form
 
@@ -140,9 +139,9 @@ def _teacher(run: Run, work: Path) -> Predictor:
     teacher = open_teacher(config)
 
     def responses(records: Sequence[ImageRecord]) -> list[Any]:
-        if isinstance(teacher, ConcurrentTeacher):  # each response is stored as it comes (D58)
+        if isinstance(teacher, ChatClient):  # each response is stored as it comes (D58)
             store = work / f"teacher.{records[0].dataset}.jsonl"
-            distil(records, teacher, config, run.paths, store=store)
+            distill(records, teacher, config, run.paths, store=store)
             return current_responses(records, config, run.paths, store=store)
         return [
             teacher.answer(

@@ -54,7 +54,7 @@ from qponder_lib.student.architecture import (
     start_as_energy_detector,
     train_tokenizer,
 )
-from qponder_lib.teacher.expert import DEFECT_NOUNS, ExpertTeacher
+from qponder_lib.teacher.expert import WORDING, ExpertTeacher
 from qponder_lib.text import prompts
 
 Pixels = NDArray[np.uint8]
@@ -383,7 +383,7 @@ def caption(levels: Levels, numbers: NDArray[np.float32], rng: np.random.Generat
     colors = ("pale", "vivid")[int(numbers[3] > 0)]
     sentences = [f"The picture is {light} with {tones} tones and {colors} colors."]
     for index in rng.permutation(np.flatnonzero(levels)):
-        noun = DEFECT_NOUNS[TYPES[index]]
+        noun = WORDING[TYPES[index]].noun
         word = STRENGTH_WORDS[levels[index] - 1]
         article = "a " if noun == "color cast" else ""
         start = rng.choice(("There is", "The image shows"))

@@ -21,7 +21,7 @@ from qponder_lib.pipeline import Run
 from qponder_lib.records import ImageRecord, Split
 from qponder_lib.student.generation import generate
 from qponder_lib.student.model import Student, load_student
-from qponder_lib.teacher.images import load_image
+from qponder_lib.teacher.responses import read_recorded
 from qponder_lib.text.parsing import parse_answer
 from qponder_lib.text.prompts import answer_form
 
@@ -183,7 +183,7 @@ def _score(run: Run, student: Student, step: int, records: Sequence[ImageRecord]
 def _answers(
     student: Student, profile: Profile, paths: RunPaths, records: Sequence[ImageRecord]
 ) -> list[float | None]:
-    images = [load_image(paths.data / one.image, one.sha256) for one in records]
+    images = [read_recorded(paths.data / one.image, one.sha256) for one in records]
     prompt_id, limit = profile.student.prompt_id, profile.predict.max_new_tokens
     answers = generate(student, images, prompt_id, max_new_tokens=limit, batch_size=len(images))
     form = answer_form(prompt_id)

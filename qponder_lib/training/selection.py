@@ -43,7 +43,7 @@ def choose(run: Run, variant: str, work: Path, *, progress: bool = True) -> Choi
 
     Raises:
         FileNotFoundError: If a set that chooses is not there.
-        InvalidImage: If an image of such a set is missing or changed.
+        ImageProblem: If an image of such a set is missing or changed.
         ValueError: If a checkpoint is missing or damaged, or none could be scored.
 
     Source:

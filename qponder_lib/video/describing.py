@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qponder_lib.scales import SEVERITIES
-from qponder_lib.teacher.diagnosis import diagnose
-from qponder_lib.teacher.measure import measure
+from qponder_lib.teacher.expert import diagnose, measure
 
 Pixels = NDArray[np.uint8]
 

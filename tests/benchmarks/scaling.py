@@ -33,16 +33,14 @@ from qponder_lib.artifacts import read_csv, read_jsonl, write_jsonl
 from qponder_lib.config import load_profile
 from qponder_lib.data import embedded
 from qponder_lib.evaluation import filtering
-from qponder_lib.judging.collect import rate_offline
-from qponder_lib.judging.rubric import Candidate, RubricJudge
+from qponder_lib.judging.rubric import Candidate, judge
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.records import FilteredResponse
 from qponder_lib.student.generation import generate
 from qponder_lib.student.model import load_student
 from qponder_lib.student.prediction import LazyImages
-from qponder_lib.teacher.choose import open_teacher
-from qponder_lib.teacher.distill import current_responses, distil
+from qponder_lib.teacher.distill import current_responses, distill, open_teacher
 from qponder_lib.training import grpo, sft
 
 STEPS = 4
@@ -104,7 +102,7 @@ def distilled(run: Run, n: int, work: Path) -> None:
     config = run.profile.distill
     records = embedded.load_records(run.paths, "mini-koniq", "train")[:n]
     store = work / "raw.jsonl"
-    distil(records, open_teacher(config), config, run.paths, progress=False, store=store)
+    distill(records, open_teacher(config), config, run.paths, progress=False, store=store)
 
 
 def filtered(run: Run, n: int, work: Path) -> None:
@@ -186,10 +184,11 @@ def judged(run: Run, n: int, work: Path) -> None:
     records = embedded.load_records(run.paths, "mini-koniq", "train")
     answers = current_responses(records, run.profile.distill, run.paths)
     texts = [
-        (Candidate("teacher", one, said.text, 50.0), 0)
+        Candidate("teacher", one, said.text, 50.0)
         for one, said in zip(records, answers, strict=True)
     ]
-    rate_offline(RubricJudge(), (texts * (n // len(texts) + 1))[:n], progress=False)
+    for text in (texts * (n // len(texts) + 1))[:n]:
+        judge(text)
 
 
 GROWTHS = (
@@ -213,7 +212,7 @@ def prepared(folder: Path, *, with_student: bool) -> Run:
     run = Run(RunPaths(folder), load_profile("smoke").with_overrides(BASE))
     embedded.build(run.profile.data, run.paths, progress=False)
     records = embedded.load_records(run.paths, "mini-koniq", "train")
-    distil(records, open_teacher(run.profile.distill), run.profile.distill, run.paths)
+    distill(records, open_teacher(run.profile.distill), run.profile.distill, run.paths)
     answers = current_responses(records, run.profile.distill, run.paths)
     mos = {one.image_id: one.mos for one in records}
     kept = filtering.filter_responses(answers, mos, run.profile.filter.gamma).kept

@@ -28,8 +28,7 @@ from qponder_lib.data.mixtures import MIXTURES, mirror_of
 from qponder_lib.evaluation import filtering
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
-from qponder_lib.teacher.choose import open_teacher
-from qponder_lib.teacher.distill import current_responses, distil
+from qponder_lib.teacher.distill import current_responses, distill, open_teacher
 from qponder_lib.training import selection, sft
 from qponder_lib.training.candidates import mean_values, score_candidates
 
@@ -137,7 +136,7 @@ def _prepare(run: Run) -> None:
     records = embedded.load_records(paths, profile.data.train_set, "train")
     with pipeline.stage_run(run, "distill") as stage:
         if not stage.done:
-            distil(records, open_teacher(profile.distill), profile.distill, paths)
+            distill(records, open_teacher(profile.distill), profile.distill, paths)
             stage.outputs(paths.raw_responses)
     with pipeline.stage_run(run, "filter") as stage:
         if not stage.done:

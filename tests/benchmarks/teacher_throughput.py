@@ -32,9 +32,9 @@ from PIL import Image
 from qponder_lib.config import DistillConfig
 from qponder_lib.paths import RunPaths
 from qponder_lib.records import ImageRecord
-from qponder_lib.teacher import TeacherAnswer
-from qponder_lib.teacher.distill import distil
-from qponder_lib.teacher.server import ServerTeacher
+from qponder_lib.teacher.chat_client import ChatClient
+from qponder_lib.teacher.distill import distill
+from qponder_lib.teacher.responses import Response
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from stub_openai_server import MODEL, StubServer, ok
@@ -47,14 +47,14 @@ SECONDS = 40.0
 MEMORY_CASE = (0.02, 64)
 
 
-class WatchedTeacher(ServerTeacher):
+class WatchedTeacher(ChatClient):
     """A server teacher that notes the peak memory of the process at each tenth of its answers."""
 
     def watch(self, n: int) -> None:
         self.n_answers, self.tenth, self.peaks = 0, max(n // 10, 1), []
 
-    async def answer_async(self, *question: Any) -> TeacherAnswer:
-        answer = await super().answer_async(*question)
+    async def ask(self, *question: Any, **options: Any) -> Response:
+        answer = await super().ask(*question, **options)
         self.n_answers += 1
         if self.n_answers % self.tenth == 0:
             self.peaks.append(round(peak_mib(), 1))
@@ -119,10 +119,12 @@ def measure(n: int, latency_s: float, concurrency: int, side: int) -> dict[str, 
                 base_url=address,
                 concurrency=concurrency,
             )
-            teacher = WatchedTeacher.from_config(config)
+            teacher = WatchedTeacher(
+                MODEL, address, temperature=config.temperature, max_tokens=config.max_tokens
+            )
             teacher.watch(n)
             began, cpu = time.monotonic(), time.process_time()
-            report = distil(images, teacher, config, paths, progress=n > 10_000)
+            report = distill(images, teacher, config, paths, progress=n > 10_000)
             seconds, cpu = time.monotonic() - began, time.process_time() - cpu
             pipe.send("stop")
             at_once = pipe.recv()

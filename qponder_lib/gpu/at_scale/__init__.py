@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qponder_lib.artifacts import write_jsonl
+from qponder_lib.artifacts import JsonlAppender, write_jsonl
 from qponder_lib.config import DistillConfig, StudentConfig
 from qponder_lib.data.embedded import load_records
 from qponder_lib.gpu.at_scale.engines import Workers, offline_teacher, student_answers, vllm_teacher
@@ -16,9 +16,9 @@ from qponder_lib.gpu.at_scale.folder import Engine, answer, answers_in, question
 from qponder_lib.paths import RunPaths
 from qponder_lib.records import PredictionRecord, ResponseRecord
 from qponder_lib.teacher.distill import questions
-from qponder_lib.teacher.store import ResponseStore
+from qponder_lib.teacher.responses import Response, final_ids
 from qponder_lib.text.parsing import parse_answer
-from qponder_lib.text.prompts import answer_form, teacher_prompt_id
+from qponder_lib.text.prompts import answer_form
 
 __all__ = [
     "Engine",
@@ -36,7 +36,7 @@ def distil_at_scale(
 ) -> int:
     """Collect a teacher's answers for the training images into ``distill/raw.jsonl``.
 
-    The rows are those of `teacher.distill.distil`, so that either goes on where the other ended.
+    The rows are those of `teacher.distill.distill`, so that either goes on where the other ended.
 
     Args:
         paths: The run folder.
@@ -56,24 +56,12 @@ def distil_at_scale(
     asked = (question(key, one.image, paths, one.hint) for key, one in wanted.items())
     answer(folder, asked, engine)
     added = 0
-    with ResponseStore(paths.raw_responses) as store:
+    with JsonlAppender(paths.raw_responses, ResponseRecord) as store:
+        final = final_ids(store.rows)
         for row in answers_in(folder):
-            if not store.is_final(row["id"]):
-                about = wanted[row["id"]]
-                store.append(
-                    ResponseRecord(
-                        response_id=row["id"],
-                        image_id=about.image.image_id,
-                        teacher=config.teacher_model,
-                        prompt_id=teacher_prompt_id(about.hint),
-                        prompt_sha256=about.prompt_sha256,
-                        hinted=about.hint is not None,
-                        text=row["text"],
-                        finish_reason=row["finish_reason"],
-                        n_tokens=row["n_tokens"],
-                        seconds=0.0,  # not measured: many images share a worker
-                    )
-                )
+            if row["id"] not in final:
+                response = Response(row["text"], row["n_tokens"], row["finish_reason"])
+                store.append(wanted[row["id"]].record(config.teacher_model, response))
                 added += 1
     return added
 

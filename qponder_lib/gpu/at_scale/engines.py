@@ -10,13 +10,14 @@ import pyarrow as pa
 
 from qponder_lib.artifacts import file_sha256
 from qponder_lib.config import DistillConfig, StudentConfig
+from qponder_lib.data.images import ImageProblem
 from qponder_lib.gpu.at_scale.folder import ANSWERED, Engine
 from qponder_lib.student.generation import generate
 from qponder_lib.student.model import load_student
-from qponder_lib.teacher.choose import open_teacher
-from qponder_lib.teacher.distill import rng_of
-from qponder_lib.teacher.images import InvalidImage, load_image
-from qponder_lib.teacher.wire import vision_messages
+from qponder_lib.teacher.chat_client import data_url, with_image
+from qponder_lib.teacher.distill import open_teacher, rng_of
+from qponder_lib.teacher.responses import read_recorded
+from qponder_lib.text.prompts import teacher_messages
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -123,7 +124,7 @@ def vllm_request(row: dict[str, Any], config: DistillConfig) -> dict[str, Any]:
     return {
         "id": row["id"],
         "usable": True,
-        "messages": vision_messages(image, row["hint"]),
+        "messages": with_image(teacher_messages(row["hint"]), data_url(image)),
         "sampling_params": sampling,
     }
 
@@ -220,8 +221,8 @@ def cores_of_each(n_workers: int, n_cores: float) -> float:
 
 def _image(row: dict[str, Any]) -> Image.Image | None:
     try:
-        return load_image(Path(row["path"]), row["sha256"])
-    except InvalidImage as error:
+        return read_recorded(Path(row["path"]), row["sha256"])
+    except ImageProblem as error:
         print(f"{row['id']}: {error}", flush=True)  # goes to Ray's log of the worker
         return None
 

@@ -1,4 +1,4 @@
-"""The server teacher against a server that misbehaves."""
+"""The client of a chat server against a server that misbehaves."""
 
 from __future__ import annotations
 
@@ -7,29 +7,26 @@ import base64
 import io
 import json
 import logging
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 
 import numpy as np
+import openai
 import pytest
 from PIL import Image
 from stub_openai_server import ANSWER, MODEL, Reply, Script, StubServer, completion, ok, refusal
 
-from qponder_lib.teacher import ConcurrentTeacher, TeacherAnswer, TeacherUnavailable
-from qponder_lib.teacher.concurrency import run_bounded, run_in_thread
-from qponder_lib.teacher.server import (
-    API_KEY_VARIABLE,
-    RetryPolicy,
-    Sampling,
-    ServerTeacher,
+from qponder_lib.teacher import chat_client
+from qponder_lib.teacher.chat_client import API_KEY_VARIABLE, ChatClient, data_url
+from qponder_lib.teacher.responses import (
+    Response,
+    ServerUnavailable,
+    run_bounded,
+    run_in_thread,
 )
-from qponder_lib.teacher.wire import retry_after_s
 from qponder_lib.text import prompts
 
 pytestmark = [pytest.mark.enable_socket, pytest.mark.allow_hosts(["127.0.0.1"])]
 
 KEY = "sk-very-secret-0123456789"
-QUICK = RetryPolicy(max_attempts=3, first_wait_s=0.01, longest_wait_s=0.05, deadline_s=5.0)
 IMAGE = Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3))
 
 TROUBLE = {
@@ -37,46 +34,65 @@ TROUBLE = {
     "http_error": refusal(500),
     "http_error-503": refusal(503),
     "timeout": ok(delay=5.0),
-    "timeout-dribble": Reply(completion(), dribble=0.05),
     "timeout-408": refusal(408),
     "connection_error": Reply(reset=True),
     "connection_error-torn": Reply(completion(), cut=40),
-    "malformed_response-half": Reply(json.dumps(completion()).encode()[:60]),
-    "malformed_response-html": Reply(
-        b"<html>gateway</html>", headers={"content-type": "text/html"}
-    ),
-    "malformed_response-list": Reply([1, 2]),
-    "malformed_response-other": Reply({"hello": "world"}),
-    "malformed_response-no-choice": Reply(completion() | {"choices": []}),
-    "malformed_response-binary": Reply(b"\xff\x00\xfe"),
-    "malformed_response-deep": Reply(b"[" * 100_000),
+}
+MALFORMED = {
+    "half": Reply(json.dumps(completion()).encode()[:60]),
+    "html": Reply(b"<html>gateway</html>", headers={"content-type": "text/html"}),
+    "list": Reply([1, 2]),
+    "other": Reply({"hello": "world"}),
+    "no-choice": Reply(completion() | {"choices": []}),
+    "binary": Reply(b"\xff\x00\xfe"),
+    "deep": Reply(b"[" * 100_000),
 }
 
 
-def teacher_at(
-    base_url: str, *, retry: RetryPolicy = QUICK, timeout_s: float = 5.0
-) -> ServerTeacher:
-    sampling = Sampling(temperature=0.7, max_tokens=64)
-    return ServerTeacher(MODEL, base_url, sampling=sampling, timeout_s=timeout_s, retry=retry)
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK's waits between attempts, but short."""
+    monkeypatch.setattr(openai._base_client, "INITIAL_RETRY_DELAY", 0.01)
 
 
-def ask(server: StubServer, hint: str | None = None, **options: object) -> TeacherAnswer:
-    teacher = teacher_at(server.base_url, **options)  # type: ignore[arg-type]
-    return teacher.answer(IMAGE, hint, np.random.default_rng(0))
+def client_at(base_url: str, name: str = MODEL, **options: object) -> ChatClient:
+    return ChatClient(
+        name,
+        base_url,
+        **({"temperature": 0.7, "max_tokens": 64, "timeout_s": 5.0, "max_attempts": 3} | options),
+    )
+
+
+def ask(
+    server: StubServer | str,
+    image: Image.Image = IMAGE,
+    hint: str | None = None,
+    seed: int = 0,
+    **options: object,
+) -> Response:
+    client = client_at(server if isinstance(server, str) else server.base_url, **options)
+
+    async def ask_once() -> Response:
+        try:
+            return await client.ask(prompts.teacher_messages(hint), data_url(image), seed=seed)
+        finally:
+            await client.aclose()
+
+    return run_in_thread(ask_once())
 
 
 def first_then_ok(first: Reply) -> Script:
     return lambda request: first if request.attempt == 0 else ok()
 
 
-def test_an_answer_comes_with_its_text_and_length() -> None:
+def test_a_response_comes_with_its_text_and_length() -> None:
     with StubServer() as server:
-        assert ask(server) == TeacherAnswer(ANSWER, 17, "stop")
+        assert ask(server) == Response(ANSWER, 17, "stop")
 
 
 def test_the_request_holds_the_prompt_the_sampling_and_the_very_pixels() -> None:
     with StubServer() as server:
-        ask(server, "Severe_Blur")
+        ask(server, hint="Severe_Blur", seed=7)
     request = server.requests[0]
     system, user = request.body["messages"]
     image, text = user["content"]
@@ -85,7 +101,7 @@ def test_the_request_holds_the_prompt_the_sampling_and_the_very_pixels() -> None
         message["content"] for message in prompts.teacher_messages("Severe_Blur")
     ]
     assert (request.body["model"], request.body["temperature"]) == (MODEL, 0.7)
-    assert request.body["max_tokens"] == 64
+    assert (request.body["max_tokens"], request.body["seed"]) == (64, 7)
     kind, _, data = image["image_url"]["url"].partition(",")
     sent = Image.open(io.BytesIO(base64.b64decode(data)))
     assert (kind, sent.format) == ("data:image/png;base64", "PNG")
@@ -95,18 +111,8 @@ def test_the_request_holds_the_prompt_the_sampling_and_the_very_pixels() -> None
 def test_metadata_of_a_photograph_is_not_sent() -> None:
     photograph = IMAGE.copy()
     photograph.info = {"icc_profile": b"profile", "dpi": (72, 72), "comment": b"at home"}
-    with StubServer() as server:
-        teacher_at(server.base_url).answer(photograph, None, np.random.default_rng(0))
-    url = server.requests[0].body["messages"][1]["content"][0]["image_url"]["url"]
-    assert Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).info == {}
-
-
-def test_the_same_generator_sends_the_same_seed_and_another_one_another() -> None:
-    with StubServer() as server:
-        for seed in (1, 1, 2):
-            teacher_at(server.base_url).answer(IMAGE, None, np.random.default_rng(seed))
-    first, second, third = (request.body["seed"] for request in server.requests)
-    assert first == second != third
+    sent = base64.b64decode(data_url(photograph).partition(",")[2])
+    assert Image.open(io.BytesIO(sent)).info == {}
 
 
 @pytest.mark.parametrize("trouble", TROUBLE)
@@ -119,18 +125,32 @@ def test_passing_trouble_costs_one_more_request_and_no_hidden_ones(trouble: str)
 @pytest.mark.parametrize("trouble", TROUBLE)
 def test_lasting_trouble_is_a_named_state_after_the_last_attempt(trouble: str) -> None:
     patience = 0.3 if trouble.startswith("timeout") else 5.0
-    two = QUICK.model_copy(update={"max_attempts": 2})
     with StubServer(lambda request: TROUBLE[trouble]) as server:
-        answer = ask(server, retry=two, timeout_s=patience)
-    assert answer == TeacherAnswer(None, None, trouble.partition("-")[0])
+        response = ask(server, max_attempts=2, timeout_s=patience)
+    assert response == Response(None, None, trouble.partition("-")[0])
     assert server.n_seen == 2
+
+
+@pytest.mark.parametrize("trouble", MALFORMED)
+def test_a_200_that_is_no_completion_is_a_named_state(trouble: str) -> None:
+    with StubServer(lambda request: MALFORMED[trouble]) as server:
+        assert ask(server) == Response(None, None, "malformed_response")
+    assert server.n_seen == 1
+
+
+def test_a_server_that_sends_byte_by_byte_for_ever_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(chat_client, "_LONGEST_WAIT_S", 0.0)
+    with StubServer(lambda request: Reply(completion(), dribble=0.05)) as server:
+        assert ask(server, max_attempts=1, timeout_s=0.5) == Response(None, None, "timeout")
+    assert server.n_seen == 1
 
 
 def test_nobody_listening_is_a_connection_error() -> None:
     with StubServer() as server:
         address = server.base_url
-    answer = teacher_at(address).answer(IMAGE, None, np.random.default_rng(0))
-    assert answer.finish_reason == "connection_error"
+    assert ask(address).finish_reason == "connection_error"
 
 
 def test_the_server_decides_how_long_to_wait() -> None:
@@ -139,36 +159,16 @@ def test_the_server_decides_how_long_to_wait() -> None:
     assert server.times[1] - server.times[0] >= 0.4
 
 
-def test_a_wait_beyond_the_deadline_is_not_begun() -> None:
+def test_a_wait_of_an_hour_is_not_begun() -> None:
     with StubServer(lambda request: refusal(429, {"Retry-After": "3600"})) as server:
         assert ask(server).finish_reason == "rate_limited"
     assert server.n_seen == 1
 
 
-def test_waits_double_up_to_the_cap() -> None:
-    policy = RetryPolicy(max_attempts=9, first_wait_s=1.0, longest_wait_s=6.0)
-    teacher = teacher_at("http://127.0.0.1:9/v1", retry=policy)
-    waits = []
-    for attempt in range(1, 7):
-        state = type("State", (), {"attempt_number": attempt, "outcome": None})()
-        waits.append(teacher._wait(state))
-    lowest = [1.0, 2.0, 4.0, 6.0, 6.0, 6.0]
-    assert all(low <= wait <= min(low + 1.0, 6.0) for low, wait in zip(lowest, waits, strict=True))
-
-
-def test_retry_after_may_be_a_date_and_nonsense_is_ignored() -> None:
-    soon = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
-    assert 27.0 < (retry_after_s({"retry-after": soon}) or 0.0) <= 30.0
-    assert retry_after_s({"retry-after": "-5"}) == 0.0
-    assert retry_after_s({"retry-after": "nan"}) is None
-    assert retry_after_s({"retry-after": "soon"}) is None
-    assert retry_after_s({}) is None
-
-
 @pytest.mark.parametrize("status", [400, 413, 422])
 def test_a_refused_request_is_the_state_of_its_row_and_not_repeated(status: int) -> None:
     with StubServer(lambda request: refusal(status)) as server:
-        assert ask(server) == TeacherAnswer(None, None, "refused_request")
+        assert ask(server) == Response(None, None, "refused_request")
     assert server.n_seen == 1
 
 
@@ -181,7 +181,7 @@ def test_what_would_fail_for_every_image_stops_the_run_and_says_what_to_do(
 ) -> None:
     with (
         StubServer(lambda request: refusal(status)) as server,
-        pytest.raises(TeacherUnavailable, match=advice),
+        pytest.raises(ServerUnavailable, match=advice),
     ):
         ask(server)
     assert server.n_seen == 1
@@ -190,7 +190,7 @@ def test_what_would_fail_for_every_image_stops_the_run_and_says_what_to_do(
 def test_a_redirect_is_not_followed() -> None:
     with StubServer() as elsewhere:
         away = Reply({}, 307, {"location": f"{elsewhere.base_url}/chat/completions"})
-        with StubServer(lambda request: away) as server, pytest.raises(TeacherUnavailable):
+        with StubServer(lambda request: away) as server, pytest.raises(ServerUnavailable):
             ask(server)
     assert (server.n_seen, elsewhere.n_seen) == (1, 0)
 
@@ -210,8 +210,8 @@ def test_a_200_without_an_answer_is_a_named_state_and_not_repeated(
     body: dict[str, object], state: str
 ) -> None:
     with StubServer(lambda request: Reply(body)) as server:
-        answer = ask(server)
-    assert (answer.text, answer.finish_reason) == (None, state)
+        response = ask(server)
+    assert (response.text, response.finish_reason) == (None, state)
     assert server.n_seen == 1
 
 
@@ -220,9 +220,9 @@ def test_a_dated_version_of_the_model_is_the_model() -> None:
         assert ask(server).finish_reason == "stop"
 
 
-def test_an_answer_cut_at_the_token_limit_keeps_its_text() -> None:
+def test_a_response_cut_at_the_token_limit_keeps_its_text() -> None:
     with StubServer(lambda request: Reply(completion("<think>so", finish_reason="length"))) as s:
-        assert ask(s) == TeacherAnswer("<think>so", 17, "length")
+        assert ask(s) == Response("<think>so", 17, "length")
 
 
 def test_half_a_surrogate_pair_is_spelled_out() -> None:
@@ -232,10 +232,8 @@ def test_half_a_surrogate_pair_is_spelled_out() -> None:
 
 def test_a_revision_names_the_teacher_and_is_not_sent() -> None:
     with StubServer() as server:
-        sampling = Sampling(temperature=0.0, max_tokens=8)
-        teacher = ServerTeacher(f"{MODEL}@89c86200", server.base_url, sampling=sampling)
-        assert teacher.answer(IMAGE, None, np.random.default_rng(0)).finish_reason == "stop"
-    assert teacher.name == f"{MODEL}@89c86200"
+        assert ask(server, name=f"{MODEL}@89c86200").finish_reason == "stop"
+    assert client_at(server.base_url, f"{MODEL}@89c86200").name == f"{MODEL}@89c86200"
     assert server.requests[0].body["model"] == MODEL
 
 
@@ -256,17 +254,18 @@ def test_the_key_is_in_no_message_and_no_log(
     monkeypatch.setenv(API_KEY_VARIABLE, KEY)
     caplog.set_level(logging.DEBUG)
     echo = Reply({"error": {"message": f"Incorrect API key provided: {KEY}"}}, 401)
-    with StubServer(lambda request: echo) as server:
-        teacher = teacher_at(server.base_url)
-        with pytest.raises(TeacherUnavailable, match=r"\[key\]") as caught:
-            teacher.answer(IMAGE, None, np.random.default_rng(0))
-    assert KEY not in f"{caught.value} {caplog.text} {vars(teacher)}"
+    with (
+        StubServer(lambda request: echo) as server,
+        pytest.raises(ServerUnavailable, match=r"\[key\]") as caught,
+    ):
+        ask(server)
+    assert KEY not in f"{caught.value} {caplog.text} {vars(client_at(server.base_url))}"
 
 
 def test_a_key_with_a_space_is_refused_without_being_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(API_KEY_VARIABLE, "two words")
     with pytest.raises(ValueError, match=API_KEY_VARIABLE) as caught:
-        teacher_at("http://127.0.0.1:9/v1")
+        client_at("http://127.0.0.1:9/v1")
     assert "two words" not in str(caught.value)
 
 
@@ -276,16 +275,15 @@ def test_a_key_with_a_space_is_refused_without_being_shown(monkeypatch: pytest.M
 )
 def test_an_address_without_host_or_with_a_secret_is_refused(base_url: str | None) -> None:
     with pytest.raises(ValueError, match="base_url"):
-        ServerTeacher(MODEL, base_url, sampling=Sampling(temperature=0.0, max_tokens=8))
+        client_at(base_url)
 
 
 def test_it_can_be_asked_while_an_event_loop_runs_as_in_jupyter() -> None:
-    async def cell(server: StubServer) -> TeacherAnswer:
+    async def cell(server: StubServer) -> Response:
         return ask(server)
 
     with StubServer() as server:
         assert asyncio.run(cell(server)).text == ANSWER
-    assert isinstance(teacher_at(server.base_url), ConcurrentTeacher)
 
 
 def test_items_are_drawn_only_when_there_is_room() -> None:

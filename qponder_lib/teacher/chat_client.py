@@ -1,0 +1,262 @@
+"""A model behind any OpenAI-compatible server, asked about images by teachers and judges alike.
+
+One request asks one question about one image. What can go wrong with one image becomes a named
+state of its row; what would go wrong with every image stops the run with the server's own
+sentence. The SDK retries what may pass: timeouts, lost connections, 408, 409, 429 and 5xx, after
+the time that the server asks for (`Retry-After`, up to two minutes) or a doubling one. A response
+with a text is kept whatever the server calls its end, for it has been paid for.
+
+A server for the paper's teacher, on four GPUs (without `--generation-config vllm` a repetition
+penalty of the model's own is applied in silence)::
+
+    vllm serve Qwen/Qwen2.5-VL-72B-Instruct --tensor-parallel-size 4 --max-model-len 8192
+        --limit-mm-per-prompt '{"image":1,"video":0}' --generation-config vllm
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import openai
+from PIL import Image
+from pydantic import AliasPath, BaseModel, Field, SecretStr
+
+from qponder_lib.records import FinishReason, Text
+from qponder_lib.teacher.responses import Response, ServerUnavailable, read_recorded
+from qponder_lib.text.prompts import Message
+
+API_KEY_VARIABLE = "QPONDER_TEACHER_API_KEY"
+_NO_KEY = "EMPTY"  # what vLLM and llama.cpp expect when they were started without one
+_LONGEST_WAIT_S = 120.0  # of the SDK, between two attempts
+
+
+class ChatClient:
+    """Sends questions about images to a model behind an OpenAI-compatible server.
+
+    Args:
+        name: The name under which the server serves the model. "@" and a revision may follow:
+            it goes into the rows, so that answers of two revisions are told apart, and is not
+            sent, because a server serves one.
+        base_url: Address up to and including the version, such as "http://localhost:8000/v1".
+        temperature: Of sampling.
+        max_tokens: Of a response, at most.
+        timeout_s: Seconds that the server may be silent.
+        max_attempts: Requests for one question in one run.
+        key_variable: Environment variable that holds the key of this server. `OPENAI_API_KEY` is
+            left alone, so that it is not sent to whatever server a config names.
+
+    Raises:
+        ValueError: If `base_url` is not an http(s) address or holds a password, or if the
+            variable holds what cannot be a key.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        base_url: str | None,
+        *,
+        temperature: float,
+        max_tokens: int,
+        timeout_s: float = 300.0,
+        max_attempts: int = 6,
+        key_variable: str = API_KEY_VARIABLE,
+    ) -> None:
+        self.name = name
+        self.model = name.partition("@")[0]
+        self.base_url = _checked_url(base_url, key_variable)
+        self.temperature, self.max_tokens = temperature, max_tokens
+        self.timeout_s, self.max_attempts = timeout_s, max_attempts
+        self.key_variable = key_variable
+        self._key = _key_from_environment(key_variable)
+        self._client: openai.AsyncOpenAI | None = None
+
+    async def ask(
+        self,
+        messages: Sequence[Message],
+        image_url: str,
+        *,
+        seed: int,
+        response_format: Mapping[str, Any] | None = None,
+    ) -> Response:
+        """Ask about one image, insisting as far as `max_attempts` goes.
+
+        Args:
+            messages: A system and a user message.
+            image_url: The image, from `data_url` or `file_url`.
+            seed: Sent along.
+            response_format: Schema that the response must keep to, if any.
+
+        Returns:
+            The response, or the named state of its failure.
+
+        Raises:
+            ServerUnavailable: If no question could be answered: 401, 403, 404 and the like.
+        """
+        request = {
+            "model": self.model,
+            "messages": with_image(messages, image_url),
+            "temperature": self.temperature,
+            "max_tokens": self.max_tokens,
+            "seed": seed,
+        }
+        if response_format is not None:
+            request["response_format"] = response_format
+        try:
+            # The SDK's timeout starts anew with every byte; this one does not.
+            async with asyncio.timeout(self.max_attempts * (self.timeout_s + _LONGEST_WAIT_S)):
+                answer = await self._open().chat.completions.with_raw_response.create(**request)
+        except (TimeoutError, openai.APITimeoutError):
+            return Response(None, None, "timeout")
+        except openai.APIConnectionError:
+            return Response(None, None, "connection_error")
+        except openai.APIStatusError as error:
+            return self._refused(error)
+        return self._read(answer.content)
+
+    async def aclose(self) -> None:
+        """Close the connections; the next question opens new ones."""
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
+
+    def _open(self) -> openai.AsyncOpenAI:
+        if self._client is None:
+            self._client = openai.AsyncOpenAI(
+                base_url=self.base_url,
+                api_key=self._key.get_secret_value(),
+                timeout=self.timeout_s,
+                max_retries=self.max_attempts - 1,
+                # A redirect could carry images to a server that nobody named.
+                http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False),
+            )
+        return self._client
+
+    def _refused(self, error: openai.APIStatusError) -> Response:
+        """Name the state of a row whose request was refused, or stop the whole run."""
+        status = error.status_code
+        if status in (408, 409, 429) or status >= 500:
+            states: dict[int, FinishReason] = {408: "timeout", 429: "rate_limited"}
+            return Response(None, None, states.get(status, "http_error"))
+        if status in (400, 413, 422):  # this image or this text, not the address or the key
+            return Response(None, None, "refused_request")
+        advice = "check base_url"
+        if status in (401, 403):
+            advice = f"set the environment variable {self.key_variable} to a key it accepts"
+        elif status == 404:
+            advice = f"check base_url (it usually ends in /v1) and the model name {self.model!r}"
+        said = error.message.replace(self._key.get_secret_value(), "[key]")[:300]
+        raise ServerUnavailable(
+            f"{self.base_url} answered {status}: {advice}. The server said: {said}"
+        ) from None
+
+    def _read(self, body: bytes) -> Response:
+        """Read a 200: a response, a named state, or something that is no completion at all."""
+        try:
+            found = _Completion.model_validate(json.loads(body))
+        except (ValueError, RecursionError):
+            return Response(None, None, "malformed_response")
+        version = f"{found.model} {found.system_fingerprint or ''}".strip()
+        if not is_model(found.model, self.model):
+            return Response(None, None, "wrong_model", version)
+        if found.finish_reason == "content_filter":
+            return Response(None, found.n_tokens, "content_filter", version)
+        if not (found.message.content or "").strip():
+            return Response(None, found.n_tokens, "empty", version)
+        return Response(found.message.content, found.n_tokens, found.finish_reason, version)
+
+
+class _Message(BaseModel):
+    content: Text | None = None
+
+
+class _Completion(BaseModel):
+    """The part of a chat completion that is used; the SDK itself checks nothing of it."""
+
+    model: str
+    choices: list[Any] = Field(min_length=1, max_length=1)
+    message: _Message = Field(validation_alias=AliasPath("choices", 0, "message"))
+    finish_reason: Literal["stop", "length", "content_filter"] = Field(
+        validation_alias=AliasPath("choices", 0, "finish_reason")
+    )
+    n_tokens: int | None = Field(
+        None, ge=0, validation_alias=AliasPath("usage", "completion_tokens")
+    )
+    system_fingerprint: Text | None = None
+
+
+def is_model(answered: str, asked: str) -> bool:
+    """Tell whether an answer comes from the model asked for, or from a dated version of it.
+
+    Example:
+        >>> is_model("gpt-4o-2024-08-06", "gpt-4o"), is_model("gpt-4o-mini", "gpt-4o")
+        (True, False)
+    """
+    dated = re.escape(asked) + r"-\d{4}-?\d{2}-?\d{2}"
+    return answered == asked or re.fullmatch(dated, answered, re.ASCII) is not None
+
+
+def with_image(messages: Sequence[Message], image_url: str) -> list[dict[str, Any]]:
+    """Put an image in front of the user's text of a system and a user message, in OpenAI's form."""
+    system, user = messages
+    content = [
+        {"type": "image_url", "image_url": {"url": image_url}},
+        {"type": "text", "text": user["content"]},
+    ]
+    return [dict(system), {"role": user["role"], "content": content}]
+
+
+def data_url(image: Image.Image) -> str:
+    """Encode an image as a `data:` URL of a fresh PNG: the same pixels and nothing else.
+
+    A server never gets a URL to fetch or a file of the user, whose metadata may say where and
+    when a photograph was taken.
+
+    Example:
+        >>> data_url(Image.new("RGB", (1, 1)))[:22]
+        'data:image/png;base64,'
+    """
+    buffer = io.BytesIO()
+    plain = image.convert("RGB")
+    plain.info = {}
+    plain.save(buffer, format="PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def file_url(path: Path, sha256: str) -> str:
+    """Encode an image file, provided it is the file that was recorded.
+
+    Raises:
+        ImageProblem: If the file cannot be used or has another hash.
+    """
+    return data_url(read_recorded(path, sha256))
+
+
+def _key_from_environment(variable: str) -> SecretStr:
+    """Return a key; it is never a parameter, a record or a log."""
+    key = os.environ.get(variable, "").strip() or _NO_KEY
+    if not (key.isascii() and key.isprintable() and " " not in key):
+        raise ValueError(f"{variable} holds something that no key can hold: spaces, say")
+    return SecretStr(key)
+
+
+def _checked_url(base_url: str | None, key_variable: str) -> str:
+    parts = urlsplit(base_url or "")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(
+            f"a server needs base_url, such as 'http://localhost:8000/v1'; got {base_url!r}"
+        )
+    if parts.username or parts.password or parts.query:
+        raise ValueError(
+            f"base_url is written into records, so it must not hold a key or a password; set the "
+            f"environment variable {key_variable} instead"
+        )
+    return base_url or ""
