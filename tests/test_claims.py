@@ -11,7 +11,7 @@ from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.records import ScoreRow
 from qponder_lib.report.audit import ASPECTS, paper_tables
-from qponder_lib.report.claims import load_claims, printed_answers
+from qponder_lib.report.claims import load_claims, printed_verdicts
 from qponder_lib.report.verdicts import (
     PAPER_SETS,
     Verdict,
@@ -144,6 +144,7 @@ def test_every_comparison_belongs_to_a_claim_and_compares_something():
     listed = sum(len(claim.comparisons) for claim in CLAIMS.values())
     assert listed == len(text.splitlines()) - 1
     for claim in CLAIMS.values():
+        assert len({one.label for one in claim.comparisons}) == len(claim.comparisons), claim.id
         for one in claim.comparisons:
             assert one.table or one.file, one
             assert one.label
@@ -154,7 +155,7 @@ def test_both_margins_of_preresq_are_said_to_be_ambiguous():
     claim = CLAIMS["preresq-margins"]
     assert "SRCC and PLCC on images" in claim.decided_by
     assert "images and video" in claim.decided_by
-    assert printed_answers()[claim.id].outcome == "not_decidable"
+    assert printed_verdicts()[claim.id].outcome == "not_decidable"
 
 
 def test_what_the_text_is_said_to_contradict_is_so():
@@ -196,14 +197,14 @@ def test_what_the_text_is_said_to_contradict_is_so():
     ],
 )
 def test_printed_tables_decide_claims(claim_id, outcome, part):
-    answer = printed_answers()[claim_id]
+    answer = printed_verdicts()[claim_id]
     assert answer.outcome == outcome
     assert part.lower() in answer.sentence.lower()
 
 
 def test_only_claims_that_say_so_are_told_that_significance_is_not_decidable():
     for claim in CLAIMS.values():
-        answer = printed_answers().get(claim.id)
+        answer = printed_verdicts().get(claim.id)
         if answer and not claim.printed:
             told = "no interval or test is printed" in answer.sentence
             assert told == ("significant" in claim.quote), claim.id

@@ -16,7 +16,7 @@ from qponder_lib import artifacts
 
 if TYPE_CHECKING:
     from qponder_lib.report.audit import Finding
-    from qponder_lib.report.claims import Claim, PrintedAnswer
+    from qponder_lib.report.claims import Claim, PrintedVerdict
 
 _USAGE = 2
 
@@ -29,10 +29,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 def paper(as_json: AsJson = False) -> None:
     """Recompute the tables that Q-Ponder prints, and hold its claims against them."""
     from qponder_lib.report.audit import audit_paper
-    from qponder_lib.report.claims import load_claims, printed_answers
+    from qponder_lib.report.claims import load_claims, printed_verdicts
 
-    answers = printed_answers()
-    claims = [(one, answers[one.id]) for one in load_claims() if one.id in answers]
+    verdicts = printed_verdicts()
+    claims = [(one, verdicts[one.id]) for one in load_claims() if one.id in verdicts]
     if as_json:
         print(artifacts.to_json(_paper_json(audit_paper(), claims), indent=2))
     else:
@@ -99,18 +99,18 @@ def _usage(error: Exception) -> typer.Exit:
 
 
 def _paper_json(
-    findings: Sequence[Finding], claims: Sequence[tuple[Claim, PrintedAnswer]]
+    findings: Sequence[Finding], claims: Sequence[tuple[Claim, PrintedVerdict]]
 ) -> dict[str, Any]:
     listed = [
         {"id": claim.id, "paper": claim.paper, "place": claim.place, "quote": claim.quote}
-        | dataclasses.asdict(answer)
-        for claim, answer in claims
+        | dataclasses.asdict(verdict)
+        for claim, verdict in claims
     ]
     return {"findings": [dataclasses.asdict(finding) for finding in findings], "claims": listed}
 
 
 def _paper_lines(
-    findings: Sequence[Finding], claims: Sequence[tuple[Claim, PrintedAnswer]]
+    findings: Sequence[Finding], claims: Sequence[tuple[Claim, PrintedVerdict]]
 ) -> Iterable[str]:
     yield "Q-Ponder (arXiv:2506.05384), tables as transcribed in qponder_lib/reported/"
     for kind, counts in _counts((f.check, f.outcome) for f in findings).items():
@@ -121,13 +121,13 @@ def _paper_lines(
             if f.outcome == outcome:
                 yield f"{outcome}: {f.table}, {f.check.replace('_', ' ')}, {f.where}: {f.sentence}"
     yield ""
-    counts = _counts(("claims", answer.outcome) for _, answer in claims)["claims"]
+    counts = _counts(("claims", verdict.outcome) for _, verdict in claims)["claims"]
     yield f"Claims that the tables and the text say something about: {counts}"
-    for claim, answer in claims:
+    for claim, verdict in claims:
         yield ""
-        yield f"{answer.outcome.replace('_', ' ')}: {claim.place} ({claim.id})"
+        yield f"{verdict.outcome.replace('_', ' ')}: {claim.place} ({claim.id})"
         yield f'  "{claim.quote}"'
-        yield f"  {answer.sentence}"
+        yield f"  {verdict.sentence}"
 
 
 def _counts(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:

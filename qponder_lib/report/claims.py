@@ -86,7 +86,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class PrintedAnswer:
+class PrintedVerdict:
     """What a paper's own tables and text say about a claim."""
 
     outcome: PrintedOutcome
@@ -117,24 +117,24 @@ def _reported(name: str) -> list[dict[str, str]]:
 
 
 @cache
-def printed_answers() -> Mapping[str, PrintedAnswer]:
+def printed_verdicts() -> Mapping[str, PrintedVerdict]:
     """Hold every claim against the paper's own tables and text.
 
     Returns:
         What they say, by the claim's id; claims that they say nothing about are left out.
 
     Example:
-        >>> printed_answers()["only-exception"].outcome
+        >>> printed_verdicts()["only-exception"].outcome
         'does_not_hold'
     """
     tables = paper_tables()
-    found = {claim.id: _printed_answer(claim, tables) for claim in load_claims()}
-    return {name: answer for name, answer in found.items() if answer is not None}
+    found = {claim.id: _printed_verdict(claim, tables) for claim in load_claims()}
+    return {name: verdict for name, verdict in found.items() if verdict is not None}
 
 
-def _printed_answer(claim: Claim, tables: Mapping[str, pd.DataFrame]) -> PrintedAnswer | None:
+def _printed_verdict(claim: Claim, tables: Mapping[str, pd.DataFrame]) -> PrintedVerdict | None:
     if claim.printed:
-        return PrintedAnswer(cast(PrintedOutcome, claim.printed), claim.remark)
+        return PrintedVerdict(cast(PrintedOutcome, claim.printed), claim.remark)
     compared = [one for one in claim.comparisons if one.table and one.against]
     if not compared:
         return None
@@ -149,7 +149,7 @@ def _printed_answer(claim: Claim, tables: Mapping[str, pd.DataFrame]) -> Printed
     told += [text for one in compared if (text := _copied(one, tables[one.table]))]
     told += [claim.remark] if claim.remark else []
     told += [SIGNIFICANT] if "significant" in claim.quote else []
-    return PrintedAnswer(outcome, "; ".join(dict.fromkeys(told)))
+    return PrintedVerdict(outcome, "; ".join(dict.fromkeys(told)))
 
 
 def _compare(one: Comparison, table: pd.DataFrame) -> tuple[str, list[bool]]:

@@ -20,7 +20,13 @@ from qponder_lib.data.prepared import prepared_sets
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.report.audit import AVERAGE, CORRELATIONS, paper_tables
-from qponder_lib.report.claims import Claim, Comparison, PrintedAnswer, load_claims, printed_answers
+from qponder_lib.report.claims import (
+    Claim,
+    Comparison,
+    PrintedVerdict,
+    load_claims,
+    printed_verdicts,
+)
 from qponder_lib.rewards.alternatives import THRESHOLD
 from qponder_lib.scales import ASPECT_SCALE, MOS_MAX, MOS_MIN
 
@@ -62,7 +68,7 @@ class Verdict:
     """
 
     claim: Claim
-    printed: PrintedAnswer | None
+    printed: PrintedVerdict | None
     outcome: Outcome
     why: str = ""
     holds: bool | None = None
@@ -116,7 +122,7 @@ def verdicts(paths: RunPaths) -> list[Verdict]:
     for claim in load_claims():
         used = runs if "runs" in claim.needs else runs[:1]
         measured = [_measure_claim(claim, run, tables) for run in used]
-        found.append(_verdict(claim, printed_answers().get(claim.id), measured, at_scale))
+        found.append(_verdict(claim, printed_verdicts().get(claim.id), measured, at_scale))
     return found
 
 
@@ -164,7 +170,7 @@ def smaller_than_the_paper(run: Run) -> list[str]:
 
 
 def _verdict(
-    claim: Claim, printed: PrintedAnswer | None, runs: Sequence[_Measured], at_scale: bool
+    claim: Claim, printed: PrintedVerdict | None, runs: Sequence[_Measured], at_scale: bool
 ) -> Verdict:
     """Join what one or several runs measured; others than the first must have measured it all."""
     runs = [run for run in runs if run is runs[0] or not run.missing]
