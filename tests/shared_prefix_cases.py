@@ -8,7 +8,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from qponder_lib.config import load_profile
 from qponder_lib.student.model import load_student
-from qponder_lib.training.shared_prefix import SharedPrefixTrainer
+from qponder_lib.training.shared_prefix.trainer import SharedPrefixTrainer
 
 ADAPTERS = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"
 BOTH = (GRPOTrainer, SharedPrefixTrainer)

@@ -18,10 +18,9 @@ from trl.trainer.utils import (
     unsplit_pixel_values_by_grid,
 )
 
-from qponder_lib.training.shared_prefix import SharedPrefixTrainer
-from qponder_lib.training.shared_prefix.accumulation import ROW, regroup
 from qponder_lib.training.shared_prefix.attention import Layout, shared_prefix_attention
-from qponder_lib.training.shared_prefix.groups import Prompt, find_groups
+from qponder_lib.training.shared_prefix.packing import ROW, Batch, Prompt, regroup
+from qponder_lib.training.shared_prefix.trainer import SharedPrefixTrainer
 
 GRIDS = ((8, 8), (4, 6), (6, 10))
 WORDS = 20, 400  # ids of ordinary tokens of the mini tokenizer
@@ -29,20 +28,20 @@ WORDS = 20, 400  # ids of ordinary tokens of the mini tokenizer
 
 @dataclass(frozen=True)
 class Case:
-    """Groups of answers: their sizes, longest answer, words after each image, images of each."""
+    """Groups: their sizes, longest completion, words after each image, images of each."""
 
     sizes: tuple[int, ...]
-    n_answer: int
+    n_completion: int
     words: tuple[int, ...]
     images: tuple[int, ...]
 
 
 CASES = {
-    "groups of several sizes, prompts and answers of several lengths": Case(
+    "groups of several sizes, prompts and completions of several lengths": Case(
         (3, 2, 4), 40, (30, 41, 25), (1, 1, 1)
     ),
     "one image": Case((2,), 20, (9,), (1,)),
-    "answers of more than one block, some rows with two images, some with none": Case(
+    "completions of more than one block, some rows with two images, some with none": Case(
         (2, 3, 2), 300, (12, 12, 20), (2, 1, 0)
     ),
     "a row that shares with none": Case((1, 3), 17, (15, 15), (1, 1)),
@@ -50,7 +49,7 @@ CASES = {
 
 
 def batch(config, case, seed=0):
-    """A batch as TRL's trainer makes it: shuffled rows, prompts padded left, answers right."""
+    """A batch as TRL's trainer makes it: shuffled rows, prompts padded left, completions right."""
     chance = torch.Generator().manual_seed(seed)
     prompts = [prompt(config, case, group, chance) for group in range(len(case.sizes))]
     owner = [group for group, size in enumerate(case.sizes) for _ in range(size)]
@@ -63,19 +62,19 @@ def batch(config, case, seed=0):
         ids = prompts[group][0]
         prompt_ids[row, width - len(ids) :] = ids
         prompt_mask[row, width - len(ids) :] = 1
-    lengths = torch.randint(1, case.n_answer + 1, (rows,), generator=chance)
-    lengths[0] = case.n_answer
-    answer_mask = (torch.arange(case.n_answer) < lengths[:, None]).long()
-    answers = torch.randint(*WORDS, (rows, case.n_answer), generator=chance)
-    answers = answers.where(answer_mask == 1, config.text_config.pad_token_id)
-    kinds = (torch.cat([prompt_ids, answers], 1) == config.image_token_id).int()
+    lengths = torch.randint(1, case.n_completion + 1, (rows,), generator=chance)
+    lengths[0] = case.n_completion
+    completion_mask = (torch.arange(case.n_completion) < lengths[:, None]).long()
+    completions = torch.randint(*WORDS, (rows, case.n_completion), generator=chance)
+    completions = completions.where(completion_mask == 1, config.text_config.pad_token_id)
+    kinds = (torch.cat([prompt_ids, completions], 1) == config.image_token_id).int()
     return {
         "prompt_ids": prompt_ids,
         "prompt_mask": prompt_mask,
-        "completion_ids": answers,
-        "completion_mask": answer_mask,
+        "completion_ids": completions,
+        "completion_mask": completion_mask,
         "advantages": torch.randn(rows, generator=chance),
-        "num_items_in_batch": answer_mask.sum(),
+        "num_items_in_batch": completion_mask.sum(),
         "pixel_values": torch.cat([prompts[group][1] for group in owner]),
         "image_grid_thw": torch.cat([prompts[group][2] for group in owner]),
         "num_images": [case.images[group] for group in owner],
@@ -191,7 +190,7 @@ def test_log_probabilities_and_entropies_are_those_of_trl_also_in_chunks(plain, 
         assert (shared[inputs["completion_mask"] == 0] == 0).all()
 
 
-def test_an_answer_never_sees_another(plain):
+def test_a_completion_never_sees_another(plain):
     inputs = batch(plain[1].model.config, Case((4,), 12, (10,), (1,)))
     first = logps(plain[1], inputs)[0]
     changed = {**inputs, "completion_ids": inputs["completion_ids"].clone()}
@@ -201,7 +200,7 @@ def test_an_answer_never_sees_another(plain):
     assert not torch.equal(first[0], second[0])
 
 
-def test_an_answer_masked_as_a_whole_counts_nothing(plain):
+def test_an_completion_masked_as_a_whole_counts_nothing(plain):
     inputs = batch(plain[0].model.config, Case((4,), 12, (10,), (1,)))
     inputs["completion_mask"][1] = 0
     stock, shared = (logps(made, inputs)[0] for made in plain)
@@ -233,9 +232,9 @@ def test_the_vision_tower_sees_each_image_once(plain):
     st.sampled_from([1, 2]),
     st.integers(1, 5),
 )
-def test_a_layout_attends_like_a_dense_mask(prompts, answers, repeat, block):
-    owners = [owner % len(prompts) for owner, _ in answers]
-    lengths = [length for _, length in answers]
+def test_a_layout_attends_like_a_dense_mask(prompts, completions, repeat, block):
+    owners = [owner % len(prompts) for owner, _ in completions]
+    lengths = [length for _, length in completions]
     lengths[0] = max(lengths[0], 1)
     sequence = [(group, -1) for group, length in enumerate(prompts) for _ in range(length)]
     sequence += [(owners[row], row) for row, length in enumerate(lengths) for _ in range(length)]
@@ -278,11 +277,11 @@ def test_rows_share_only_what_is_equal_value_for_value():
         Prompt(words),
         Prompt(words, torch.tensor([[1, 1, 4]]), picture),
     ]
-    groups = find_groups(rows)
-    assert groups.of_row == (0, 1, 2, 0, 3, 4)
-    assert groups.first == (0, 1, 2, 4, 5)
-    assert groups.part(slice(2, 4)).of_row == (0, 1)
-    assert not groups.part(slice(1, 4)).shared
+    whole, part = (Batch.of(some, []) for some in (rows, rows[1:4]))
+    assert whole.group == [0, 1, 2, 0, 3, 4]
+    assert whole.first == [0, 1, 2, 4, 5]
+    assert part.group == [0, 1, 2]
+    assert (whole.shares, part.shares) == (True, False)
 
 
 def test_rows_that_share_nothing_go_trls_way_and_the_log_says_so(tmp_path, caplog):

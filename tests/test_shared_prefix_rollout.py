@@ -1,4 +1,4 @@
-"""Answers sampled over a shared prefix are those that TRL samples."""
+"""Completions sampled over a shared prefix are those that TRL samples."""
 
 import logging
 
@@ -6,8 +6,8 @@ import pytest
 import torch
 from shared_prefix_cases import BOTH, sampling_rows, trainer
 
-from qponder_lib.training.shared_prefix import SharedPrefixTrainer
 from qponder_lib.training.shared_prefix.rollout import until_end
+from qponder_lib.training.shared_prefix.trainer import SharedPrefixTrainer
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def plain(tmp_path_factory):
     [(((128, 128), (64, 64)), (0, 0)), (((128, 128), (192, 96)), (0, 5))],
     ids=["one prompt", "prompts of two lengths"],
 )
-def test_the_same_random_state_gives_the_same_answers_as_trl(plain, sides, words):
+def test_the_same_random_state_gives_the_same_completions_as_trl(plain, sides, words):
     found = []
     for made in plain:
         torch.manual_seed(3)
@@ -29,7 +29,7 @@ def test_the_same_random_state_gives_the_same_answers_as_trl(plain, sides, words
         output = made._generate_and_score_completions(sampling_rows(sides, words, 4))
         found.append({**output, "next": torch.rand(3)})
     stock, shared = found
-    assert shared["completion_mask"].sum(1).unique().numel() > 2, "answers of one length only"
+    assert shared["completion_mask"].sum(1).unique().numel() > 2, "completions of one length only"
     assert torch.equal(stock["completion_ids"], shared["completion_ids"])
     assert torch.equal(stock["next"], shared["next"])
     assert torch.allclose(stock["ref_per_token_logps"], shared["ref_per_token_logps"], atol=2e-5)
@@ -49,7 +49,7 @@ def test_prompts_without_images_share_as_well(plain):
     assert torch.equal(*found)
 
 
-def test_adapters_sample_the_same_answers_and_their_reference_is_without_them(tmp_path):
+def test_adapters_sample_the_same_completions_and_their_reference_is_without_them(tmp_path):
     found = []
     for kind in BOTH:
         made = trainer(kind, tmp_path, adapters=True)
@@ -82,6 +82,6 @@ def test_rows_that_are_no_whole_groups_are_sampled_trls_way(tmp_path, caplog):
     assert any("not whole groups" in line for line in caplog.messages)
 
 
-def test_an_answer_ends_with_its_first_end_token():
+def test_a_completion_ends_with_its_first_end_token():
     rows = torch.tensor([[5, 9, 0, 9], [9, 0, 0, 0], [5, 6, 7, 8]])
     assert until_end(rows, [9]) == [[5, 9], [9], [5, 6, 7, 8]]

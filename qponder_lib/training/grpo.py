@@ -35,8 +35,7 @@ from qponder_lib.training.guards import StopAtNonsense
 from qponder_lib.training.phases import Phase, phases
 from qponder_lib.training.progress import StepProgress
 from qponder_lib.training.reward_functions import RewardFunctions, Rollout, score_rollouts
-from qponder_lib.training.shared_prefix import SharedPrefixTrainer
-from qponder_lib.training.shared_prefix.trainer import base_model
+from qponder_lib.training.shared_prefix.trainer import SharedPrefixTrainer, base_model
 from qponder_lib.training.students import base_to_note, student_to_train
 from qponder_lib.training.validation import Validation
 from qponder_lib.training.vllm_rollouts import (

@@ -21,7 +21,7 @@ from qponder_lib.training.finish import freeze_vision, save_model, write_history
 from qponder_lib.training.guards import StopAtNonsense, check_labels
 from qponder_lib.training.progress import StepProgress
 from qponder_lib.training.reward_functions import RewardFunctions
-from qponder_lib.training.shared_prefix import SharedPrefixTrainer
+from qponder_lib.training.shared_prefix.trainer import SharedPrefixTrainer
 from qponder_lib.training.students import base_to_note, student_to_train
 from qponder_lib.video.rows import grpo_dataset, sft_dataset, video_config
 

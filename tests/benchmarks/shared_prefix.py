@@ -36,7 +36,7 @@ from trl import GRPOConfig, GRPOTrainer
 from qponder_lib.config import load_profile
 from qponder_lib.student.architecture import build_mini
 from qponder_lib.student.model import load_student
-from qponder_lib.training.shared_prefix import SharedPrefixTrainer
+from qponder_lib.training.shared_prefix.trainer import SharedPrefixTrainer
 
 RESULTS = Path(__file__).parent / "results" / "shared_prefix.json"
 KINDS = {"stock": GRPOTrainer, "shared": SharedPrefixTrainer}

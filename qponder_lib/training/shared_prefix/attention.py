@@ -1,24 +1,25 @@
-"""Attention of answers to themselves and to a prompt that they share.
+"""Attention of completions to themselves and to a prompt that they share, packed or while sampled.
 
-A dense mask over a packed sequence would compute every answer against every other. Here prompts
-attend in one causal call, and answers in another whose keys are their own and their prompt's.
+A dense mask over a packed sequence would compute every completion against every other. Here prompts
+attend in one causal call, and completions in another whose keys are their own and their prompt's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from qponder_lib.training.shared_prefix.memory import PromptLayer
-
 NAME = "shared_prefix_sdpa"
 QUERY_BLOCK = 256
+GROWTH = 64
 
 
 @dataclass(frozen=True)
@@ -61,20 +62,20 @@ class Piece:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where prompts and answers lie in a packed sequence; takes the place of an attention mask.
+    """Where prompts and completions lie in a packed sequence; takes the place of an attention mask.
 
     Attributes:
         n_prefix: Tokens of all prompts.
         prefix: Places of the prompts.
-        answers: Places of the answers.
-        group: The prompt of each answer.
+        completions: Places of the completions.
+        group: The prompt of each completion.
         blocks: First query, last query and mask (of all query heads of a key head) of each block
-            of an answer's queries.
+            of a completion's queries.
     """
 
     n_prefix: int
     prefix: Piece
-    answers: Piece
+    completions: Piece
     group: torch.Tensor
     blocks: tuple[tuple[int, int, torch.Tensor], ...]
 
@@ -82,31 +83,31 @@ class Layout:
     def build(
         cls,
         prefix_lengths: Sequence[int],
-        answer_lengths: Sequence[int],
+        completion_lengths: Sequence[int],
         group: Sequence[int],
         query_groups: int,
         device: torch.device,
     ) -> Layout:
-        """The layout of prompts one after another, followed by answers one after another.
+        """The layout of prompts one after another, followed by completions one after another.
 
         Args:
             prefix_lengths: Tokens of each prompt.
-            answer_lengths: Tokens of each answer.
-            group: The prompt of each answer.
+            completion_lengths: Tokens of each completion.
+            group: The prompt of each completion.
             query_groups: Query heads per key head.
             device: Where the tensors go.
         """
         prefix = Piece.build(prefix_lengths, device)
-        answers = Piece.build(answer_lengths, device)
+        completions = Piece.build(completion_lengths, device)
         owner = torch.tensor(group, device=device)
         length = torch.tensor(prefix_lengths, device=device)[owner]
         if prefix.index is None:
             length = length[:1]
         seen = torch.arange(prefix.shape[1], device=device) < length[:, None]
-        place = torch.arange(answers.shape[1], device=device)
+        place = torch.arange(completions.shape[1], device=device)
         blocks = []
-        for first in range(0, answers.shape[1], QUERY_BLOCK):
-            last = min(first + QUERY_BLOCK, answers.shape[1])
+        for first in range(0, completions.shape[1], QUERY_BLOCK):
+            last = min(first + QUERY_BLOCK, completions.shape[1])
             own = place[:last] <= place[first:last, None]
             mask = torch.cat(
                 [
@@ -116,7 +117,96 @@ class Layout:
                 dim=-1,
             )
             blocks.append((first, last, mask.repeat(1, 1, query_groups, 1)))
-        return cls(sum(prefix_lengths), prefix, answers, owner, tuple(blocks))
+        return cls(sum(prefix_lengths), prefix, completions, owner, tuple(blocks))
+
+
+class PromptLayer(DynamicLayer):
+    """Keys and values of one layer: prompts once per group, completions once per row.
+
+    ``update`` returns the layer itself where transformers expects a tensor of keys; the attention
+    function that is registered for shared prefixes knows it.
+
+    Args:
+        keys: Of the prompts, groups x key heads x tokens x width. ``values`` alike.
+        values: See ``keys``.
+        seen: True at the prompts' tokens, groups x tokens; None if there is no padding.
+        n: Completions per prompt.
+    """
+
+    def __init__(
+        self, keys: torch.Tensor, values: torch.Tensor, seen: torch.Tensor | None, n: int
+    ) -> None:
+        super().__init__()
+        self.lazy_initialization(keys, values)
+        self.prompt_keys = keys
+        self.prompt_values = values
+        self.hidden = None if seen is None else ~seen[:, None, None]
+        self.n = n
+        self.rows: torch.Tensor | None = None
+        self.used = 0
+        shape = (len(keys) * n, keys.shape[1], GROWTH, keys.shape[3])
+        self.keys, self.values = keys.new_zeros(shape), values.new_zeros(shape)
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
+    ) -> tuple[PromptLayer, None]:
+        """Append one step of the completions."""
+        if self.used == self.keys.shape[2]:
+            room = (0, 0, 0, self.used)
+            self.keys, self.values = pad(self.keys, room), pad(self.values, room)
+        self.keys[:, :, self.used] = key_states[:, :, 0]
+        self.values[:, :, self.used] = value_states[:, :, 0]
+        self.used += 1
+        return self, None
+
+    def get_seq_length(self) -> int:
+        """Tokens of a prompt and of a completion so far."""
+        return self.prompt_keys.shape[2] + self.used
+
+    def keep(self, held: torch.Tensor, rows: torch.Tensor) -> None:
+        """Forget completions that have ended.
+
+        Args:
+            held: Which of the completions held so far stay.
+            rows: Their places among all completions, group after group.
+        """
+        self.keys, self.values, self.rows = self.keys[held], self.values[held], rows
+
+    def attend(self, query: torch.Tensor, scaling: float) -> torch.Tensor:
+        """One new token of each held completion against its prompt and its completion so far.
+
+        The queries of a group are stacked, so that a prompt's keys are read once for all of them.
+
+        Args:
+            query: Completions x query heads x 1 x width.
+            scaling: Factor on the logits.
+
+        Returns:
+            Completions x 1 x query heads x width.
+        """
+        heads, n_prompt, width = self.prompt_keys.shape[1:]
+        own = (query * scaling).view(len(query), heads, -1, width)
+        there = self._stack(own) @ self.prompt_keys.transpose(2, 3)
+        if self.hidden is not None:
+            there = there.masked_fill(self.hidden, float("-inf"))
+        here = own @ self.keys[:, :, : self.used].transpose(2, 3)
+        weights = torch.cat([self._unstack(there), here], dim=3)
+        weights = weights.float().softmax(-1).to(query.dtype)
+        out = self._unstack(self._stack(weights[..., :n_prompt]) @ self.prompt_values)
+        out = out + weights[..., n_prompt:] @ self.values[:, :, : self.used]
+        return out.reshape(len(query), 1, -1, width)
+
+    def _stack(self, held: torch.Tensor) -> torch.Tensor:
+        """Completions x heads x queries x width to groups x heads x (n queries) x width."""
+        groups, shape = len(self.prompt_keys), held.shape[1:]
+        if self.rows is not None:
+            held = held.new_zeros(groups * self.n, *shape).index_copy_(0, self.rows, held)
+        return held.view(groups, self.n, *shape).transpose(1, 2).flatten(2, 3)
+
+    def _unstack(self, stacked: torch.Tensor) -> torch.Tensor:
+        """The other way round."""
+        every = stacked.unflatten(2, (self.n, -1)).transpose(1, 2).flatten(0, 1)
+        return every if self.rows is None else every[self.rows]
 
 
 def shared_prefix_attention(
@@ -156,11 +246,13 @@ def shared_prefix_attention(
     head = scaled_dot_product_attention(
         first, repeat_kv(mine, repeat), repeat_kv(its, repeat), is_causal=True, scale=scaling
     )
-    asking, own_key, own_value = (layout.answers.spread(part[layout.n_prefix :]) for part in flat)
+    asking, own_key, own_value = (
+        layout.completions.spread(part[layout.n_prefix :]) for part in flat
+    )
     keys = torch.cat([mine.index_select(0, layout.group), own_key], dim=2)
     values = torch.cat([its.index_select(0, layout.group), own_value], dim=2)
     tail = _attend_in_blocks(asking, keys, values, layout, scaling)
-    return torch.cat([layout.prefix.gather(head), layout.answers.gather(tail)])[None], None
+    return torch.cat([layout.prefix.gather(head), layout.completions.gather(tail)])[None], None
 
 
 def _attend_in_blocks(
@@ -170,7 +262,7 @@ def _attend_in_blocks(
     layout: Layout,
     scaling: float | None,
 ) -> torch.Tensor:
-    """Answers to prompt and answer; a block of queries meets no key that comes after it.
+    """Completions to prompt and completion; a block of queries meets no key that comes after it.
 
     The query heads of a key head are stacked along the queries, so that no key is repeated.
     """

@@ -1,4 +1,4 @@
-"""Sampling of several answers per prompt, whose image and prompt are run once."""
+"""Sampling of several completions per prompt, whose image and prompt are run once."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from torch.nn.functional import pad
 from transformers import DynamicCache, GenerationConfig, PreTrainedModel
 from transformers.generation import GenerationMode
 
-from qponder_lib.training.shared_prefix.groups import Prompt
-from qponder_lib.training.shared_prefix.memory import PromptLayer
+from qponder_lib.training.shared_prefix.attention import PromptLayer
+from qponder_lib.training.shared_prefix.packing import Prompt
 
 WORTH_FORGETTING = 1 / 8
-"""Share of the answers held in memory that must have ended before memory is copied without them."""
+"""Share of the completions in memory that must have ended before it is copied without them."""
 
 
 @dataclass
-class Decoding:
-    """The loop that draws answers, in the form in which ``generate`` takes one.
+class GroupedDecoding:
+    """The loop that draws completions, in the form in which ``generate`` takes one.
 
     It draws what transformers' own loop would draw from the same random state, but runs the model
-    only on the last token of answers that have not ended.
+    only on the last token of completions that have not ended.
 
     Attributes:
         cache: Memory of the prompts without their last tokens.
@@ -93,16 +93,16 @@ def _draw(scores: torch.Tensor, do_sample: bool) -> torch.Tensor:
 def sample(
     base: PreTrainedModel, inputs: dict[str, torch.Tensor], n: int, settings: GenerationConfig
 ) -> torch.Tensor:
-    """Draw ``n`` answers to each prompt, as transformers' ``generate`` would.
+    """Draw ``n`` completions to each prompt, as transformers' ``generate`` would.
 
     Args:
         base: A Qwen2.5-VL that understands shared prefixes.
         inputs: One left-padded row per prompt, with its images.
-        n: Answers per prompt.
-        settings: How answers are drawn.
+        n: Completions per prompt.
+        settings: How completions are drawn.
 
     Returns:
-        Tokens of the answers, (prompts x n, longest answer), group after group.
+        Tokens of the completions, (prompts x n, longest completion), group after group.
     """
     ids, mask = inputs["input_ids"], inputs["attention_mask"]
     places = rotary_places(base, inputs)
@@ -123,13 +123,13 @@ def sample(
         input_ids=ids.repeat_interleave(n, 0),
         attention_mask=mask.repeat_interleave(n, 0),
         generation_config=settings,
-        custom_generate=Decoding(cache, places[0, :, -1].repeat_interleave(n, 0)),
+        custom_generate=GroupedDecoding(cache, places[0, :, -1].repeat_interleave(n, 0)),
     )
     return found[:, ids.shape[1] :]
 
 
 def draws_one_by_one(settings: GenerationConfig) -> bool:
-    """Whether answers are sampled or greedy, without beams, drafts or a cache of another kind."""
+    """Whether tokens are sampled or greedy, without beams, drafts or a cache of another kind."""
     mode = settings.get_generation_mode()
     plain = mode in (GenerationMode.SAMPLE, GenerationMode.GREEDY_SEARCH)
     return plain and settings.cache_implementation is None
@@ -166,7 +166,7 @@ def left_padded(prompts: list[Prompt], pad_id: int) -> dict[str, torch.Tensor]:
 
 
 def until_end(tokens: torch.Tensor, ends: list[int]) -> list[list[int]]:
-    """Rows of tokens up to and with the first that ends an answer."""
+    """Rows of tokens up to and with the first that ends a completion."""
     stop = torch.isin(tokens, torch.tensor(ends, device=tokens.device))
     before = stop.int().cumsum(1) - stop.int() == 0
     return [row[kept].tolist() for row, kept in zip(tokens.cpu(), before.cpu(), strict=True)]

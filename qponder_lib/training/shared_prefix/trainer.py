@@ -7,16 +7,25 @@ from typing import Any
 
 import numpy as np
 import torch
+import trl
+from packaging.version import Version
 from peft import PeftModel
 from transformers import PreTrainedModel
 from trl import GRPOTrainer
 from trl.extras.profiling import profiling_context
 from trl.models import unwrap_model_for_generation
 
-from qponder_lib.training.shared_prefix.accumulation import INDIFFERENT, ROW, regroup
 from qponder_lib.training.shared_prefix.attention import use_shared_prefix
-from qponder_lib.training.shared_prefix.groups import Prompt, find_groups, split_images
-from qponder_lib.training.shared_prefix.packing import Batch, chunks, pack, unpad
+from qponder_lib.training.shared_prefix.packing import (
+    ROW,
+    Batch,
+    Prompt,
+    find_groups,
+    pack,
+    regroup,
+    split_images,
+    unpad,
+)
 from qponder_lib.training.shared_prefix.rollout import (
     draws_one_by_one,
     left_padded,
@@ -24,19 +33,21 @@ from qponder_lib.training.shared_prefix.rollout import (
     sample,
     until_end,
 )
-from qponder_lib.training.shared_prefix.support import why_stock
 
 logger = logging.getLogger(__name__)
-IMAGES = {"pixel_values", "image_grid_thw", "num_images"}
-KNOWN = IMAGES | {"mm_token_type_ids"}
+TESTED_TRL = "1.16"
+MODELS = {"qwen2_5_vl"}
+KNOWN_FIELDS = {"pixel_values", "image_grid_thw", "num_images", "mm_token_type_ids"}
+INDIFFERENT = {"grpo", "dr_grpo", "dapo"}
+"""Losses whose sum over the parts of a batch is the same however rows fall into parts."""
 
 
 class SharedPrefixTrainer(GRPOTrainer):
     """A ``GRPOTrainer`` that runs vision tower and prompt once per group, where that is exact.
 
-    Loss, gradients and sampled answers are those of TRL up to rounding. Where they would not be,
-    or where no two rows share a prompt, TRL's own way is taken; the log says why, once for each
-    reason. Rows that TRL shuffles between the parts of an accumulated batch are put back into
+    Loss, gradients and sampled completions are those of TRL up to rounding. Where they would not
+    be, or where no two rows share a prompt, TRL's own way is taken; the log says why, once for
+    each reason. Rows that TRL shuffles between the parts of an accumulated batch are put back into
     their groups.
 
     Source:
@@ -96,7 +107,7 @@ class SharedPrefixTrainer(GRPOTrainer):
         compute_aux_loss: bool = False,
         **fields: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-        """Log-probabilities of the answers' tokens, as TRL defines them."""
+        """Log-probabilities of the completions' tokens, as TRL defines them."""
         batches = self._batches(input_ids, attention_mask, logits_to_keep, batch_size, fields)
         if batches is None:
             return super()._get_per_token_logps_and_entropies(
@@ -117,21 +128,26 @@ class SharedPrefixTrainer(GRPOTrainer):
         self,
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor,
-        n_answer: int,
+        n_completion: int,
         batch_size: int | None,
         fields: dict[str, Any],
     ) -> list[Batch] | None:
         """The rows in chunks of at most ``batch_size``, or None where TRL's way must be taken."""
-        strange = {name for name, value in fields.items() if value is not None} - KNOWN
+        strange = {name for name, value in fields.items() if value is not None} - KNOWN_FIELDS
         if self.stock_reason or strange:
             self._say(self.stock_reason or f"unknown inputs {sorted(strange)}")
             return None
-        whole = unpad(input_ids, attention_mask, n_answer, fields)
+        whole = unpad(input_ids, attention_mask, n_completion, fields)
         if whole is None:
             self._say("padding within a row, or a prompt of one token")
             return None
-        batches = [whole.part(rows) for rows in chunks(len(input_ids), batch_size)]
-        if not any(batch.groups.shared for batch in batches):
+        prompts, completions = whole
+        size = batch_size or len(prompts)
+        batches = [
+            Batch.of(prompts[start : start + size], completions[start : start + size])
+            for start in range(0, len(prompts), size)
+        ]
+        if not any(batch.shares for batch in batches):
             self._say("no two rows of a batch share their prompt")
             return None
         return batches
@@ -144,7 +160,7 @@ class SharedPrefixTrainer(GRPOTrainer):
         num_generations: int,
         has_tool_images: bool = False,
     ) -> tuple[list[list[int]], list[Any] | None]:
-        """Sampled answers, one per row of ``prompt_ids``."""
+        """Sampled completions, one per row of ``prompt_ids``."""
         inputs = self._prompts_once(prompt_ids, images, multimodal_fields, num_generations)
         if inputs is None:
             return super()._generate_single_turn(
@@ -176,11 +192,11 @@ class SharedPrefixTrainer(GRPOTrainer):
         elsewhere = self.use_vllm or self.use_transformers_continuous_batching
         if self.stock_reason or elsewhere or n == 1:
             return None
-        if set(fields) - KNOWN:
-            self._say(f"unknown inputs {sorted(set(fields) - KNOWN)}")
+        if set(fields) - KNOWN_FIELDS:
+            self._say(f"unknown inputs {sorted(set(fields) - KNOWN_FIELDS)}")
             return None
         if not draws_one_by_one(self.generation_config):
-            self._say("answers are not drawn token by token with transformers' default cache")
+            self._say("completions are not drawn token by token with transformers' default cache")
             return None
         counts = None if images is None else [len(one or []) for one in images]
         pictures = (
@@ -191,7 +207,7 @@ class SharedPrefixTrainer(GRPOTrainer):
         prompts = [
             Prompt(torch.tensor(ids), *image) for ids, image in zip(prompt_ids, cut, strict=True)
         ]
-        owner = find_groups(prompts).of_row
+        owner = find_groups(prompts)
         whole = len(owner) % n == 0 and all(
             owner[row] == owner[row - row % n] for row in range(len(owner))
         )
@@ -201,10 +217,10 @@ class SharedPrefixTrainer(GRPOTrainer):
         return self._prepare_input(left_padded(prompts[::n], self._tokenizer.pad_token_id))
 
     def _run(
-        self, model: torch.nn.Module, batch: Batch, n_answer: int, compute_entropy: bool
+        self, model: torch.nn.Module, batch: Batch, n_completion: int, compute_entropy: bool
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         base = base_model(self.accelerator.unwrap_model(model))
-        packed = pack(batch, n_answer, query_groups(base), lambda prompt: places(base, prompt))
+        packed = pack(batch, n_completion, query_groups(base), lambda prompt: places(base, prompt))
         with self.accelerator.autocast():
             outputs = model(**packed.inputs, fused_lm_head=True)
         entropy = packed.table(outputs.entropy) if compute_entropy else None
@@ -228,3 +244,37 @@ def places(base: PreTrainedModel, prompt: Prompt) -> torch.Tensor:
     if prompt.grids is not None:
         inputs["image_grid_thw"] = prompt.grids
     return rotary_places(base, inputs)[:, 0]
+
+
+def why_stock(model: torch.nn.Module, base: PreTrainedModel, settings: dict[str, bool]) -> str:
+    """Why TRL's own way must be taken; empty where the shared prefix gives the same numbers.
+
+    Args:
+        model: The policy, with its adapters.
+        base: The policy's transformers model.
+        settings: Names of trainer settings that a shared prefix cannot follow, and whether they
+            are on.
+    """
+    text = base.config.get_text_config()
+    release = ".".join(str(part) for part in Version(trl.__version__).release[:2])
+    reasons = {
+        f"it is tested with TRL {TESTED_TRL}, this is {trl.__version__}": release != TESTED_TRL,
+        f"model type {base.config.model_type} is not known": base.config.model_type not in MODELS,
+        f"attention is {text._attn_implementation}, not sdpa": text._attn_implementation
+        not in ("sdpa", "shared_prefix_sdpa"),
+        "a layer attends through a sliding window": set(getattr(text, "layer_types", []))
+        != {"full_attention"},
+        "dropout would differ between the completions of a group": _drops(model, text),
+        **{f"{name} is on": on for name, on in settings.items()},
+    }
+    return "; ".join(reason for reason, holds in reasons.items() if holds)
+
+
+def _drops(model: torch.nn.Module, text: object) -> bool:
+    layers = any(isinstance(part, torch.nn.Dropout) and part.p > 0 for part in model.modules())
+    return layers or getattr(text, "attention_dropout", 0.0) > 0
+
+
+def _drops(model: torch.nn.Module, text: object) -> bool:
+    layers = any(isinstance(part, torch.nn.Dropout) and part.p > 0 for part in model.modules())
+    return layers or getattr(text, "attention_dropout", 0.0) > 0
