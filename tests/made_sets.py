@@ -16,7 +16,7 @@ import pytest
 import replicas
 from PIL import Image
 
-from qponder_lib.data import catalog, distortions, mixtures
+from qponder_lib.data import benchmark, catalog, distortions
 from qponder_lib.data.copies import LabelRow
 from qponder_lib.data.labels import load_labels
 from qponder_lib.data.splits import assign, thin
@@ -122,8 +122,8 @@ def _place(root: Path, row: LabelRow) -> Path:
 
 def _replace(place: Path, quality: float, number: int) -> None:
     rng = np.random.default_rng([number, len(str(place.name)), sum(place.name.encode())])
-    mixture = mixtures.mixture_named("mini-koniq")
-    scene, _ = mixtures.draw_scene(mixture, "test", 192, rng)
+    mixture = benchmark.mixture_named("mini-koniq")
+    scene, _ = benchmark.draw_scene(mixture, "test", 192, rng)
     width, height = SIZES[number % len(SIZES)]
     pixels = scene[:height, :width]
     level = 5 - int(quality * 5.999)

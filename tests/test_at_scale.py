@@ -8,7 +8,8 @@ import pytest
 
 from qponder_lib.artifacts import ArtifactError, write_jsonl
 from qponder_lib.config import DataConfig, DistillConfig, load_profile
-from qponder_lib.data import embedded
+from qponder_lib.data import benchmark
+from qponder_lib.data.images import load_image, load_records
 from qponder_lib.gpu import at_scale
 from qponder_lib.gpu.at_scale import engines, folder
 from qponder_lib.paths import RunPaths
@@ -26,7 +27,7 @@ EXPERT = DistillConfig()
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     paths = RunPaths(tmp_path_factory.mktemp("run"))
-    embedded.build(DataConfig(n_train=6, n_validation=1, n_test=3), paths, progress=False)
+    benchmark.build(DataConfig(n_train=6, n_validation=1, n_test=3), paths, progress=False)
     return paths
 
 
@@ -98,7 +99,7 @@ def test_what_the_vllm_stage_says_becomes_an_answer_or_a_named_state():
 
 
 def test_the_vllm_stage_is_shown_the_picture_and_the_hint_or_neither(built):
-    record = embedded.load_records(built, "mini-koniq", "train")[0]
+    record = load_records(built, "mini-koniq", "train")[0]
     row = folder.question("0f", record, built, "Severe_Blur")
     asked = engines.vllm_request(row, EXPERT)
     image, text = asked["messages"][1]["content"]
@@ -130,7 +131,7 @@ def test_workers_book_a_whole_core_each_while_there_are_enough():
 @pytest.mark.slow
 def test_ray_collects_the_answers_that_one_process_collects(built, local_ray, tmp_path):
     here = tmp_path / "here.jsonl"
-    records = embedded.load_records(built, "mini-koniq", "train")
+    records = load_records(built, "mini-koniq", "train")
     distill(records, open_teacher(EXPERT), EXPERT, built, progress=False, store=here)
     expected = {
         row.image_id: (row.text, row.finish_reason, row.response_id, row.prompt_sha256)
@@ -186,12 +187,12 @@ def test_a_failed_job_goes_on_with_the_questions_that_are_left(
 @pytest.mark.slow
 def test_the_mini_student_answers_on_ray_as_it_does_without(built, local_ray, tmp_path):
     student = load_profile("smoke").student
-    records = embedded.load_records(built, "mini-csiq", "test")
+    records = load_records(built, "mini-csiq", "test")
     broken = records[1].model_copy(update={"sha256": "0" * 64})
     write_jsonl(built.split("mini-csiq", "test"), [records[0], broken, records[2]])
     engine = at_scale.student_answers(student, None, 12, ONE)
     rows = at_scale.predict_at_scale(built, "mini-csiq", student, tmp_path, engine)
-    images = [embedded.load_pil(built, one) for one in (records[0], records[2])]
+    images = [load_image(built, one) for one in (records[0], records[2])]
     said = generate(load_student(student), images, student.prompt_id, max_new_tokens=12)
     assert [row.image_id for row in rows] == [one.image_id for one in records]
     assert [rows[0].text, rows[2].text] == [one.text for one in said]

@@ -10,7 +10,7 @@ from faulty_copies import check, found, png
 from PIL import Image
 
 from qponder_lib.data import catalog
-from qponder_lib.data.images import ImageProblem, decode_rgb
+from qponder_lib.data.images import ImageError, decode_rgb
 
 SMALL_LIST = catalog.BID.model_copy(update={"n_images": 4})
 
@@ -103,7 +103,7 @@ DEEP = Image.fromarray(np.full((4, 4), 40000, np.uint16))
     ],
 )
 def test_files_that_are_no_usable_image_are_named(content, kind):
-    with pytest.raises(ImageProblem) as caught:
+    with pytest.raises(ImageError) as caught:
         decode_rgb(content)
     assert caught.value.kind == kind
 
@@ -112,7 +112,7 @@ def test_a_png_with_damaged_data_is_refused():
     content = bytearray(saved(Image.effect_noise((64, 64), 80).convert("RGB"), "PNG"))
     middle = len(content) // 2
     content[middle : middle + 40] = bytes(40)
-    with pytest.raises(ImageProblem):
+    with pytest.raises(ImageError):
         decode_rgb(bytes(content))
 
 
@@ -124,14 +124,14 @@ def test_a_bit_of_a_png_that_turns_is_noticed_or_changes_no_pixel():
         turned[place] ^= 16
         try:
             assert decode_rgb(bytes(turned)).tobytes() == pixels, place
-        except ImageProblem:
+        except ImageError:
             continue
 
 
 def test_a_png_whose_last_pixels_were_overwritten_is_refused_although_it_decodes():
     noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
     content = saved(Image.fromarray(noise), "PNG")
-    with pytest.raises(ImageProblem):
+    with pytest.raises(ImageError):
         decode_rgb(content[:-40] + b"x" * 20)
 
 

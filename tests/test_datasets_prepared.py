@@ -12,9 +12,10 @@ from typer.testing import CliRunner
 from qponder_lib import cli, paths, pipeline
 from qponder_lib.artifacts import file_sha256, hash_outputs, read_csv, read_seal, verify_seal
 from qponder_lib.config import DataConfig
-from qponder_lib.data import catalog, checking, embedded, leaks, prepared, verifying
+from qponder_lib.data import benchmark, catalog, checking, leaks, prepared, verifying
 from qponder_lib.data.copies import LabelRow
 from qponder_lib.data.findings import DatasetError
+from qponder_lib.data.images import load_pixels, load_records
 from qponder_lib.data.splits import assign, hold_out
 from qponder_lib.paths import RunPaths
 
@@ -82,7 +83,7 @@ def test_labels_become_mos_by_the_range_of_the_whole_set(koniq, run):
     made = prepare("koniq", koniq, run)
     assert made.n == {"train": 3, "validation": 1, "test": 2}
     assert made.label_range == (1.5, 4.0)
-    train = embedded.load_records(run, "koniq", "train")
+    train = load_records(run, "koniq", "train")
     assert [one.mos for one in train] == pytest.approx([0.0, 20.0, 40.0])
     assert [one.mos_raw for one in train] == [1.5, 2.0, 2.5]
     assert [one.severity for one in train] == ["extreme", "severe", "noticeable"]
@@ -91,26 +92,24 @@ def test_labels_become_mos_by_the_range_of_the_whole_set(koniq, run):
 
 def test_labels_can_become_mos_by_their_declared_scale(koniq, run):
     prepare("koniq", koniq, run, mapping="scale")
-    train = embedded.load_records(run, "koniq", "train")
+    train = load_records(run, "koniq", "train")
     assert [one.mos for one in train] == pytest.approx([12.5, 25.0, 37.5])  # of 1 to 5
     assert train[0].mos_std == pytest.approx(12.5)
 
 
 def test_a_rehearsal_has_few_images_of_each_part_on_the_scale_of_the_whole_set(koniq, run):
     whole = prepare("koniq", koniq, run)
-    train = {one.image_id: one.mos for one in embedded.load_records(run, "koniq", "train")}
+    train = {one.image_id: one.mos for one in load_records(run, "koniq", "train")}
     few = prepare("koniq", koniq, run, at_most=1)
     assert (few.n, few.n_whole) == ({"train": 1, "validation": 1, "test": 1}, whole.n)
-    (kept,) = embedded.load_records(run, "koniq", "train")
+    (kept,) = load_records(run, "koniq", "train")
     assert kept.mos == train[kept.image_id]
     assert few.label_range == whole.label_range
 
 
 def test_a_rehearsal_looks_at_the_images_it_takes_and_no_others(koniq, run):
     prepare("koniq", koniq, run, at_most=1)
-    taken = {
-        one.image for part in PARTS_WRITTEN for one in embedded.load_records(run, "koniq", part)
-    }
+    taken = {one.image for part in PARTS_WRITTEN for one in load_records(run, "koniq", part)}
     for path in (koniq / "1024x768").iterdir():
         if f"koniq/images/1024x768/{path.name}" not in taken:
             path.write_bytes(b"broken")
@@ -121,12 +120,12 @@ def test_a_rehearsal_looks_at_the_images_it_takes_and_no_others(koniq, run):
 
 def test_images_stay_where_they_are_and_load_through_the_run(koniq, run):
     prepare("koniq", koniq, run)
-    record = embedded.load_records(run, "koniq", "test")[0]
+    record = load_records(run, "koniq", "test")[0]
     assert record.image == "koniq/images/1024x768/4.jpg"
     assert record.sha256 == file_sha256(koniq / "1024x768" / "4.jpg")
     assert (run.data / record.image).samefile(koniq / "1024x768" / "4.jpg")
     with Image.open(koniq / "1024x768" / "4.jpg") as image:
-        assert (embedded.load_pixels(run, record) == np.asarray(image)).all()
+        assert (load_pixels(run, record) == np.asarray(image)).all()
 
 
 def test_a_seal_holds_the_rows_and_not_the_user_s_images(koniq, run):
@@ -143,7 +142,7 @@ def test_preparing_twice_gives_the_same_rows_and_leaves_no_part_behind(koniq, ru
     assert run.split("koniq", "test").read_bytes() == first
     prepare("koniq", koniq, run, split="whole")
     assert not run.split("koniq", "train").exists()
-    assert len(embedded.load_records(run, "koniq", "test")) == 6
+    assert len(load_records(run, "koniq", "test")) == 6
 
 
 def test_a_label_that_is_not_there_refuses_everything(koniq, run):
@@ -230,10 +229,10 @@ def test_verified_rows_are_described_like_the_embedded_sets(koniq, bid, run):
     ]
     assert float(rows[0]["mos_mean"]) == pytest.approx(20.0)
     assert rows[0]["ceiling_srcc"] is None
-    made = embedded.build(
+    made = benchmark.build(
         DataConfig(n_train=1, n_validation=1, n_test=1), RunPaths(run.root / "e"), progress=False
     )
-    assert tuple(made.rows[0]) == verifying.COLUMNS
+    assert tuple(made[0]) == verifying.COLUMNS
 
 
 def test_verifying_names_the_command_for_a_part_that_is_not_there(koniq, run):
@@ -373,7 +372,7 @@ def test_the_notebook_seals_the_stage_from_prepared_rows(koniq, bid, run, tmp_pa
     cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
     stage = next(cell for cell in cells if "stage_run" in cell)
     work = pipeline.open_run({"profile": str(tmp_path / "prepared.yaml"), "run_dir": str(run.root)})
-    names = {"pipeline": pipeline, "embedded": embedded, "verifying": verifying}
+    names = {"pipeline": pipeline, "benchmark": benchmark, "verifying": verifying}
     exec(stage, {**names, "run": work, "data": work.profile.data})
     sealed = read_seal(run.seal("data"))
     assert "tables/benchmark.csv" in sealed.outputs
@@ -404,7 +403,7 @@ def test_metas_bring_their_own_split_and_five_point_labels(tmp_path, run, monkey
         (folder / "metas" / file).write_text(json.dumps(rows))
     made = prepare("koniq", tmp_path / "deqa", run)
     assert (made.layout, made.split, made.n) == ("metas", "metas", {"train": 2, "test": 2})
-    test = embedded.load_records(run, "koniq", "test")
+    test = load_records(run, "koniq", "test")
     # (2.5 - 1.09615) / 3.21385 = 0.43681 of the range
     assert [one.mos for one in test] == pytest.approx([43.681, 59.239], abs=1e-3)
     assert test[0].mos_std == pytest.approx(100 * 0.58 / 3.213846, abs=1e-3)

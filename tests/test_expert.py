@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from scipy.stats import spearmanr
 
-from qponder_lib.data import distortions, mixtures, pseudo_mos, scenes
+from qponder_lib.data import benchmark, distortions, pseudo_mos, scenes
 from qponder_lib.scales import SEVERITIES, distortion_tag
 from qponder_lib.teacher.expert import (
     DEFECTS,
@@ -99,9 +99,9 @@ def test_a_hint_brings_the_scores_nearer_to_the_truth():
     rng = np.random.default_rng(2)
     truth, alone, hinted = [], [], []
     for _ in range(120):
-        scene, _ = mixtures.draw_scene(mixtures.IN_DOMAIN, "train", 128, rng)
-        recipe = mixtures.draw_damage(mixtures.IN_DOMAIN, rng)
-        pixels = mixtures.damage(scene, recipe, rng)
+        scene, _ = benchmark.draw_scene(benchmark.IN_DOMAIN, "train", 128, rng)
+        recipe = benchmark.draw_distortions(benchmark.IN_DOMAIN, rng)
+        pixels = distortions.apply_all(scene, recipe, rng)
         quality = pseudo_mos.true_quality(scene, pixels)
         hint = ", ".join(distortion_tag(quality, one.name) for one in recipe) or None
         truth.append(quality)

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from qponder_lib import metrics
 from qponder_lib.artifacts import ArtifactError, read_json, to_json
 from qponder_lib.cli import app
-from qponder_lib.data.images import ImageProblem, decode_rgb, read_rgb, scan_images
+from qponder_lib.data.images import ImageError, decode_rgb, read_rgb, scan_images
 from qponder_lib.data.reading import Reader
 from qponder_lib.teacher.responses import read_recorded
 
@@ -39,7 +39,7 @@ def test_a_flipped_bit_or_bytes_behind_the_end_decode_but_are_refused_by_hash(tm
     assert read_recorded(path, recorded).size == (64, 48)
     path.write_bytes(change(content))
     assert decode_rgb(path.read_bytes()).size == (64, 48)
-    with pytest.raises(ImageProblem, match=r"a\.jpg: the file has changed"):
+    with pytest.raises(ImageError, match=r"a\.jpg: the file has changed"):
         read_recorded(path, recorded)
 
 
@@ -68,7 +68,7 @@ def test_a_damaged_file_stays_refused_after_others_were_read(tmp_path):
     content = jpeg()
     decode_rgb(content)
     assert ImageFile.LOAD_TRUNCATED_IMAGES is False
-    with pytest.raises(ImageProblem):
+    with pytest.raises(ImageError):
         decode_rgb(content[: len(content) // 2])
 
 
@@ -135,7 +135,7 @@ def files_that_cannot_be_scored(tmp_path):
 def test_reading_an_image_names_the_file_and_what_is_wrong(
     files_that_cannot_be_scored, name, reason
 ):
-    with pytest.raises(ImageProblem, match=rf"{name}: .*{reason}"):
+    with pytest.raises(ImageError, match=rf"{name}: .*{reason}"):
         read_rgb(files_that_cannot_be_scored / name)
 
 

@@ -61,9 +61,11 @@ def asking(run, server):
 def test_images_are_decoded_one_at_a_time(run, monkeypatch):
     records = read_jsonl(run.paths.split("koniq", "test"), ImageRecord)
     decoded = []
-    real = prediction.load_pil
+    real = prediction.load_image
     monkeypatch.setattr(
-        prediction, "load_pil", lambda paths, one: decoded.append(one.image_id) or real(paths, one)
+        prediction,
+        "load_image",
+        lambda paths, one: decoded.append(one.image_id) or real(paths, one),
     )
     images = LazyImages(run.paths, records)
     assert (len(images), decoded) == (N, [])

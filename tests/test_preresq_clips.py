@@ -4,13 +4,16 @@ import numpy as np
 import pytest
 
 from qponder_lib import artifacts, video
+from qponder_lib.config import ClipsConfig
 from qponder_lib.data import clips
-from qponder_lib.data.embedded import load_records
+from qponder_lib.data.images import load_records
 from qponder_lib.data.scenes import PHOTOGRAPHS
 from qponder_lib.paths import RunPaths
 from qponder_lib.records import Distortion
 
-SETTINGS = clips.ClipSettings(n_train=6, n_validation=3, n_test=6, size=64, n_frames=24)
+SETTINGS = ClipsConfig(
+    n_train=6, n_validation=3, n_test=6, size=64, n_frames=24, fps=25, reach=clips.REACH
+)
 
 
 def rng(seed=0):
@@ -25,7 +28,7 @@ def quality(name, level, seed=0):
     frames = filmed(seed)
     recipe = (Distortion(name=name, level=level),)
     shown = clips.shown_at(len(frames), recipe, rng(1))
-    spoiled = clips.spoil_frames(frames[shown], recipe, rng(2))
+    spoiled = clips.distort_frames(frames[shown], recipe, rng(2))
     codec = level if name == "compression" else None
     seen = clips.decode_clip(clips.encode_clip(spoiled, level=codec))
     return clips.clip_quality(frames, seen, shown)
@@ -69,10 +72,10 @@ def test_rows_name_clips_that_play(made):
 
 def test_the_same_seed_gives_the_same_files_and_another_seed_others(made, tmp_path):
     _, rows = made
-    few = clips.ClipSettings(n_train=2, n_validation=1, n_test=1, size=64, n_frames=24)
+    few = SETTINGS.model_copy(update={"n_train": 2, "n_validation": 1, "n_test": 1})
     again = clips.build_clips(few, RunPaths(tmp_path / "again"), progress=False)
     assert [row.sha256 for row in again["train"]] == [row.sha256 for row in rows["train"][:2]]
-    other = clips.ClipSettings(1, 1, 1, size=64, n_frames=24, seed=1)
+    other = few.model_copy(update={"n_train": 1, "seed": 1})
     changed = clips.build_clips(other, RunPaths(tmp_path / "other"), progress=False)
     assert changed["train"][0].sha256 != rows["train"][0].sha256
 
@@ -88,7 +91,7 @@ def test_stutter_and_drops_show_filmed_frames_only_and_keep_the_length(name, lev
     assert len(set(shown.tolist())) < 48
     frames = filmed(n_frames=48)
     recipe = (Distortion(name=name, level=level),)
-    assert (clips.spoil_frames(frames[shown], recipe, rng()) == frames[shown]).all()
+    assert (clips.distort_frames(frames[shown], recipe, rng()) == frames[shown]).all()
 
 
 def test_drops_of_level_three_lose_about_a_third_of_the_frames():
@@ -122,8 +125,8 @@ def test_motion_similarity_by_hand():
 
 def test_lens_damage_is_the_same_in_every_frame_and_noise_is_not():
     frames = np.stack([filmed()[0]] * 3)
-    cast = clips.spoil_frames(frames, (Distortion(name="color_cast", level=4),), rng())
-    noise = clips.spoil_frames(frames, (Distortion(name="noise", level=4),), rng())
+    cast = clips.distort_frames(frames, (Distortion(name="color_cast", level=4),), rng())
+    noise = clips.distort_frames(frames, (Distortion(name="noise", level=4),), rng())
     assert (cast[0] == cast[1]).all()
     assert (noise[0] != noise[1]).any()
 

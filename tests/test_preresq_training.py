@@ -13,7 +13,8 @@ import pytest
 from qponder_lib import artifacts, pipeline
 from qponder_lib.artifacts import read_csv
 from qponder_lib.config import GrpoConfig, load_profile
-from qponder_lib.data import embedded
+from qponder_lib.data import benchmark
+from qponder_lib.data.images import load_records
 from qponder_lib.evaluation.filtering import filter_responses
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
@@ -227,8 +228,8 @@ def test_settings_that_contradict_each_other_are_refused(overrides, said):
 @pytest.fixture(scope="module")
 def cold_start(tmp_path_factory):
     run = Run(RunPaths(tmp_path_factory.mktemp("run")), load_profile("smoke").with_overrides(SMALL))
-    embedded.build(run.profile.data, run.paths, progress=False)
-    records = embedded.load_records(run.paths, "mini-koniq", "train")
+    benchmark.build(run.profile.data, run.paths, progress=False)
+    records = load_records(run.paths, "mini-koniq", "train")
     distill(
         records,
         open_teacher(run.profile.distill),

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from qponder_lib import artifacts, config, evaluation, pipeline
-from qponder_lib.data import embedded
+from qponder_lib.data import benchmark
+from qponder_lib.data.images import load_records
 from qponder_lib.evaluation.filtering import filter_responses
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
@@ -56,19 +57,19 @@ def bring(run):
     profile, paths = run.profile, run.paths
 
     def distilled(stage):
-        images = embedded.load_records(paths, profile.data.train_set, "train")
+        images = load_records(paths, profile.data.train_set, "train")
         distill(images, open_teacher(profile.distill), profile.distill, paths, progress=False)
         stage.outputs(paths.raw_responses)
 
     def filtered(stage):
-        images = embedded.load_records(paths, profile.data.train_set, "train")
+        images = load_records(paths, profile.data.train_set, "train")
         found = current_responses(images, profile.distill, paths)
         kept = filter_responses(found, {one.image_id: one.mos for one in images}, 0.8).kept
         artifacts.write_jsonl(paths.kept, kept)
         stage.outputs(paths.kept)
 
     def made_data(stage):
-        embedded.build(profile.data, paths, progress=False)
+        benchmark.build(profile.data, paths, progress=False)
         stage.outputs(paths.data)
 
     def evaluated(stage):

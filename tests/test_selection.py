@@ -9,8 +9,8 @@ import pytest
 from qponder_lib import artifacts, pipeline
 from qponder_lib.artifacts import file_sha256, read_csv, read_seal, verify_seal
 from qponder_lib.config import Profile, load_profile
-from qponder_lib.data import embedded
-from qponder_lib.data.images import ImageProblem
+from qponder_lib.data import benchmark
+from qponder_lib.data.images import ImageError, load_records
 from qponder_lib.evaluation import filtering
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
@@ -129,8 +129,8 @@ def test_choosing_by_test_sets_is_never_by_accident(mini, overrides, message):
 def trained(tmp_path_factory):
     profile = load_profile("smoke").with_overrides(OVERRIDES)
     run = Run(RunPaths(tmp_path_factory.mktemp("run")), profile)
-    embedded.build(run.profile.data, run.paths, progress=False)
-    records = embedded.load_records(run.paths, "mini-koniq", "train")
+    benchmark.build(run.profile.data, run.paths, progress=False)
+    records = load_records(run.paths, "mini-koniq", "train")
     distill(records, open_teacher(profile.distill), profile.distill, run.paths, progress=False)
     responses = current_responses(records, profile.distill, run.paths)
     mos = {one.image_id: one.mos for one in records}
@@ -205,9 +205,9 @@ def test_a_set_that_chooses_must_be_there_and_unchanged(trained, tmp_path):
     one = {1: selection.candidates_in(work)[1]}
     with pytest.raises(FileNotFoundError, match=r"data\.n_mirror"):
         score_candidates(run, one, (("absent", "test"),), tmp_path / "a.jsonl", progress=False)
-    record = embedded.load_records(run.paths, "mini-valid-agiqa", "test")[0]
+    record = load_records(run.paths, "mini-valid-agiqa", "test")[0]
     (run.paths.data / record.image).write_bytes(b"changed")
-    with pytest.raises(ImageProblem, match="has changed"):
+    with pytest.raises(ImageError, match="has changed"):
         score_candidates(
             run, one, (("mini-valid-agiqa", "test"),), tmp_path / "b.jsonl", progress=False
         )

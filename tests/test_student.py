@@ -11,7 +11,7 @@ from PIL import Image
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from qponder_lib.config import StudentConfig
-from qponder_lib.data import distortions, scenes, varied_scenes
+from qponder_lib.data import distortions, scenes
 from qponder_lib.paths import MINI_WEIGHTS
 from qponder_lib.student import pretraining
 from qponder_lib.student.architecture import build_mini, mini_config, special_ids
@@ -126,18 +126,18 @@ def test_captions_state_the_distortion_and_never_a_score():
     assert not any(character.isdigit() for character in text)
 
 
-@pytest.mark.parametrize("kind", varied_scenes.SHARES)
+@pytest.mark.parametrize("kind", scenes.VARIED_SHARES)
 def test_every_kind_of_varied_scene_is_made_of_training_photographs_only(kind, monkeypatch):
-    seen = []
+    seen, real = [], scenes.photograph_scene
 
     def watched(split, size, rng):
         seen.append(split)
-        return scenes.photograph_scene(split, size, rng)
+        return real(split, size, rng)
 
-    monkeypatch.setattr(varied_scenes, "photograph_scene", watched)
-    monkeypatch.setattr(varied_scenes, "SHARES", {kind: 1.0})
+    monkeypatch.setattr(scenes, "photograph_scene", watched)
+    monkeypatch.setattr(scenes, "VARIED_SHARES", {kind: 1.0})
     for seed in range(3):
-        scene = varied_scenes.varied_scene(64, np.random.default_rng(seed))
+        scene = scenes.varied_scene(64, np.random.default_rng(seed))
         assert scene.shape == (64, 64, 3)
         assert scene.dtype == np.uint8
         assert scene.std() > 2, "a picture, not a blank"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from qponder_lib.data.images import ImageProblem
+from qponder_lib.data.images import ImageError
 from qponder_lib.teacher.responses import read_recorded
 
 
@@ -20,7 +20,7 @@ from qponder_lib.teacher.responses import read_recorded
 def test_a_file_that_is_no_picture_is_refused(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "a.png"
     file.write_bytes(content)
-    with pytest.raises(ImageProblem, match=r"a\.png"):
+    with pytest.raises(ImageError, match=r"a\.png"):
         read_recorded(file, hashlib.sha256(content).hexdigest())
 
 
@@ -31,7 +31,7 @@ def saved(image: Image.Image, file: Path, **options: object) -> tuple[Path, str]
 
 def test_sixteen_bits_are_refused_not_clipped(tmp_path: Path) -> None:
     deep = Image.fromarray(np.full((4, 4), 40000, dtype=np.uint16))
-    with pytest.raises(ImageProblem, match="8 bits"):
+    with pytest.raises(ImageError, match="8 bits"):
         read_recorded(*saved(deep, tmp_path / "deep.png"))
 
 
@@ -52,5 +52,5 @@ def test_a_picture_bomb_is_refused_before_it_is_decoded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 99)
-    with pytest.raises(ImageProblem, match="exceeds limit"):
+    with pytest.raises(ImageError, match="exceeds limit"):
         read_recorded(*saved(Image.new("RGB", (10, 10)), tmp_path / "a.png"))

@@ -14,7 +14,8 @@ import torch
 from qponder_lib import artifacts
 from qponder_lib.artifacts import file_sha256, read_csv
 from qponder_lib.config import load_profile
-from qponder_lib.data import embedded
+from qponder_lib.data import benchmark
+from qponder_lib.data.images import load_records
 from qponder_lib.evaluation import filtering
 from qponder_lib.evaluation.monitoring import alarms
 from qponder_lib.paths import RunPaths
@@ -56,8 +57,8 @@ def run_at(folder):
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     run = run_at(tmp_path_factory.mktemp("run"))
-    embedded.build(run.profile.data, run.paths, progress=False)
-    records = embedded.load_records(run.paths, "mini-koniq", "train")
+    benchmark.build(run.profile.data, run.paths, progress=False)
+    records = load_records(run.paths, "mini-koniq", "train")
     teacher = open_teacher(run.profile.distill)
     distill(records, teacher, run.profile.distill, run.paths, progress=False)
     responses = current_responses(records, run.profile.distill, run.paths)

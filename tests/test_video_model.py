@@ -18,7 +18,7 @@ from qponder_lib.cli import app
 from qponder_lib.config import dump_profile, load_profile
 from qponder_lib.data import leaks
 from qponder_lib.data.clips import CLIP_SET, LADDER_SET, encode_clip
-from qponder_lib.data.embedded import load_records
+from qponder_lib.data.images import load_records
 from qponder_lib.paths import MINI_WEIGHTS, RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.rewards import preresq

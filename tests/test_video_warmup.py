@@ -8,7 +8,7 @@ import torch
 
 from qponder_lib import pipeline
 from qponder_lib.config import MotionConfig, load_profile
-from qponder_lib.data.varied_scenes import varied_scene
+from qponder_lib.data.scenes import varied_scene
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.student.model import load_student

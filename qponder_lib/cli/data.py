@@ -188,15 +188,15 @@ def mirrors(
     images: Annotated[int, typer.Option(help="in each mirror", min=1)] = 300,
 ) -> None:
     """Make the mini-valid sets, to choose and tune by, in a run that has none."""
-    from qponder_lib.data import embedded
+    from qponder_lib.data import benchmark
 
     try:
         paths = RunPaths.named(run)
         settings = config.load_profile(paths.profile).data
         if settings.source != "embedded":
             raise ValueError(f"{run} has {settings.source} sets; mirrors are of the embedded ones")
-        report = embedded.build_mirrors(settings, images, paths)
+        rows = benchmark.build_mirrors(settings, images, paths)
     except (ValueError, FileNotFoundError) as error:
         _refuse(error)
-    for row in report.rows:
+    for row in rows:
         print(f"{row['set']}: {row['n']} images, ceiling SRCC {row['ceiling_srcc']:.3f}")

@@ -29,7 +29,7 @@ def score(
     model: Annotated[Path | None, typer.Option(help="model folder; default: last sealed")] = None,
 ) -> None:
     """Print score and reasoning for images, or for clips, with the last sealed model for them."""
-    from qponder_lib.data.copies import CLIP_SUFFIXES
+    from qponder_lib.data.images import CLIP_SUFFIXES
 
     clips = [file for file in files if file.suffix.lower() in CLIP_SUFFIXES]
     if clips and len(clips) < len(files):
@@ -98,12 +98,12 @@ def _model_for(model: Path | None, *, for_clips: bool) -> Path:
 
 
 def _image_rows(files: Sequence[Path], folder: Path) -> Sequence[PredictionRecord]:
-    from qponder_lib.data.images import ImageProblem
+    from qponder_lib.data.images import ImageError
     from qponder_lib.student.prediction import score_images  # torch, which no other command needs
 
     try:
         return score_images(files, folder)
-    except ImageProblem as error:
+    except ImageError as error:
         print(f"qponder: {error.kind}: {error}", file=sys.stderr)
         raise typer.Exit(runner.EXIT_FAILED) from error
 

@@ -10,11 +10,16 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from qponder_lib.data.copies import CLIP_SUFFIXES, SUFFIXES, ImageFiles, LabelRow
+from qponder_lib.data.copies import ImageFiles, LabelRow
 from qponder_lib.data.findings import Finding, errors
-from qponder_lib.data.images import Scanned, scan_images
+from qponder_lib.data.images import (
+    CLIP_SUFFIXES,
+    SUFFIXES,
+    Scanned,
+    scan_clips,
+    scan_images,
+)
 from qponder_lib.data.labels import Labels, Source, load_labels
-from qponder_lib.data.scanning_clips import scan_clips
 from qponder_lib.data.specs import DatasetSpec
 
 _SHOWN_PER_KIND = 5

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-CLIP_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
+from qponder_lib.data.images import SUFFIXES
 
 
 @dataclass(frozen=True)

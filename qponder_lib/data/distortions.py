@@ -1,28 +1,29 @@
-"""Five-level image distortions with known type and strength.
+"""Image distortions of known type at five levels.
 
 Every distortion takes an ``H x W x 3`` uint8 image, a level from 1 (slight) to 5 (extreme) and a
 ``numpy.random.Generator``, and returns a new ``H x W x 3`` uint8 image. The same generator state
 gives the same pixels. The levels are rows of ``LEVELS``; they are ours, chosen so that level 1 is
-just visible and level 5 dominates the picture at 128 px.
+just visible and level 5 dominates the image at 128 px.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from qponder_lib.records import Distortion
+
 Pixels = NDArray[np.uint8]
-Strength = float
 Rng = np.random.Generator
 
 N_LEVELS = 5
 
-LEVELS: dict[str, tuple[Strength, ...]] = {
+LEVELS: dict[str, tuple[float, ...]] = {
     "blur": (0.7, 1.1, 1.7, 2.6, 4.0),  # Gaussian sigma, px
     "motion_blur": (3.0, 5.0, 8.0, 12.0, 18.0),  # length of the path, px
     "noise": (5.0, 10.0, 18.0, 30.0, 48.0),  # Gaussian standard deviation, grey levels
@@ -39,15 +40,8 @@ LEVELS: dict[str, tuple[Strength, ...]] = {
 }
 
 TRAINED = (
-    "blur",
-    "motion_blur",
-    "noise",
-    "jpeg",
-    "low_contrast",
-    "overexposure",
-    "underexposure",
-    "color_cast",
-    "pixelation",
+    *("blur", "motion_blur", "noise", "jpeg", "low_contrast", "overexposure", "underexposure"),
+    *("color_cast", "pixelation"),
 )
 """Types that the training set and the base weights may see."""
 
@@ -58,7 +52,7 @@ _DISPLAY_GAMMA = 2.2
 
 
 def apply(image: Pixels, name: str, level: int, rng: Rng) -> Pixels:
-    """Damage an image.
+    """Distort an image.
 
     Args:
         image: Pixels, H x W x 3, uint8.
@@ -67,7 +61,7 @@ def apply(image: Pixels, name: str, level: int, rng: Rng) -> Pixels:
         rng: Source of randomness; advanced by the types that need it.
 
     Returns:
-        The damaged pixels, same shape, uint8.
+        The distorted pixels, same shape, uint8.
 
     Raises:
         ValueError: If the type is unknown, the level is not 1 to 5, or the image is not RGB uint8.
@@ -86,11 +80,18 @@ def apply(image: Pixels, name: str, level: int, rng: Rng) -> Pixels:
     return _FUNCTIONS[name](image, LEVELS[name][level - 1], rng)
 
 
+def apply_all(image: Pixels, recipe: Iterable[Distortion], rng: Rng) -> Pixels:
+    """Apply distortions one after another."""
+    for distortion in recipe:
+        image = apply(image, distortion.name, distortion.level, rng)
+    return image
+
+
 def _to_uint8(values: NDArray[np.floating]) -> Pixels:
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
-def _blur(image: Pixels, sigma: Strength, rng: Rng) -> Pixels:
+def _blur(image: Pixels, sigma: float, rng: Rng) -> Pixels:
     return _to_uint8(ndimage.gaussian_filter(image.astype(np.float32), (sigma, sigma, 0)))
 
 
@@ -98,7 +99,7 @@ def _convolve(image: Pixels, kernel: NDArray[np.float32]) -> Pixels:
     return _to_uint8(ndimage.convolve(image.astype(np.float32), kernel[:, :, None], mode="reflect"))
 
 
-def _motion_blur(image: Pixels, length: Strength, rng: Rng) -> Pixels:
+def _motion_blur(image: Pixels, length: float, rng: Rng) -> Pixels:
     angle = rng.uniform(0.0, np.pi)
     half = int(np.ceil(length / 2))
     kernel = np.zeros((2 * half + 1, 2 * half + 1), dtype=np.float32)
@@ -109,7 +110,7 @@ def _motion_blur(image: Pixels, length: Strength, rng: Rng) -> Pixels:
     return _convolve(image, kernel / kernel.sum())
 
 
-def _lens_blur(image: Pixels, radius: Strength, rng: Rng) -> Pixels:
+def _lens_blur(image: Pixels, radius: float, rng: Rng) -> Pixels:
     half = int(np.ceil(radius))
     rows, columns = np.mgrid[-half : half + 1, -half : half + 1]
     edge = radius + 0.5 - np.hypot(rows, columns)
@@ -117,11 +118,11 @@ def _lens_blur(image: Pixels, radius: Strength, rng: Rng) -> Pixels:
     return _convolve(image, kernel / kernel.sum())
 
 
-def _noise(image: Pixels, sigma: Strength, rng: Rng) -> Pixels:
+def _noise(image: Pixels, sigma: float, rng: Rng) -> Pixels:
     return _to_uint8(image + rng.normal(0.0, sigma, image.shape).astype(np.float32))
 
 
-def _impulse_noise(image: Pixels, share: Strength, rng: Rng) -> Pixels:
+def _impulse_noise(image: Pixels, share: float, rng: Rng) -> Pixels:
     draw = rng.random(image.shape[:2])
     result = image.copy()
     result[draw < share / 2] = 0
@@ -129,23 +130,23 @@ def _impulse_noise(image: Pixels, share: Strength, rng: Rng) -> Pixels:
     return result
 
 
-def _jpeg(image: Pixels, quality: Strength, rng: Rng) -> Pixels:
+def _jpeg(image: Pixels, quality: float, rng: Rng) -> Pixels:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=int(quality))
     return np.asarray(Image.open(buffer).convert("RGB"))
 
 
-def _low_contrast(image: Pixels, share: Strength, rng: Rng) -> Pixels:
+def _low_contrast(image: Pixels, share: float, rng: Rng) -> Pixels:
     mean = image.mean(axis=(0, 1), dtype=np.float32).mean()
     return _to_uint8(mean + share * (image.astype(np.float32) - mean))
 
 
-def _exposure(image: Pixels, gain: Strength, rng: Rng) -> Pixels:
+def _exposure(image: Pixels, gain: float, rng: Rng) -> Pixels:
     linear = (image.astype(np.float32) / 255.0) ** _DISPLAY_GAMMA
     return _to_uint8(255.0 * np.clip(linear * gain, 0.0, 1.0) ** (1.0 / _DISPLAY_GAMMA))
 
 
-def _color_cast(image: Pixels, share: Strength, rng: Rng) -> Pixels:
+def _color_cast(image: Pixels, share: float, rng: Rng) -> Pixels:
     gain = np.ones(3, dtype=np.float32)
     raised, lowered = rng.permutation(3)[:2]
     gain[raised] += share
@@ -153,24 +154,24 @@ def _color_cast(image: Pixels, share: Strength, rng: Rng) -> Pixels:
     return _to_uint8(image.astype(np.float32) * gain)
 
 
-def _pixelation(image: Pixels, side: Strength, rng: Rng) -> Pixels:
+def _pixelation(image: Pixels, side: float, rng: Rng) -> Pixels:
     height, width = image.shape[:2]
     small = (max(1, round(width / side)), max(1, round(height / side)))
     reduced = Image.fromarray(image).resize(small, Image.Resampling.BOX)
     return np.asarray(reduced.resize((width, height), Image.Resampling.NEAREST))
 
 
-def _posterization(image: Pixels, levels: Strength, rng: Rng) -> Pixels:
+def _posterization(image: Pixels, levels: float, rng: Rng) -> Pixels:
     step = 255.0 / (levels - 1)
     return _to_uint8(np.rint(image.astype(np.float32) / step) * step)
 
 
-def _oversharpening(image: Pixels, amount: Strength, rng: Rng) -> Pixels:
+def _oversharpening(image: Pixels, amount: float, rng: Rng) -> Pixels:
     sharp = image.astype(np.float32)
     return _to_uint8(sharp + amount * (sharp - ndimage.gaussian_filter(sharp, (1.0, 1.0, 0))))
 
 
-_FUNCTIONS: dict[str, Callable[[Pixels, Strength, Rng], Pixels]] = {
+_FUNCTIONS: dict[str, Callable[[Pixels, float, Rng], Pixels]] = {
     "blur": _blur,
     "motion_blur": _motion_blur,
     "noise": _noise,

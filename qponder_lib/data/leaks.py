@@ -10,10 +10,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from qponder_lib.artifacts import read_jsonl
-from qponder_lib.data.copies import CLIP_SUFFIXES, ImageFiles
+from qponder_lib.data.copies import ImageFiles
 from qponder_lib.data.findings import Finding
-from qponder_lib.data.images import Scanned, scan_images
-from qponder_lib.data.scanning_clips import scan_clips
+from qponder_lib.data.images import CLIP_SUFFIXES, Scanned, scan_clips, scan_images
 from qponder_lib.paths import RunPaths
 from qponder_lib.records import ImageRecord, Split
 

@@ -6,8 +6,6 @@ teaches sees anything but the finished MOS of training and validation images.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -28,7 +26,7 @@ _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
 def similarity(reference: Pixels, distorted: Pixels) -> float:
-    """How like its original a damaged image is, in [0, 1].
+    """How like its reference a distorted image is, in [0, 1].
 
     The geometric mean over three scales of the mean gradient similarity, to the fourth power,
     times exponentials of the mean local shift in chroma and in luma. Exponents and tolerances are
@@ -37,8 +35,8 @@ def similarity(reference: Pixels, distorted: Pixels) -> float:
     (decision D13).
 
     Args:
-        reference: Undamaged pixels, H x W x 3, uint8.
-        distorted: Damaged pixels of the same shape.
+        reference: Undistorted pixels, H x W x 3, uint8.
+        distorted: Distorted pixels of the same shape.
 
     Returns:
         1 for identical images, falling towards 0.
@@ -74,36 +72,31 @@ def true_quality(reference: Pixels, distorted: Pixels) -> float:
     return 100.0 * similarity(reference, distorted) ** RATING_EXPONENT
 
 
-@dataclass(frozen=True)
-class Opinion:
-    """The mean and the sample standard deviation of a panel's ratings, on 0 to 100."""
+def recruit(n_raters: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Draw a panel of raters who differ in severity.
 
-    mos: float
-    std: float
+    Returns:
+        One constant shift per rater, MOS units, shape (n_raters,).
 
-
-@dataclass(frozen=True)
-class RaterPanel:
-    """Raters who differ in severity and are never quite sure.
-
-    Attributes:
-        biases: One constant shift per rater, MOS units, shape (n_raters,).
+    Raises:
+        ValueError: If there are fewer than two raters: they have no spread.
     """
+    if n_raters < 2:
+        raise ValueError(f"a panel needs at least 2 raters, got {n_raters}")
+    return rng.normal(0.0, RATER_BIAS, n_raters)
 
-    biases: NDArray[np.float64]
 
-    @classmethod
-    def recruit(cls, n_raters: int, rng: np.random.Generator) -> RaterPanel:
-        """Draw a panel. Raises ValueError for fewer than two raters (no spread to report)."""
-        if n_raters < 2:
-            raise ValueError(f"a panel needs at least 2 raters, got {n_raters}")
-        return cls(rng.normal(0.0, RATER_BIAS, n_raters))
+def rate(
+    quality: float, raters: NDArray[np.float64], rng: np.random.Generator
+) -> tuple[float, float]:
+    """Rate one image: quality plus each rater's shift and noise, clipped to 0-100.
 
-    def rate(self, quality: float, rng: np.random.Generator) -> Opinion:
-        """Rate one image: quality plus each rater's bias and noise, clipped to 0-100."""
-        noise = rng.normal(0.0, RATER_NOISE, self.biases.size)
-        ratings = np.clip(quality + self.biases + noise, 0.0, 100.0)
-        return Opinion(float(ratings.mean()), float(ratings.std(ddof=1)))
+    Returns:
+        Mean and sample standard deviation of the ratings, on 0 to 100.
+    """
+    noise = rng.normal(0.0, RATER_NOISE, raters.size)
+    ratings = np.clip(quality + raters + noise, 0.0, 100.0)
+    return float(ratings.mean()), float(ratings.std(ddof=1))
 
 
 def _halve(luma: NDArray[np.float32]) -> NDArray[np.float32]:

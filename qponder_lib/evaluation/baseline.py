@@ -163,7 +163,7 @@ def features_of_files(files: Sequence[Path], *, progress: bool = True) -> FloatA
         One row per file, in their order; the same on any number of processors.
 
     Raises:
-        ImageProblem: If a file cannot be used.
+        ImageError: If a file cannot be used.
     """
     shown = functools.partial(
         tqdm, total=len(files), desc="features", mininterval=5, delay=5, disable=not progress

@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from qponder_lib import artifacts
-from qponder_lib.data.embedded import load_records
+from qponder_lib.data.images import load_records
 from qponder_lib.evaluation import filtering
 from qponder_lib.evaluation.filtering import FilterResult
 from qponder_lib.judging import summaries

@@ -16,8 +16,7 @@ from tqdm import tqdm
 from qponder_lib import pipeline
 from qponder_lib.artifacts import write_jsonl
 from qponder_lib.config import load_profile
-from qponder_lib.data.embedded import load_pil, load_records
-from qponder_lib.data.images import read_rgb
+from qponder_lib.data.images import load_image, load_records, read_rgb
 from qponder_lib.evaluation import baseline
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
@@ -110,7 +109,7 @@ class LazyImages(Sequence[Image.Image]):
 
     def __getitem__(self, index: int) -> Image.Image:
         """Decode one image."""
-        return load_pil(self.paths, self.records[index])
+        return load_image(self.paths, self.records[index])
 
 
 def _handcrafted(run: Run) -> Predictor:
@@ -145,7 +144,7 @@ def _teacher(run: Run, work: Path) -> Predictor:
             return current_responses(records, config, run.paths, store=store)
         return [
             teacher.answer(
-                load_pil(run.paths, record), None, np.random.default_rng([config.seed, number])
+                load_image(run.paths, record), None, np.random.default_rng([config.seed, number])
             )
             for number, record in enumerate(tqdm(records, desc="teacher", mininterval=5))
         ]
@@ -171,7 +170,7 @@ def score_images(paths: Sequence[Path], folder: Path) -> list[PredictionRecord]:
         One prediction per file, in their order; ``image_id`` is the file's path.
 
     Raises:
-        ImageProblem: If a file cannot be used; nothing is scored then.
+        ImageError: If a file cannot be used; nothing is scored then.
     """
     images = [read_rgb(path) for path in paths]
     run_paths = RunPaths.at(folder.parents[1])

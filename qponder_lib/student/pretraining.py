@@ -39,8 +39,8 @@ from qponder_lib.artifacts import (
     write_json,
     write_text_atomic,
 )
-from qponder_lib.data import distortions, varied_scenes
-from qponder_lib.data.mixtures import IN_DOMAIN, Mixture, damage, draw_damage, draw_scene
+from qponder_lib.data import distortions, scenes
+from qponder_lib.data.benchmark import IN_DOMAIN, Mixture, draw_distortions, draw_scene
 from qponder_lib.student.architecture import (
     IMAGE_SIDE,
     MERGE,
@@ -81,7 +81,7 @@ _IGNORED = -100
 PRETRAINING_MIXTURE = Mixture(
     "pre-training",
     "none",
-    varied_scenes.SHARES,
+    scenes.VARIED_SHARES,
     (0.10, 0.50, 0.30, 0.10),
     dict.fromkeys(TYPES, 1.0),
 )
@@ -272,13 +272,13 @@ class FreshImages(IterableDataset):
             if self.held_out:
                 scene, _ = draw_scene(mixture, "validation", IMAGE_SIDE, rng)
             else:
-                scene = varied_scenes.varied_scene(IMAGE_SIDE, rng)
+                scene = scenes.varied_scene(IMAGE_SIDE, rng)
             for _ in range(VARIANTS_PER_SCENE):
-                recipe = draw_damage(mixture, rng)
+                recipe = draw_distortions(mixture, rng)
                 levels = np.zeros(len(TYPES), dtype=np.int64)
                 for one in recipe:
                     levels[TYPES.index(one.name)] = one.level
-                yield damage(scene, recipe, rng).copy(), levels
+                yield distortions.apply_all(scene, recipe, rng).copy(), levels
 
 
 class DistortionHead(torch.nn.Module):
@@ -400,7 +400,7 @@ def tokenizer_for_kit(seed: int) -> PreTrainedTokenizerFast:
     texts = [prompts.STUDENT_SHORT, *QUESTIONS] * 20
     for pixels, levels in islice(FreshImages(seed), N_TOKENIZER_TEXTS):
         scene, _ = draw_scene(IN_DOMAIN, "train", IMAGE_SIDE, rng)
-        image = damage(scene, draw_damage(IN_DOMAIN, rng), rng)
+        image = distortions.apply_all(scene, draw_distortions(IN_DOMAIN, rng), rng)
         texts.append(teacher.answer(Image.fromarray(image), None, rng).text or "")
         texts.append(caption(levels, statistics(pixels[None])[0], rng))
     return train_tokenizer(texts)

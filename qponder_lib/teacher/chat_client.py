@@ -235,7 +235,7 @@ def file_url(path: Path, sha256: str) -> str:
     """Encode an image file, provided it is the file that was recorded.
 
     Raises:
-        ImageProblem: If the file cannot be used or has another hash.
+        ImageError: If the file cannot be used or has another hash.
     """
     return data_url(read_recorded(path, sha256))
 

@@ -25,7 +25,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from qponder_lib.artifacts import JsonlAppender, digest, file_sha256, read_jsonl
-from qponder_lib.data.images import ImageProblem, read_rgb
+from qponder_lib.data.images import ImageError, read_rgb
 from qponder_lib.records import FinishReason, ImageRecord, ResponseRecord
 
 log = logging.getLogger(__name__)
@@ -131,11 +131,11 @@ def read_recorded(path: Path, sha256: str) -> Image.Image:
         sha256: Its hash in the `ImageRecord`.
 
     Raises:
-        ImageProblem: If the file cannot be used (see `data.images`) or has another hash.
+        ImageError: If the file cannot be used (see `data.images`) or has another hash.
     """
     image = read_rgb(path)
     if file_sha256(path) != sha256:
-        raise ImageProblem("invalid_image", f"{path}: the file has changed since its row was made")
+        raise ImageError("invalid_image", f"{path}: the file has changed since its row was made")
     return image
 
 
@@ -195,7 +195,7 @@ async def collect(
             began = time.monotonic()
             try:
                 response = await ask(question)
-            except ImageProblem as error:
+            except ImageError as error:
                 response = Response(None, None, _IMAGE_TROUBLE, refusal=str(error))
             if response.refusal is not None:
                 log.warning("image %s: %s", question.image.image_id, response.refusal)

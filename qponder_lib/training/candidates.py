@@ -15,7 +15,7 @@ from tqdm import tqdm
 from qponder_lib import metrics
 from qponder_lib.artifacts import JsonlAppender
 from qponder_lib.config import Profile
-from qponder_lib.data.embedded import load_records
+from qponder_lib.data.images import load_records
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.records import ImageRecord, Split

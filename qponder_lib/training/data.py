@@ -8,7 +8,7 @@ import numpy as np
 from datasets import Dataset, Image
 
 from qponder_lib.artifacts import read_jsonl
-from qponder_lib.data.embedded import load_records
+from qponder_lib.data.images import load_records
 from qponder_lib.pipeline import Run
 from qponder_lib.records import FilteredResponse, ImageRecord
 from qponder_lib.text.prompts import PRERESQ_POOL, preresq_messages

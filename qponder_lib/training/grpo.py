@@ -14,7 +14,7 @@ from trl import GRPOTrainer
 
 from qponder_lib.artifacts import write_text_atomic
 from qponder_lib.config import GrpoConfig, StudentConfig
-from qponder_lib.data.embedded import load_pil, load_records
+from qponder_lib.data.images import load_image, load_records
 from qponder_lib.evaluation.monitoring import alarms
 from qponder_lib.pipeline import Run
 from qponder_lib.rewards.batch import PRERESQ_TERMS
@@ -223,7 +223,7 @@ def open_batch(run: Run, *, n_images: int = 3, seed: int = 0) -> list[Rollout]:
     repeated = [record for record in chosen for _ in range(config.num_generations)]
     answers = generate(
         student,
-        [load_pil(run.paths, record) for record in repeated],
+        [load_image(run.paths, record) for record in repeated],
         run.profile.student.prompt_id,
         max_new_tokens=config.max_completion_length,
         temperature=config.temperature,

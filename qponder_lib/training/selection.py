@@ -14,7 +14,7 @@ from pathlib import Path
 
 from qponder_lib.artifacts import read_seal, verify_seal, write_csv
 from qponder_lib.config import Profile
-from qponder_lib.data.mixtures import MIRRORS, mirror_of
+from qponder_lib.data.benchmark import MIRRORS, mirror_of
 from qponder_lib.pipeline import Run
 from qponder_lib.training.candidates import Choice, Places, SetScore, best, score_candidates
 from qponder_lib.training.checkpoints import SEAL
@@ -43,7 +43,7 @@ def choose(run: Run, variant: str, work: Path, *, progress: bool = True) -> Choi
 
     Raises:
         FileNotFoundError: If a set that chooses is not there.
-        ImageProblem: If an image of such a set is missing or changed.
+        ImageError: If an image of such a set is missing or changed.
         ValueError: If a checkpoint is missing or damaged, or none could be scored.
 
     Source:

@@ -8,7 +8,7 @@ import numpy as np
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from qponder_lib import metrics
-from qponder_lib.data.embedded import load_pil, load_records
+from qponder_lib.data.images import load_image, load_records
 from qponder_lib.pipeline import Run
 from qponder_lib.student.generation import generate
 from qponder_lib.student.model import ImageTextProcessor, Student
@@ -29,7 +29,7 @@ class Validation(TrainerCallback):
         self.run, self.processor = run, processor
         records = load_records(run.paths, run.profile.data.train_set, "validation")
         self.records = records[: run.profile.grpo.n_validation]
-        self.images = [load_pil(run.paths, record) for record in self.records]
+        self.images = [load_image(run.paths, record) for record in self.records]
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any

@@ -10,7 +10,7 @@ from qponder_lib import metrics
 from qponder_lib.artifacts import read_jsonl, write_csv, write_jsonl
 from qponder_lib.config import EvaluateConfig
 from qponder_lib.data.clips import CLIP_SET
-from qponder_lib.data.embedded import load_records
+from qponder_lib.data.images import load_records
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.records import ImageRecord, Record, ScoreRow

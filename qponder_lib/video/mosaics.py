@@ -8,11 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from qponder_lib.data.clips import LADDERS, SPATIAL, shown_at, spoil_frames
-from qponder_lib.data.clips.motion import cut_through, film_picture
+from qponder_lib.data.clips import (
+    LADDERS,
+    SPATIAL,
+    cut_through,
+    distort_frames,
+    film_image,
+    shown_at,
+)
 from qponder_lib.data.distortions import N_LEVELS
-from qponder_lib.data.scenes import PHOTOGRAPHS, load_photograph
-from qponder_lib.data.varied_scenes import varied_scene
+from qponder_lib.data.scenes import PHOTOGRAPHS, load_photograph, varied_scene
 from qponder_lib.records import Distortion
 from qponder_lib.student.architecture import IMAGE_SIDE
 
@@ -56,13 +61,13 @@ class Mosaics:
         if cuts:
             frames = cut_through(source, side, n_frames, rng)
         else:
-            frames = film_picture(source, side, n_frames, rng, self.reach)
+            frames = film_image(source, side, n_frames, rng, self.reach)
         shown = np.arange(n_frames)
         if rng.random() >= _SHARE_WITHOUT:
             level = int(rng.integers(3 if cuts else 1, N_LEVELS + 1))
             held = Distortion(name=str(rng.choice(LADDERS)), level=level)
             shown = shown_at(n_frames, (held,), rng)
-        frames = frames[shown] if cuts else spoil_frames(frames[shown], _other_damage(rng), rng)
+        frames = frames[shown] if cuts else distort_frames(frames[shown], _other_damage(rng), rng)
         grainy = frames + rng.normal(0.0, rng.choice(_GRAIN), frames.shape)
         frames = np.clip(grainy.round(), 0, 255).astype(np.uint8)
         rows = [np.hstack(frames[at : at + self.cells]) for at in range(0, n_frames, self.cells)]

@@ -11,8 +11,8 @@ from tqdm import tqdm
 from qponder_lib.artifacts import read_jsonl, write_jsonl
 from qponder_lib.config import ClipsConfig
 from qponder_lib.data import clips
-from qponder_lib.data.clips import CLIP_SET, LADDER_SET, VALIDATION_LADDERS, ClipSettings
-from qponder_lib.data.embedded import load_records
+from qponder_lib.data.clips import CLIP_SET, LADDER_SET, VALIDATION_LADDERS
+from qponder_lib.data.images import load_records
 from qponder_lib.paths import RunPaths
 from qponder_lib.records import ImageRecord, Record
 from qponder_lib.video.decoding import read_frames
@@ -56,21 +56,8 @@ def build(config: ClipsConfig, paths: RunPaths, *, progress: bool = True) -> lis
     Returns:
         The folders of the sets: clips, pictures and rows.
     """
-    settings = ClipSettings(
-        n_train=config.n_train,
-        n_validation=config.n_validation,
-        n_test=config.n_test,
-        size=config.size,
-        n_frames=config.n_frames,
-        fps=config.fps,
-        n_raters=config.n_raters,
-        seed=config.seed,
-        reach=config.reach,
-        n_ladders=config.n_ladders,
-        n_validation_ladders=config.n_validation_ladders,
-    )
-    clips.build_clips(settings, paths, progress=progress)
-    clips.build_ladders(settings, paths, progress=progress)
+    clips.build_clips(config, paths, progress=progress)
+    clips.build_ladders(config, paths, progress=progress)
     for dataset, split in SPLITS:
         records = load_records(paths, dataset, split)
         bar = tqdm(records, desc=f"pictures {split}", disable=not progress, mininterval=5)

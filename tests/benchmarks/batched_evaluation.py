@@ -24,7 +24,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from qponder_lib.config import StudentConfig
-from qponder_lib.data import mixtures
+from qponder_lib.data import benchmark, distortions
 from qponder_lib.student.generation import Completion, generate
 from qponder_lib.student.model import Student, load_student
 
@@ -50,11 +50,11 @@ CASES = (
 
 def pictures(n: int, *, mixed: bool) -> list[Image.Image]:
     """Damaged scenes of the embedded benchmark."""
-    mixture, made = mixtures.mixture_named("mini-koniq"), []
+    mixture, made = benchmark.mixture_named("mini-koniq"), []
     for number in range(n):
         rng = np.random.default_rng(number)
-        scene, _ = mixtures.draw_scene(mixture, "test", 256 if mixed else 128, rng)
-        pixels = mixtures.damage(scene, mixtures.draw_damage(mixture, rng), rng)
+        scene, _ = benchmark.draw_scene(mixture, "test", 256 if mixed else 128, rng)
+        pixels = distortions.apply_all(scene, benchmark.draw_distortions(mixture, rng), rng)
         width, height = SIZES[number % len(SIZES)] if mixed else SIZES[0]
         made.append(Image.fromarray(np.ascontiguousarray(pixels[:height, :width])))
     return made

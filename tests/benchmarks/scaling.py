@@ -31,7 +31,8 @@ import synthetic_run
 from qponder_lib import artifacts, evaluation
 from qponder_lib.artifacts import read_csv, read_jsonl, write_jsonl
 from qponder_lib.config import load_profile
-from qponder_lib.data import embedded
+from qponder_lib.data import benchmark
+from qponder_lib.data.images import load_records
 from qponder_lib.evaluation import filtering
 from qponder_lib.judging.rubric import Candidate, judge
 from qponder_lib.paths import RunPaths
@@ -90,8 +91,8 @@ def data(run: Run, n: int, work: Path) -> None:
     config = run.profile.data.model_copy(update={"n_train": n})
     code = (
         "import sys; from pathlib import Path; from qponder_lib.config import DataConfig; "
-        "from qponder_lib.data import embedded; from qponder_lib.paths import RunPaths; "
-        "embedded.build(DataConfig.model_validate_json(sys.argv[1]), RunPaths(Path(sys.argv[2])), "
+        "from qponder_lib.data import benchmark; from qponder_lib.paths import RunPaths; "
+        "benchmark.build(DataConfig.model_validate_json(sys.argv[1]), RunPaths(Path(sys.argv[2])), "
         "progress=False)"
     )
     subprocess.run([sys.executable, "-c", code, config.model_dump_json(), str(work)], check=True)
@@ -100,14 +101,14 @@ def data(run: Run, n: int, work: Path) -> None:
 def distilled(run: Run, n: int, work: Path) -> None:
     """02: the offline expert's answers."""
     config = run.profile.distill
-    records = embedded.load_records(run.paths, "mini-koniq", "train")[:n]
+    records = load_records(run.paths, "mini-koniq", "train")[:n]
     store = work / "raw.jsonl"
     distill(records, open_teacher(config), config, run.paths, progress=False, store=store)
 
 
 def filtered(run: Run, n: int, work: Path) -> None:
     """03: Eq. 1 on copies of real answers."""
-    records = embedded.load_records(run.paths, "mini-koniq", "train")
+    records = load_records(run.paths, "mini-koniq", "train")
     answers = current_responses(records, run.profile.distill, run.paths)
     many = [
         one.model_copy(update={"image_id": f"{one.image_id}-{k}", "response_id": f"{k:016x}"})
@@ -159,7 +160,7 @@ def grpo_tokens(run: Run, n: int, work: Path) -> float:
 
 def predicted_images(run: Run, n: int, work: Path) -> None:
     """07: greedy answers in batches of 32."""
-    records = embedded.load_records(run.paths, "mini-koniq", "train")[:n]
+    records = load_records(run.paths, "mini-koniq", "train")[:n]
     student = load_student(run.profile.student, run.paths.sft("long"))
     images = LazyImages(run.paths, records)
     generate(student, images, "student_short", max_new_tokens=48, batch_size=32)
@@ -167,7 +168,7 @@ def predicted_images(run: Run, n: int, work: Path) -> None:
 
 def predicted_tokens(run: Run, n: int, work: Path) -> None:
     """07: answers of exactly n tokens."""
-    records = embedded.load_records(run.paths, "mini-koniq", "train")[:32]
+    records = load_records(run.paths, "mini-koniq", "train")[:32]
     student = load_student(run.profile.student, run.paths.sft("long"))
     student.model.generation_config.suppress_tokens = [student.processor.tokenizer.eos_token_id]
     images = LazyImages(run.paths, records)
@@ -181,7 +182,7 @@ def evaluated(run: Run, n: int, work: Path) -> None:
 
 def judged(run: Run, n: int, work: Path) -> None:
     """09: the offline rubric."""
-    records = embedded.load_records(run.paths, "mini-koniq", "train")
+    records = load_records(run.paths, "mini-koniq", "train")
     answers = current_responses(records, run.profile.distill, run.paths)
     texts = [
         Candidate("teacher", one, said.text, 50.0)
@@ -210,8 +211,8 @@ GROWTHS = (
 def prepared(folder: Path, *, with_student: bool) -> Run:
     """A run with images, kept answers and, if asked for, a cold start, made by the stages."""
     run = Run(RunPaths(folder), load_profile("smoke").with_overrides(BASE))
-    embedded.build(run.profile.data, run.paths, progress=False)
-    records = embedded.load_records(run.paths, "mini-koniq", "train")
+    benchmark.build(run.profile.data, run.paths, progress=False)
+    records = load_records(run.paths, "mini-koniq", "train")
     distill(records, open_teacher(run.profile.distill), run.profile.distill, run.paths)
     answers = current_responses(records, run.profile.distill, run.paths)
     mos = {one.image_id: one.mos for one in records}

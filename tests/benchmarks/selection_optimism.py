@@ -23,8 +23,9 @@ from measuring import about, write
 from qponder_lib import artifacts, pipeline
 from qponder_lib.config import Profile, load_profile
 from qponder_lib.config.base import Variant
-from qponder_lib.data import embedded
-from qponder_lib.data.mixtures import MIXTURES, mirror_of
+from qponder_lib.data import benchmark
+from qponder_lib.data.benchmark import MIXTURES, mirror_of
+from qponder_lib.data.images import load_records
 from qponder_lib.evaluation import filtering
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
@@ -128,12 +129,12 @@ def _prepare(run: Run) -> None:
     paths, profile = run.paths, run.profile
     with pipeline.stage_run(run, "data") as stage:
         if not stage.done:
-            embedded.build(profile.data, paths)
+            benchmark.build(profile.data, paths)
             small = {"seed": profile.data.seed + FRESH, "n_train": 1, "n_validation": 1}
             small["n_mirror"] = 0
-            embedded.build(profile.data.model_copy(update=small), _fresh(run))
+            benchmark.build(profile.data.model_copy(update=small), _fresh(run))
             stage.outputs(paths.data, _fresh(run).data)
-    records = embedded.load_records(paths, profile.data.train_set, "train")
+    records = load_records(paths, profile.data.train_set, "train")
     with pipeline.stage_run(run, "distill") as stage:
         if not stage.done:
             distill(records, open_teacher(profile.distill), profile.distill, paths)

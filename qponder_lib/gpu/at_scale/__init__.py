@@ -10,7 +10,7 @@ from pathlib import Path
 
 from qponder_lib.artifacts import JsonlAppender, write_jsonl
 from qponder_lib.config import DistillConfig, StudentConfig
-from qponder_lib.data.embedded import load_records
+from qponder_lib.data.images import load_records
 from qponder_lib.gpu.at_scale.engines import Workers, offline_teacher, student_answers, vllm_teacher
 from qponder_lib.gpu.at_scale.folder import Engine, answer, answers_in, question
 from qponder_lib.paths import RunPaths

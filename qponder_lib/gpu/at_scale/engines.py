@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from qponder_lib.artifacts import file_sha256
 from qponder_lib.config import DistillConfig, StudentConfig
-from qponder_lib.data.images import ImageProblem
+from qponder_lib.data.images import ImageError
 from qponder_lib.gpu.at_scale.folder import ANSWERED, Engine
 from qponder_lib.student.generation import generate
 from qponder_lib.student.model import load_student
@@ -222,7 +222,7 @@ def cores_of_each(n_workers: int, n_cores: float) -> float:
 def _image(row: dict[str, Any]) -> Image.Image | None:
     try:
         return read_recorded(Path(row["path"]), row["sha256"])
-    except ImageProblem as error:
+    except ImageError as error:
         print(f"{row['id']}: {error}", flush=True)  # goes to Ray's log of the worker
         return None
 

@@ -7,8 +7,9 @@ import pytest
 
 from qponder_lib.artifacts import digest, read_csv
 from qponder_lib.config import DataConfig
-from qponder_lib.data import embedded, scenes
-from qponder_lib.data.mixtures import MIRRORS, MIXTURES
+from qponder_lib.data import benchmark, scenes
+from qponder_lib.data.benchmark import MIRRORS, MIXTURES
+from qponder_lib.data.images import load_records
 from qponder_lib.paths import RunPaths
 from qponder_lib.scales import severity_of
 
@@ -18,21 +19,21 @@ SMALL = DataConfig(n_train=40, n_validation=20, n_test=30, n_raters=8, train_sce
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     paths = RunPaths(tmp_path_factory.mktemp("benchmark"))
-    report = embedded.build(SMALL, paths, progress=False)
+    report = benchmark.build(SMALL, paths, progress=False)
     return paths, report
 
 
 def everything(paths):
-    yield from embedded.load_records(paths, "mini-koniq", "train")
-    yield from embedded.load_records(paths, "mini-koniq", "validation")
+    yield from load_records(paths, "mini-koniq", "train")
+    yield from load_records(paths, "mini-koniq", "validation")
     for mixture in MIXTURES:
-        yield from embedded.load_records(paths, mixture.name, "test")
+        yield from load_records(paths, mixture.name, "test")
 
 
 def test_every_set_has_the_images_it_should(built):
     paths, report = built
-    assert report.n_images == 40 + 20 + 6 * 30
-    assert len(embedded.load_records(paths, "mini-csiq", "test")) == 30
+    assert sum(row["n"] for row in report) == 40 + 20 + 6 * 30
+    assert len(load_records(paths, "mini-csiq", "test")) == 30
 
 
 def test_rows_name_their_file_by_hash_and_agree_with_it(built):
@@ -62,13 +63,13 @@ def test_the_same_seed_gives_the_same_images_and_another_seed_others(built, tmp_
     paths, _ = built
     tiny = SMALL.model_copy(update={"n_train": 2, "n_validation": 1, "n_test": 1})
     same, other = RunPaths(tmp_path / "same"), RunPaths(tmp_path / "other")
-    embedded.build(tiny, same, progress=False)
-    embedded.build(tiny.model_copy(update={"seed": 1}), other, progress=False)
-    first = embedded.load_records(paths, "mini-koniq", "train")[:2]
-    again = embedded.load_records(same, "mini-koniq", "train")
+    benchmark.build(tiny, same, progress=False)
+    benchmark.build(tiny.model_copy(update={"seed": 1}), other, progress=False)
+    first = load_records(paths, "mini-koniq", "train")[:2]
+    again = load_records(same, "mini-koniq", "train")
     assert [one.sha256 for one in first] == [one.sha256 for one in again]
     assert [one.mos for one in first] == [one.mos for one in again]
-    others = embedded.load_records(other, "mini-koniq", "train")
+    others = load_records(other, "mini-koniq", "train")
     assert {one.sha256 for one in again}.isdisjoint(one.sha256 for one in others)
 
 
@@ -82,18 +83,20 @@ def test_the_ceiling_is_high_but_below_one(built):
 def test_synthetic_sets_know_exactly_one_type_and_level(built):
     paths, _ = built
     for name in ("mini-kadid", "mini-csiq"):
-        assert all(len(one.distortions) == 1 for one in embedded.load_records(paths, name, "test"))
+        assert all(len(one.distortions) == 1 for one in load_records(paths, name, "test"))
 
 
 def test_mirrors_change_no_byte_of_the_other_sets_and_show_validation_photographs(built, tmp_path):
     paths, _ = built
     with_mirrors = RunPaths(tmp_path)
-    report = embedded.build(SMALL.model_copy(update={"n_mirror": 12}), with_mirrors, progress=False)
+    report = benchmark.build(
+        SMALL.model_copy(update={"n_mirror": 12}), with_mirrors, progress=False
+    )
     for file in sorted(path for path in paths.root.rglob("*") if path.is_file()):
         there = with_mirrors.root / file.relative_to(paths.root)
         assert there.read_bytes() == file.read_bytes(), file
-    assert report.n_images == 40 + 20 + 6 * 30
-    rows = {one.name: embedded.load_records(with_mirrors, one.name, "test") for one in MIRRORS}
+    assert sum(row["n"] for row in report) == 40 + 20 + 6 * 30
+    rows = {one.name: load_records(with_mirrors, one.name, "test") for one in MIRRORS}
     assert [len(mirror) for mirror in rows.values()] == [12] * 6
     every = [row for mirror in rows.values() for row in mirror]
     photographs = {row.reference for row in every if "." in row.reference}
@@ -113,7 +116,7 @@ def test_the_sets_are_drawn_as_they_were_when_their_numbers_were_published(built
 def test_varied_training_pictures_leave_the_other_splits_as_they_were(built, tmp_path):
     paths, _ = built
     varied = RunPaths(tmp_path)
-    embedded.build(SMALL.model_copy(update={"train_scenes": "varied"}), varied, progress=False)
+    benchmark.build(SMALL.model_copy(update={"train_scenes": "varied"}), varied, progress=False)
     own, other = list(everything(paths)), list(everything(varied))
     assert other[40:] == own[40:]
     assert {row.reference.split("-")[0] for row in other[:40]} == {"varied"}
@@ -122,11 +125,11 @@ def test_varied_training_pictures_leave_the_other_splits_as_they_were(built, tmp
 
 def test_a_shorter_mirror_is_the_beginning_of_a_longer_one_whenever_it_is_made(tmp_path):
     short, long = RunPaths(tmp_path / "short"), RunPaths(tmp_path / "long")
-    embedded.build_mirrors(SMALL, 2, short, progress=False)
-    embedded.build_mirrors(SMALL, 3, long, progress=False)
+    benchmark.build_mirrors(SMALL, 2, short, progress=False)
+    benchmark.build_mirrors(SMALL, 3, long, progress=False)
     for mixture in MIRRORS:
-        first = embedded.load_records(short, mixture.name, "test")
-        assert first == embedded.load_records(long, mixture.name, "test")[:2]
+        first = load_records(short, mixture.name, "test")
+        assert first == load_records(long, mixture.name, "test")[:2]
     assert not (short.tables / "benchmark.csv").exists()
 
 

@@ -1,0 +1,294 @@
+"""The embedded benchmark: which scenes and distortions make up each set, and how sets are built.
+
+Six test sets stand in the roles of the paper's six columns (section 4.1 of Q-Ponder): three of
+in-the-wild photographs, of which the first is the training domain, two of synthetic distortions
+with a known type and level, and one of generated images. Each has a mirror for choosing and tuning:
+the same mixture, other photographs, other raters, other random numbers.
+
+Every image is drawn from its own generator, seeded by the run's seed, its set, its split and its
+number, so the benchmark is the same on any number of processes. Every image is written as PNG and
+named in ``data/<set>/<split>.jsonl``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import zlib
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing import get_context
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+
+from qponder_lib.artifacts import write_bytes_atomic, write_csv, write_jsonl
+from qponder_lib.config import DataConfig
+from qponder_lib.data import distortions, pseudo_mos, scenes
+from qponder_lib.paths import RunPaths
+from qponder_lib.records import Distortion, ImageRecord, Split
+from qponder_lib.scales import severity_of
+
+Pixels = NDArray[np.uint8]
+Rng = np.random.Generator
+Task = tuple[str, Split, int]
+"""Set, split and number of one image."""
+Made = tuple[ImageRecord, float]
+"""One image as made: its row, and its quality before the raters saw it, 0 to 100."""
+
+ORDER = (
+    *("lens_blur", "blur", "motion_blur", "overexposure", "underexposure", "low_contrast"),
+    *("color_cast", "noise", "impulse_noise", "posterization", "oversharpening"),
+    *("pixelation", "jpeg"),
+)
+"""Distortions in the order of a camera: optics, exposure, sensor, processing, compression."""
+_PNG_COMPRESSION = 1
+_CHUNK = 25
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """How one set is drawn.
+
+    Attributes:
+        name: Set name; every embedded set starts with ``mini-``.
+        stands_for: The public set in whose role it stands.
+        scenes: Share of each kind of scene: "photograph", "dead_leaves", "generated".
+        counts: Probability of 0, 1, 2, ... distortions in one image.
+        types: Distortion types in use, with relative weights.
+        levels: Relative weights of the levels 1 to 5.
+        photographs: Split whose photographs it shows; None for the split of each image.
+    """
+
+    name: str
+    stands_for: str
+    scenes: dict[str, float]
+    counts: tuple[float, ...]
+    types: dict[str, float]
+    levels: tuple[float, float, float, float, float] = (1, 1, 1, 1, 1)
+    photographs: Split | None = None
+
+
+_TRAINED = dict.fromkeys(distortions.TRAINED, 1.0)
+_PHOTOGRAPHS = {"photograph": 1.0}
+IN_DOMAIN = Mixture(
+    "mini-koniq",
+    "KonIQ-10k",
+    {"photograph": 0.6, "dead_leaves": 0.4},
+    (0.06, 0.54, 0.40),
+    _TRAINED,
+)
+MIXTURES: tuple[Mixture, ...] = (
+    IN_DOMAIN,
+    Mixture(
+        "mini-spaq",
+        "SPAQ",
+        _PHOTOGRAPHS,
+        (0.08, 0.32, 0.40, 0.20),
+        {"noise": 2, "underexposure": 2, "motion_blur": 2, "jpeg": 2, "blur": 1, "color_cast": 1},
+    ),
+    Mixture(
+        "mini-livew",
+        "LIVE-in-the-Wild",
+        _PHOTOGRAPHS,
+        (0.10, 0.60, 0.30),
+        {"blur": 2, "motion_blur": 2, "overexposure": 2, "low_contrast": 2, "pixelation": 1},
+        (2, 2, 2, 1, 1),
+    ),
+    Mixture("mini-kadid", "KADID-10k", _PHOTOGRAPHS, (0.0, 1.0), _TRAINED),
+    Mixture(
+        "mini-csiq",
+        "CSIQ",
+        _PHOTOGRAPHS,
+        (0.0, 1.0),
+        dict.fromkeys((*distortions.UNSEEN, "noise", "jpeg"), 1.0),
+    ),
+    Mixture("mini-agiqa", "AGIQA-3K", {"generated": 1.0}, (0.10, 0.55, 0.35), _TRAINED),
+)
+
+
+def mirror_of(name: str) -> str:
+    """Return the name of a set's mirror.
+
+    Example:
+        >>> mirror_of("mini-csiq")
+        'mini-valid-csiq'
+    """
+    return name.replace("mini-", "mini-valid-", 1)
+
+
+MIRRORS: tuple[Mixture, ...] = tuple(
+    replace(mixture, name=mirror_of(mixture.name), photographs="validation") for mixture in MIXTURES
+)
+"""Like the test sets, from the validation photographs; whoever chooses by them has seen no test
+image. Their rows are the test part of their set, so that they are predicted as any other set."""
+
+
+def mixture_named(name: str) -> Mixture:
+    """Look a mixture up, mirrors included. Raises ValueError naming the sets that exist."""
+    known = {mixture.name: mixture for mixture in (*MIXTURES, *MIRRORS)}
+    if name not in known:
+        raise ValueError(f"no embedded set {name!r}; there are {', '.join(known)}")
+    return known[name]
+
+
+def draw_scene(mixture: Mixture, split: str, size: int, rng: Rng) -> tuple[Pixels, str]:
+    """Draw an undistorted scene of a mixture.
+
+    Returns:
+        Pixels, size x size x 3 uint8, and the reference: the photograph's name, or the kind of
+        scene (each generated scene is its own reference, so the caller numbers them).
+    """
+    kind = str(rng.choice(list(mixture.scenes), p=_shares(mixture.scenes)))
+    if kind == "photograph":
+        return scenes.photograph_scene(mixture.photographs or split, size, rng)
+    draw = {"dead_leaves": scenes.dead_leaves_scene, "generated": scenes.generated_scene}[kind]
+    return draw(size, rng), kind
+
+
+def draw_distortions(mixture: Mixture, rng: Rng) -> tuple[Distortion, ...]:
+    """Draw which distortions an image gets, in the order in which they happen."""
+    count = int(rng.choice(len(mixture.counts), p=mixture.counts))
+    names = rng.choice(list(mixture.types), count, replace=False, p=_shares(mixture.types))
+    weights = np.asarray(mixture.levels) / sum(mixture.levels)
+    levels = rng.choice(np.arange(1, distortions.N_LEVELS + 1), count, p=weights)
+    drawn = [
+        Distortion(name=str(name), level=int(level))
+        for name, level in zip(names, levels, strict=True)
+    ]
+    return tuple(sorted(drawn, key=lambda one: ORDER.index(one.name)))
+
+
+def _shares(weights: dict[str, float]) -> NDArray[np.float64]:
+    values = np.asarray(list(weights.values()), dtype=np.float64)
+    return values / values.sum()
+
+
+def build(config: DataConfig, paths: RunPaths, *, progress: bool = True) -> list[dict[str, object]]:
+    """Make every set of the benchmark, and the mirrors where the settings ask for them.
+
+    Args:
+        config: Seed, counts, side of an image, number of raters.
+        paths: The run folder to write into.
+        progress: Show a bar.
+
+    Returns:
+        One row per set and split, as in ``tables/benchmark.csv``: counts, the spread of the MOS
+        and the ceiling, which is the SRCC and PLCC of a predictor that knows the true quality,
+        limited by the raters' noise alone.
+    """
+    counts: dict[Split, int] = {"train": config.n_train, "validation": config.n_validation}
+    tasks = [(IN_DOMAIN.name, split, k) for split, count in counts.items() for k in range(count)]
+    tasks += [(mixture.name, "test", k) for mixture in MIXTURES for k in range(config.n_test)]
+    rows = _make_all(tasks, config, paths, progress)
+    paths.tables.mkdir(parents=True, exist_ok=True)
+    write_csv(paths.tables / "benchmark.csv", rows, list(rows[0]))
+    if config.n_mirror:
+        build_mirrors(config, config.n_mirror, paths, progress=progress)
+    return rows
+
+
+def build_mirrors(
+    config: DataConfig, n: int, paths: RunPaths, *, progress: bool = True
+) -> list[dict[str, object]]:
+    """Make the mirrors of the six test sets, also in a run that was made without them.
+
+    Nothing that lies there is touched; ``data/mirrors.csv`` describes them.
+
+    Args:
+        config: Seed, side of an image, number of raters.
+        n: Images in each mirror. The first of a longer mirror are those of a shorter one.
+        paths: The run folder to write into.
+        progress: Show a bar.
+
+    Returns:
+        As from `build`.
+    """
+    tasks: list[Task] = [(mixture.name, "test", k) for mixture in MIRRORS for k in range(n)]
+    rows = _make_all(tasks, config, paths, progress)
+    write_csv(paths.data / "mirrors.csv", rows, list(rows[0]))
+    return rows
+
+
+def _make_all(
+    tasks: Sequence[Task], config: DataConfig, paths: RunPaths, progress: bool
+) -> list[dict[str, object]]:
+    for name in {name for name, _, _ in tasks}:
+        paths.images(name).mkdir(parents=True, exist_ok=True)
+    groups: dict[tuple[str, Split], list[Made]] = {}
+    workers = min(os.cpu_count() or 1, 8)
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        made = pool.map(partial(_make, config, paths), tasks, chunksize=_CHUNK)
+        bar = tqdm(made, total=len(tasks), desc="images", mininterval=5, disable=not progress)
+        for record, quality in bar:
+            groups.setdefault((record.dataset, record.split), []).append((record, quality))
+    for (dataset, split), group in groups.items():
+        write_jsonl(paths.split(dataset, split), [record for record, _ in group])
+    return [_summary(dataset, split, group) for (dataset, split), group in groups.items()]
+
+
+def _make(config: DataConfig, paths: RunPaths, task: Task) -> Made:
+    """Draw, distort, rate and write one image."""
+    dataset, split, number = task
+    mixture = mixture_named(dataset)
+    rng = np.random.default_rng(_seeds(config.seed, dataset, split, number))
+    panel_rng = np.random.default_rng(_seeds(config.seed, dataset, "panel", 0))
+    raters = pseudo_mos.recruit(config.n_raters, panel_rng)
+    if split == "train" and config.train_scenes == "varied":
+        scene, reference = scenes.varied_scene(config.image_size, rng), "varied"
+    else:
+        scene, reference = draw_scene(mixture, split, config.image_size, rng)
+    recipe = draw_distortions(mixture, rng)
+    pixels = distortions.apply_all(scene, recipe, rng)
+    quality = pseudo_mos.true_quality(scene, pixels)
+    mos, std = pseudo_mos.rate(quality, raters, rng)
+    image_id = f"{dataset}-{split}-{number:05d}"
+    if "." not in reference:
+        reference = f"{reference}-{image_id}"
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=_PNG_COMPRESSION)
+    path = paths.images(dataset) / f"{image_id}.png"
+    write_bytes_atomic(path, buffer.getvalue())
+    record = ImageRecord(
+        image_id=image_id,
+        image=path.relative_to(paths.data).as_posix(),
+        dataset=dataset,
+        split=split,
+        mos=mos,
+        mos_raw=mos,
+        mos_std=std,
+        severity=severity_of(mos),
+        distortions=recipe,
+        sha256=hashlib.sha256(buffer.getvalue()).hexdigest(),
+        reference=reference,
+    )
+    return record, quality
+
+
+def _seeds(seed: int, dataset: str, purpose: str, number: int) -> list[int]:
+    return [seed, zlib.crc32(dataset.encode()), zlib.crc32(purpose.encode()), number]
+
+
+def _summary(dataset: str, split: str, group: Sequence[Made]) -> dict[str, object]:
+    from scipy.stats import pearsonr, spearmanr
+
+    mos = np.array([record.mos for record, _ in group])
+    quality = np.array([quality for _, quality in group])
+    enough = len(group) > 2
+    return {
+        "set": dataset,
+        "stands_for": mixture_named(dataset).stands_for,
+        "split": split,
+        "n": len(group),
+        "n_references": len({record.reference for record, _ in group}),
+        "mos_mean": float(mos.mean()),
+        "mos_std": float(mos.std(ddof=1)) if enough else None,
+        "rater_std": float(np.mean([record.mos_std for record, _ in group])),
+        "ceiling_srcc": float(spearmanr(quality, mos).statistic) if enough else None,
+        "ceiling_plcc": float(pearsonr(quality, mos).statistic) if enough else None,
+    }
