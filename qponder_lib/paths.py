@@ -47,7 +47,8 @@ def instead(name: str, known: Iterable[str]) -> str:
         ("; did you mean 'filter.gamma'?", '; there are data, filter')
     """
     known = list(known)
-    near = difflib.get_close_matches(name, known)
+    same_field = [one for one in known if one.rpartition(".")[2] == name]
+    near = same_field or difflib.get_close_matches(name, known)
     if near:
         return f"; did you mean {' or '.join(repr(one) for one in near)}?"
     return f"; there are {', '.join(known)}"

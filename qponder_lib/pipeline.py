@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from qponder_lib import artifacts, paths
-from qponder_lib.config import ALL_SECTIONS, Profile, Section, load_profile
+from qponder_lib.config import SECTIONS, Profile, Section, load_profile
 from qponder_lib.paths import RunPaths
 
 log = logging.getLogger(__name__)
@@ -71,14 +71,12 @@ class Stage:
 
     def key(self, input_keys: Mapping[str, str]) -> str:
         """Return the digest of its name, its settings and the keys of its inputs."""
-        stated = {name: _not_default(name, values) for name, values in self.config.items()}
+        stated = {}
+        for name, values in self.config.items():
+            usual = type(self.sections[name])().model_dump(mode="json")
+            stated[name] = {k: v for k, v in values.items() if k not in usual or v != usual[k]}
         inputs = {name: input_keys[name] for name in self.inputs}
         return artifacts.digest({"stage": self.name, "config": stated, "inputs": inputs})
-
-
-def _not_default(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    defaults = ALL_SECTIONS[section]().model_dump(mode="json")
-    return {k: v for k, v in values.items() if k not in defaults or v != defaults[k]}
 
 
 def stages(profile: Profile) -> tuple[Stage, ...]:
@@ -311,7 +309,7 @@ def open_run(namespace: Mapping[str, Any]) -> Run:
     """
     overrides = {
         f"{section}.{name}": namespace[f"{section}_{name}"]
-        for section, model in ALL_SECTIONS.items()
+        for section, model in SECTIONS.items()
         for name in model.model_fields
         if f"{section}_{name}" in namespace
     }

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qponder_lib.config import ALL_SECTIONS, Profile
+from qponder_lib.config import SECTIONS, Profile
 
 MAX_LINES = 18
 _PARAMETER = re.compile(r"(?P<name>[a-z_]\w*): (?P<type>[\w\[\], |.]+) = (?P<value>\S.*?)  # \S.*")
@@ -134,11 +134,11 @@ def _value_problem(name: str, text: str, defaults: Profile) -> str | None:
     except (ValueError, SyntaxError):
         return f"the value of {name} is no literal: {text}"
     section, _, field = name.partition("_")
-    if section not in ALL_SECTIONS:
+    if section not in SECTIONS:
         return None
-    if field not in ALL_SECTIONS[section].model_fields:
+    if field not in SECTIONS[section].model_fields:
         return f"{name}: {section} has no field {field}"
-    stated = getattr(defaults, section) or ALL_SECTIONS[section]()
+    stated = getattr(defaults, section) or SECTIONS[section]()
     expected = stated.model_dump(mode="json")[field]
     if value != expected:
         return f"{name} is {value!r}, profile {defaults.name} says {expected!r}"

@@ -3,12 +3,11 @@
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from pydantic import ValidationError
 from test_training import OVERRIDES, prepared  # noqa: F401
 
 from qponder_lib import artifacts
 from qponder_lib.artifacts import file_sha256, read_csv
-from qponder_lib.config import dump_profile, load_profile
+from qponder_lib.config import SettingsError, dump_profile, load_profile
 from qponder_lib.pipeline import Run
 from qponder_lib.student import model as adapters
 from qponder_lib.student.model import load_base, load_student
@@ -87,9 +86,9 @@ def test_four_bit_leaves_vision_tower_and_head_whole():
 
 def test_adapters_of_two_shapes_and_four_bits_without_adapters_are_refused():
     smoke = load_profile("smoke")
-    with pytest.raises(ValidationError, match="must be the same"):
+    with pytest.raises(SettingsError, match="must be the same"):
         smoke.with_overrides({**ADAPTERS, "grpo.lora_rank": 8})
-    with pytest.raises(ValidationError, match="by adapters only"):
+    with pytest.raises(SettingsError, match="by adapters only"):
         smoke.with_overrides({"student.quantization": "nf4"})
 
 

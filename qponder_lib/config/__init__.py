@@ -6,16 +6,19 @@ what `qponder run mini` does.
 
 from qponder_lib.config.base import Section
 from qponder_lib.config.profiles import (
+    OPTIONAL_SECTIONS,
+    SECTIONS,
     Profile,
+    SettingsError,
     Study,
     StudyRun,
     dump_profile,
     load_profile,
     load_profile_or_study,
+    profile_names,
     profile_path,
 )
 from qponder_lib.config.sections import (
-    SECTIONS,
     DataConfig,
     DistillConfig,
     EvaluateConfig,
@@ -25,12 +28,9 @@ from qponder_lib.config.sections import (
     StudentConfig,
 )
 from qponder_lib.config.training import GrpoConfig, LaunchConfig, SftConfig
-from qponder_lib.config.video import OPTIONAL_SECTIONS, ClipsConfig, MotionConfig, VideoConfig
-
-ALL_SECTIONS: dict[str, type[Section]] = {**SECTIONS, **OPTIONAL_SECTIONS}
+from qponder_lib.config.video import ClipsConfig, MotionConfig, VideoConfig
 
 __all__ = [
-    "ALL_SECTIONS",
     "OPTIONAL_SECTIONS",
     "SECTIONS",
     "ClipsConfig",
@@ -45,6 +45,7 @@ __all__ = [
     "PredictConfig",
     "Profile",
     "Section",
+    "SettingsError",
     "SftConfig",
     "StudentConfig",
     "Study",
@@ -53,5 +54,6 @@ __all__ = [
     "dump_profile",
     "load_profile",
     "load_profile_or_study",
+    "profile_names",
     "profile_path",
 ]

@@ -1,17 +1,17 @@
-"""Profiles, YAML files that state the settings of a run; variations of them; studies."""
+"""Profiles, YAML files that state the settings of a run; studies, lists of varied runs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from qponder_lib import paths
+from qponder_lib.config.base import Section
 from qponder_lib.config.sections import (
-    SECTIONS,
     DataConfig,
     DistillConfig,
     EvaluateConfig,
@@ -21,24 +21,24 @@ from qponder_lib.config.sections import (
     StudentConfig,
 )
 from qponder_lib.config.training import GrpoConfig, LaunchConfig, SftConfig
-from qponder_lib.config.video import OPTIONAL_SECTIONS, ClipsConfig, MotionConfig, VideoConfig
+from qponder_lib.config.video import ClipsConfig, MotionConfig, VideoConfig
+
+
+class SettingsError(ValueError):
+    """Settings that no run can have; `problems` has a sentence for each."""
+
+    def __init__(self, where: str, problems: list[str]) -> None:
+        super().__init__(f"{where}: {'; '.join(problems)}")
+        self.problems = problems
 
 
 class Profile(BaseModel):
-    """All settings of a run; without `clips` and `video` there is no video model.
-
-    `seed` fills in every section's seed that the file does not state.
-
-    Example:
-        >>> Profile(name="p", description="d", seed=3, filter={"seed": 1}).grpo.seed
-        3
-    """
+    """All settings of a run; without `clips` and `video` there is no video model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str
     description: str
-    seed: int = Field(0, ge=0)
     data: DataConfig = DataConfig()
     distill: DistillConfig = DistillConfig()
     filter: FilterConfig = FilterConfig()
@@ -52,21 +52,6 @@ class Profile(BaseModel):
     clips: ClipsConfig | None = None
     motion: MotionConfig | None = None
     video: VideoConfig | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _spread_seed(cls, values: Any) -> Any:
-        if not isinstance(values, Mapping) or "seed" not in values:
-            return values
-        spread = dict(values)
-        for name, section in SECTIONS.items():
-            given = spread.get(name, {})
-            if "seed" in section.model_fields and isinstance(given, Mapping):
-                spread[name] = {"seed": values["seed"], **given}
-        for name in OPTIONAL_SECTIONS:
-            if isinstance(spread.get(name), Mapping):
-                spread[name] = {"seed": values["seed"], **spread[name]}
-        return spread
 
     @model_validator(mode="after")
     def _clips_and_video_go_together(self) -> Self:
@@ -146,7 +131,7 @@ class Profile(BaseModel):
                 three sections in, the rest of them at the defaults.
 
         Raises:
-            ValueError: If a name is unknown or a value does not fit.
+            SettingsError: If a name is unknown or a value does not fit.
 
         Example:
             >>> profile = Profile(name="p", description="d")
@@ -154,40 +139,52 @@ class Profile(BaseModel):
             0.5
         """
         values = self.model_dump()
-        known = {**SECTIONS, **OPTIONAL_SECTIONS}
         if {name.partition(".")[0] for name in overrides} & set(OPTIONAL_SECTIONS):
-            for section in OPTIONAL_SECTIONS:
-                values[section] = values[section] or {"seed": self.seed}
+            values |= {name: values[name] or {} for name in OPTIONAL_SECTIONS}
         for name, value in overrides.items():
             section, _, field = name.partition(".")
-            if section not in known or field not in known[section].model_fields:
-                raise ValueError(f"unknown setting {name!r}; expected section.field")
+            if section not in SECTIONS or not field:
+                raise SettingsError(self.name, [_unknown(name)])
             values[section][field] = value
-        return Profile.model_validate(values)
+        return _validated(Profile, values, self.name)
 
 
-class Variation(BaseModel):
-    """A profile that is another one with some fields replaced: a file with `base`."""
+OPTIONAL_SECTIONS: dict[str, type[Section]] = {
+    "clips": ClipsConfig,
+    "motion": MotionConfig,
+    "video": VideoConfig,
+}
+"""Sections that a profile may leave out: there is no video model then."""
+SECTIONS: dict[str, type[Section]] = {
+    name: OPTIONAL_SECTIONS.get(name, field.annotation)
+    for name, field in Profile.model_fields.items()
+    if name not in ("name", "description")
+}
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str
-    description: str
-    base: str
-    overrides: dict[str, Any]
+Model = TypeVar("Model", bound=BaseModel)
 
-    def profile(self) -> Profile:
-        """The base with the overrides, under the name of the variation.
 
-        Raises:
-            FileNotFoundError: If there is no such base.
-            ValueError: If the base is not a whole profile, or an override does not fit.
-        """
-        values = _read_yaml(profile_path(self.base))
-        if "base" in values or "runs" in values:
-            raise ValueError(f"{self.name}: base {self.base!r} is no whole profile")
-        made = Profile.model_validate(values).with_overrides(self.overrides)
-        return made.model_copy(update={"name": self.name, "description": self.description})
+def _validated(model: type[Model], values: Mapping[str, Any], where: str) -> Model:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError(where, [_said(one) for one in error.errors()]) from None
+
+
+def _said(problem: Mapping[str, Any]) -> str:
+    name = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return _unknown(name)
+    message = problem["msg"].removeprefix("Value error, ")
+    if not name or isinstance(problem["input"], Mapping | BaseModel):
+        return f"{name}: {message}" if name else message
+    return f"{name}: {message}, got {problem['input']!r}"
+
+
+def _unknown(name: str) -> str:
+    known = [f"{section}.{one}" for section in SECTIONS for one in SECTIONS[section].model_fields]
+    return f"unknown setting {name!r}{paths.instead(name, known)}"
 
 
 class StudyRun(BaseModel):
@@ -230,19 +227,24 @@ def profile_path(path_or_name: str | Path) -> Path:
     """Return the file of a profile: a name below `papermill_runs/profiles`, or a path to YAML.
 
     Raises:
-        FileNotFoundError: If there is none; the message lists the profiles there are.
+        FileNotFoundError: If there is none; the message names near ones, or all there are.
     """
     text = str(path_or_name)
-    is_path = text.endswith((".yaml", ".yml"))
-    if is_path:
+    if text.endswith((".yaml", ".yml")):
         path = Path(text)
         path = path if path.is_absolute() or path.exists() else paths.repository_root() / path
-    else:
-        path = paths.profiles_root() / f"{paths.safe_name(text)}.yaml"
+        if not path.is_file():
+            raise FileNotFoundError(f"no profile at {path}")
+        return path
+    path = paths.profiles_root() / f"{paths.safe_name(text)}.yaml"
     if not path.is_file():
-        known = sorted(file.stem for file in paths.profiles_root().glob("*.yaml"))
-        raise FileNotFoundError(f"no profile {text!r} at {path}; there are {', '.join(known)}")
+        raise FileNotFoundError(f"no profile {text!r}{paths.instead(text, profile_names())}")
     return path
+
+
+def profile_names() -> list[str]:
+    """Return the names of all profiles and studies."""
+    return sorted(file.stem for file in paths.profiles_root().glob("*.yaml"))
 
 
 def load_profile(path_or_name: str | Path) -> Profile:
@@ -253,7 +255,7 @@ def load_profile(path_or_name: str | Path) -> Profile:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If a field is unknown, of the wrong type or out of range.
+        SettingsError: If a field is unknown, of the wrong type or out of range.
     """
     loaded = load_profile_or_study(path_or_name)
     if isinstance(loaded, Study):
@@ -265,10 +267,23 @@ def load_profile_or_study(path_or_name: str | Path) -> Profile | Study:
     """Read a profile or, where the file has `runs`, a study. Errors as in `load_profile`."""
     values = _read_yaml(profile_path(path_or_name))
     if "runs" in values:
-        return Study.model_validate(values)
-    if "base" in values:
-        return Variation.model_validate(values).profile()
-    return Profile.model_validate(values)
+        return _validated(Study, values, str(path_or_name))
+    return _validated(Profile, _on_its_base(values), str(path_or_name))
+
+
+def _on_its_base(values: dict[str, Any], above: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Lay the settings of a file over those of the profile that it names as its base."""
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    below = _read_yaml(profile_path(base))
+    if base in above or "runs" in below:
+        raise ValueError(f"base {base!r} is {'its own' if base in above else 'a study'}: no base")
+    merged = _on_its_base(below, (*above, base))
+    for name, stated in values.items():
+        both = isinstance(stated, Mapping) and isinstance(merged.get(name), Mapping)
+        merged[name] = {**merged[name], **stated} if both else stated
+    return merged
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -290,7 +305,10 @@ _UniqueKeyLoader.add_constructor("tag:yaml.org,2002:map", _unique_mapping)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    values = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path}: expected a mapping of sections, got {type(values).__name__}")
     return values

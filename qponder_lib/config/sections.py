@@ -11,7 +11,6 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from qponder_lib.config.base import OURS, Section
-from qponder_lib.config.training import GrpoConfig, LaunchConfig, SftConfig
 
 
 class DataConfig(Section):
@@ -197,17 +196,3 @@ class JudgeConfig(Section):
                 f"{list(self.judges)} and {list(self.base_urls)}"
             )
         return self
-
-
-SECTIONS: dict[str, type[Section]] = {
-    "data": DataConfig,
-    "distill": DistillConfig,
-    "filter": FilterConfig,
-    "student": StudentConfig,
-    "sft": SftConfig,
-    "grpo": GrpoConfig,
-    "predict": PredictConfig,
-    "evaluate": EvaluateConfig,
-    "judge": JudgeConfig,
-    "launch": LaunchConfig,
-}

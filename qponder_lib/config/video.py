@@ -99,10 +99,3 @@ class MotionConfig(Section):
     word_learning_rate: float = Field(6.0e-4, gt=0.0, description=f"peak; {OURS}")
     save_steps: int = Field(100, ge=1, description=f"optimiser steps between checkpoints; {OURS}")
     seed: int = Field(0, ge=0, description=OURS)
-
-
-OPTIONAL_SECTIONS: dict[str, type[Section]] = {
-    "clips": ClipsConfig,
-    "motion": MotionConfig,
-    "video": VideoConfig,
-}

@@ -24,7 +24,7 @@ from typing import Any, Literal
 import yaml
 
 from qponder_lib import artifacts
-from qponder_lib.config import ALL_SECTIONS, Profile
+from qponder_lib.config import SECTIONS, Profile
 
 _SECRET_NAME = re.compile(r"(?i)(^|[_.])(secret|password|passwd|token|api_?key|credentials?)$")
 _SECRET_VALUE = re.compile(r"(hf_|sk-|ghp_|github_pat_|AKIA)[A-Za-z0-9_-]{8,}|://[^/\s]*:[^/\s]*@")
@@ -102,8 +102,8 @@ def notebook_parameters(
         )
     for name in declared:
         section, _, field = name.partition("_")
-        if section in ALL_SECTIONS:
-            if field not in ALL_SECTIONS[section].model_fields:
+        if section in SECTIONS:
+            if field not in SECTIONS[section].model_fields:
                 raise ValueError(f"{notebook.name}: parameter {name!r} is no field of {section}")
             if getattr(profile, section) is None:
                 raise ValueError(f"{notebook.name}: profile {profile.name} has no {section}")

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pydantic import ValidationError
-
 from qponder_lib.artifacts import ArtifactError, read_jsonl
-from qponder_lib.config import Profile
+from qponder_lib.config import Profile, SettingsError
 from qponder_lib.gpu.preflight import answers, checks
 from qponder_lib.gpu.preflight.checks import Finding
 from qponder_lib.gpu.preflight.lengths import Counter, Lengths, lengths
@@ -100,14 +98,7 @@ def preflight(profile: Profile, run: RunPaths, machine: Machine) -> Report:
 
 def refused(name: str, error: ValueError) -> Report:
     """A report of a profile that cannot be read, one finding for each broken setting."""
-    if isinstance(error, ValidationError):
-        said = [
-            f"{'.'.join(str(part) for part in one['loc']) or 'profile'}: {one['msg']}"
-            + (f", got {one['input']!r}" if isinstance(one["input"], int | float | str) else "")
-            for one in error.errors()
-        ]
-    else:
-        said = [str(error)]
+    said = error.problems if isinstance(error, SettingsError) else [str(error)]
     findings = tuple(Finding("settings", "problem", line, "change the profile") for line in said)
     return Report(name, findings, {}, None)
 
