@@ -17,12 +17,14 @@ from stub_openai_server import ANSWER, MODEL, Reply, Script, StubServer, complet
 from qponder_lib.teacher import chat_client
 from qponder_lib.teacher.chat_client import API_KEY_VARIABLE, ChatClient, data_url
 from qponder_lib.teacher.responses import (
+    FINAL_STATES,
     Response,
     ServerUnavailable,
     run_bounded,
     run_in_thread,
 )
 from qponder_lib.text import prompts
+from qponder_lib.text.parsing import parse_answer
 
 pytestmark = [pytest.mark.enable_socket, pytest.mark.allow_hosts(["127.0.0.1"])]
 
@@ -223,6 +225,39 @@ def test_a_dated_version_of_the_model_is_the_model() -> None:
 def test_a_response_cut_at_the_token_limit_keeps_its_text() -> None:
     with StubServer(lambda request: Reply(completion("<think>so", finish_reason="length"))) as s:
         assert ask(s) == Response("<think>so", 17, "length")
+
+
+@pytest.mark.parametrize(
+    ("stated", "state"),
+    [
+        *[(word, "stop") for word in ("eos", "eos_token", "stop_sequence", "end_turn", "", None)],
+        *[(word, "stop") for word in ("STOP", "COMPLETE", "endoftext", "tool_calls")],
+        *[(word, "length") for word in ("max_tokens", "MAX_TOKENS", "model_length")],
+        *[(word, "length") for word in ("repetition", "abort", "error", "never heard of")],
+        *[(word, "content_filter") for word in ("SAFETY", "refusal", "content_filtered")],
+    ],
+)
+def test_no_server_has_a_word_for_the_end_that_throws_a_paid_response_away(
+    stated: str | None, state: str
+) -> None:
+    with StubServer(lambda request: Reply(completion(finish_reason=stated))) as server:
+        response = ask(server)
+    assert response == Response(None if state == "content_filter" else ANSWER, 17, state)
+    assert server.n_seen == 1
+    assert state in FINAL_STATES  # and is not asked for again in the next call
+    assert parse_answer(response.text, finish_reason=state).score == (63 if response.text else None)
+
+
+def test_a_completion_that_states_no_end_at_all_is_kept() -> None:
+    body = completion()
+    del body["choices"][0]["finish_reason"]
+    with StubServer(lambda request: Reply(body)) as server:
+        assert ask(server) == Response(ANSWER, 17, "stop")
+
+
+def test_a_server_that_gave_up_before_the_first_word_is_asked_again_later() -> None:
+    with StubServer(lambda request: Reply(completion("", finish_reason="abort"))) as server:
+        assert ask(server).finish_reason not in FINAL_STATES
 
 
 def test_half_a_surrogate_pair_is_spelled_out() -> None:

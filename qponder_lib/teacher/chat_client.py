@@ -23,7 +23,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 import openai
@@ -37,6 +37,21 @@ from qponder_lib.text.prompts import Message
 API_KEY_VARIABLE = "QPONDER_TEACHER_API_KEY"
 _NO_KEY = "EMPTY"  # what vLLM and llama.cpp expect when they were started without one
 _LONGEST_WAIT_S = 120.0  # of the SDK, between two attempts
+
+# What OpenAI, vLLM, SGLang, TGI, llama.cpp, Ollama, Together, Anthropic, Gemini, Mistral, Cohere,
+# Bedrock and watsonx call the end of a completion, in lower case.
+_FINISHED = re.compile(
+    r"(?:stop|eos|end)(?:_of)?(?:_(?:token|turn|text|string|sequence|found))*|endoftext|"
+    r"(?:complet|finish)(?:e|ed)?|done|success|normal|null|none|(?:tool|function)_(?:calls?|use)|"
+)
+_FILTERED = re.compile(
+    r"content_filter(?:ed)?|(?:image_)?safety|refusal|recitation|blocklist|prohibited_content|"
+    r"spii|sensitive|moderation|guardrail_intervened|error_toxic"
+)
+_GIVEN_UP = re.compile(
+    r"abort(?:ed)?|(?:user_)?cancel(?:l?ed)?|error|insufficient_system_resource|"
+    r"time(?:out|_limit)|(?:un)?load|not_finished"
+)
 
 
 class ChatClient:
@@ -167,11 +182,10 @@ class ChatClient:
         version = f"{found.model} {found.system_fingerprint or ''}".strip()
         if not is_model(found.model, self.model):
             return Response(None, None, "wrong_model", version)
-        if found.finish_reason == "content_filter":
-            return Response(None, found.n_tokens, "content_filter", version)
-        if not (found.message.content or "").strip():
-            return Response(None, found.n_tokens, "empty", version)
-        return Response(found.message.content, found.n_tokens, found.finish_reason, version)
+        text = found.message.content or ""
+        state = finish_reason_of(found.finish_reason, text)
+        kept = text if state in ("stop", "length") else None
+        return Response(kept, found.n_tokens, state, version)
 
 
 class _Message(BaseModel):
@@ -184,13 +198,38 @@ class _Completion(BaseModel):
     model: str
     choices: list[Any] = Field(min_length=1, max_length=1)
     message: _Message = Field(validation_alias=AliasPath("choices", 0, "message"))
-    finish_reason: Literal["stop", "length", "content_filter"] = Field(
-        validation_alias=AliasPath("choices", 0, "finish_reason")
+    finish_reason: str | None = Field(
+        None, validation_alias=AliasPath("choices", 0, "finish_reason")
     )
     n_tokens: int | None = Field(
         None, ge=0, validation_alias=AliasPath("usage", "completion_tokens")
     )
     system_fingerprint: Text | None = None
+
+
+def finish_reason_of(stated: str | None, text: str) -> FinishReason:
+    """Name the end of a completion in the kit's words, whatever server it comes from.
+
+    Args:
+        stated: The server's own word, None where it states none.
+        text: The completion.
+
+    Returns:
+        "stop" where the model ended by itself; "content_filter" and "empty" without a text to
+        keep; "http_error", to be asked again, where the server gave up before the first word;
+        "length" for every other end, known or not: the text is kept, and an answer in it counts
+        only if it is whole.
+
+    Example:
+        >>> [finish_reason_of(stated, "...") for stated in ("eos_token", None, "repetition")]
+        ['stop', 'stop', 'length']
+    """
+    reason = (stated or "").lower()
+    if _FILTERED.fullmatch(reason):
+        return "content_filter"
+    if not text.strip():
+        return "http_error" if _GIVEN_UP.fullmatch(reason) else "empty"
+    return "stop" if _FINISHED.fullmatch(reason) else "length"
 
 
 def is_model(answered: str, asked: str) -> bool:
