@@ -174,6 +174,68 @@ def test_a_refused_request_is_the_state_of_its_row_and_not_repeated(status: int)
     assert server.n_seen == 1
 
 
+REPEATED = {
+    "openai": {
+        "error": {
+            "message": "Unsupported parameter: 'max_tokens' is not supported with this model. Use "
+            "'max_completion_tokens' instead.",
+            "param": "max_tokens",
+            "code": "unsupported_parameter",
+        }
+    },
+    "fastapi": {
+        "detail": [
+            {"type": "extra_forbidden", "loc": ["body", "seed"], "msg": "Extra inputs: forbidden"}
+        ]
+    },
+    "vllm": {"object": "error", "message": "response_format json_schema is not supported here"},
+    "litellm": {"error": {"message": "Invalid model name passed", "param": "model"}},
+    "words": {"error": {"message": "temperature: must be 1 for this model"}},
+}
+OF_ONE_ROW = {
+    "context": {
+        "error": {
+            "message": "This model's maximum context length is 8192 tokens. However, you requested "
+            "9000 tokens (7464 in the messages, 1536 in the completion).",
+            "param": "max_tokens",
+        }
+    },
+    "image": {"error": {"message": "image is too small: 4 x 4"}},
+    "text": "no JSON at all",
+}
+
+
+@pytest.mark.parametrize("server_of", REPEATED)
+def test_a_request_that_every_row_would_repeat_stops_the_run_with_the_servers_sentence(
+    server_of: str,
+) -> None:
+    body = REPEATED[server_of]
+    own = body.get("error", body)
+    sentence = own.get("message", "Extra inputs: forbidden")
+    with (
+        StubServer(lambda request: Reply(body, 422 if server_of == "fastapi" else 400)) as server,
+        pytest.raises(ServerUnavailable, match="every request") as caught,
+    ):
+        ask(server)
+    assert sentence in str(caught.value)
+    assert server.n_seen == 1
+
+
+@pytest.mark.parametrize("body", OF_ONE_ROW)
+def test_a_refusal_of_one_row_keeps_the_servers_sentence(body: str) -> None:
+    with StubServer(lambda request: Reply(OF_ONE_ROW[body], 400)) as server:
+        response = ask(server)
+    assert response.finish_reason == "refused_request"
+    said = OF_ONE_ROW[body]
+    assert response.refusal.strip('"') in (said if isinstance(said, str) else str(said["error"]))
+
+
+def test_a_prompt_that_a_filter_refused_is_not_asked_about_again() -> None:
+    body = {"error": {"message": "filtered", "param": "prompt", "code": "content_filter"}}
+    with StubServer(lambda request: Reply(body, 400)) as server:
+        assert ask(server).finish_reason == "content_filter"
+
+
 @pytest.mark.parametrize(
     ("status", "advice"),
     [(401, API_KEY_VARIABLE), (403, API_KEY_VARIABLE), (404, "/v1"), (402, "402"), (405, "405")],

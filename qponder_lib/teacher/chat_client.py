@@ -53,6 +53,15 @@ _GIVEN_UP = re.compile(
     r"time(?:out|_limit)|(?:un)?load|not_finished"
 )
 
+# In a refusal: what is the same in every request, and what is not.
+_IN_EVERY_REQUEST = re.compile(
+    r"\b(?:temperature|max_(?:completion_)?tokens|seed|response_format|json_schema)\b"
+    r"|['\"`]model['\"`]"
+)
+_ABOUT_THIS_INPUT = re.compile(
+    r"context (?:length|window|size)|input tokens|in the (?:messages|prompt)|\btoo long\b", re.I
+)
+
 
 class ChatClient:
     """Sends questions about images to a model behind an OpenAI-compatible server.
@@ -157,18 +166,26 @@ class ChatClient:
 
     def _refused(self, error: openai.APIStatusError) -> Response:
         """Name the state of a row whose request was refused, or stop the whole run."""
+        body = error.body if isinstance(error.body, Mapping) else {}
+        said = body.get("message") or body.get("detail") or error.response.text
+        said = " ".join(str(said).replace(self._key.get_secret_value(), "[key]").split())[:300]
         status = error.status_code
         if status in (408, 409, 429) or status >= 500:
             states: dict[int, FinishReason] = {408: "timeout", 429: "rate_limited"}
-            return Response(None, None, states.get(status, "http_error"))
-        if status in (400, 413, 422):  # this image or this text, not the address or the key
-            return Response(None, None, "refused_request")
+            return Response(None, None, states.get(status, "http_error"), refusal=said)
+        if status in (400, 413, 422):
+            if _FILTERED.fullmatch(str(body.get("code"))):
+                return Response(None, None, "content_filter", refusal=said)
+            named = f"'{body.get('param')}' {said}"
+            if _ABOUT_THIS_INPUT.search(named) or not _IN_EVERY_REQUEST.search(named):
+                return Response(None, None, "refused_request", refusal=said)
         advice = "check base_url"
-        if status in (401, 403):
+        if status in (400, 413, 422):
+            advice = "every request holds what it refuses, so no other was sent"
+        elif status in (401, 403):
             advice = f"set the environment variable {self.key_variable} to a key it accepts"
         elif status == 404:
             advice = f"check base_url (it usually ends in /v1) and the model name {self.model!r}"
-        said = error.message.replace(self._key.get_secret_value(), "[key]")[:300]
         raise ServerUnavailable(
             f"{self.base_url} answered {status}: {advice}. The server said: {said}"
         ) from None
