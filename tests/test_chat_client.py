@@ -262,8 +262,6 @@ def test_a_redirect_is_not_followed() -> None:
 @pytest.mark.parametrize(
     ("body", "state"),
     [
-        (completion(model="another-model"), "wrong_model"),
-        (completion(model=MODEL + "-mini"), "wrong_model"),
         (completion("cut here", finish_reason="content_filter"), "content_filter"),
         (completion(None), "empty"),
         (completion(""), "empty"),
@@ -279,9 +277,62 @@ def test_a_200_without_an_answer_is_a_named_state_and_not_repeated(
     assert server.n_seen == 1
 
 
-def test_a_dated_version_of_the_model_is_the_model() -> None:
-    with StubServer(lambda request: Reply(completion(model=f"{MODEL}-2026-01-31"))) as server:
-        assert ask(server).finish_reason == "stop"
+QWEN = "Qwen/Qwen2.5-VL-72B-Instruct"
+
+
+@pytest.mark.parametrize(
+    ("answered", "asked"),
+    [
+        (f"{MODEL}-2026-01-31", MODEL),
+        (f"{MODEL}:latest", MODEL),
+        (MODEL, f"{MODEL}:latest"),
+        ("/models/Qwen2.5-VL-72B-Instruct", QWEN),
+        ("/models/Qwen2.5-VL-72B-Instruct/", QWEN),
+        ("Qwen2.5-VL-72B-Instruct", QWEN),
+        ("openai/gpt-4o-2024-08-06", "gpt-4o"),
+        ("models/gemini-1.5-pro", "gemini-1.5-pro"),
+        ("gpt-4o-2024-08-06", "my-deployment@gpt-4o"),
+        ("teacher", f"{QWEN}@teacher"),
+        (QWEN, f"{QWEN}@89c86200"),
+    ],
+)
+def test_another_name_of_the_model_asked_for_is_the_model(answered: str, asked: str) -> None:
+    with StubServer(lambda request: Reply(completion(model=answered))) as server:
+        assert ask(server, name=asked).finish_reason == "stop"
+    assert server.requests[0].body["model"] == asked.partition("@")[0]
+
+
+@pytest.mark.parametrize(
+    ("answered", "asked"),
+    [
+        ("another-model", MODEL),
+        (f"{MODEL}-mini", MODEL),
+        (MODEL, f"{MODEL}-mini"),
+        ("unsloth/Qwen2.5-VL-72B-Instruct", QWEN),
+        ("/models/Qwen2.5-VL-7B-Instruct", QWEN),
+        ("", f"{MODEL}@"),
+    ],
+)
+def test_another_model_stops_the_run_at_the_first_answer_and_says_how_to_name_it(
+    answered: str, asked: str
+) -> None:
+    with (
+        StubServer(lambda request: Reply(completion(model=answered))) as server,
+        pytest.raises(ServerUnavailable, match=f"@{answered}'"),
+    ):
+        ask(server, name=asked)
+    assert server.n_seen == 1
+
+
+def test_another_model_among_answers_of_the_right_one_is_the_state_of_its_row() -> None:
+    async def ask_twice(client: ChatClient) -> list[Response]:
+        question = prompts.teacher_messages(), data_url(IMAGE)
+        return [await client.ask(*question, seed=seed) for seed in (0, 1)]
+
+    names = [MODEL, "another"]
+    with StubServer(lambda request: Reply(completion(model=names[request.index]))) as server:
+        found = run_in_thread(ask_twice(client_at(server.base_url)))
+    assert [one.finish_reason for one in found] == ["stop", "wrong_model"]
 
 
 def test_a_response_cut_at_the_token_limit_keeps_its_text() -> None:

@@ -139,7 +139,6 @@ def test_final_answers_are_not_asked_for_again(paths: RunPaths) -> None:
         refusal(422),
         Reply(reset=True),
         Reply(b"{"),
-        Reply(completion(model="another")),
     ],
 )
 def test_other_states_are_asked_again_next_time_and_the_newest_row_counts(

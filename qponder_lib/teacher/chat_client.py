@@ -67,9 +67,9 @@ class ChatClient:
     """Sends questions about images to a model behind an OpenAI-compatible server.
 
     Args:
-        name: The name under which the server serves the model. "@" and a revision may follow:
-            it goes into the rows, so that answers of two revisions are told apart, and is not
-            sent, because a server serves one.
+        name: The name under which the server serves the model. "@" and a revision may follow, or
+            the name by which the server's answers call the model (behind an Azure deployment or
+            an alias): it goes into the rows and is not sent.
         base_url: Address up to and including the version, such as "http://localhost:8000/v1".
         temperature: Of sampling.
         max_tokens: Of a response, at most.
@@ -102,6 +102,7 @@ class ChatClient:
         self.key_variable = key_variable
         self._key = _key_from_environment(key_variable)
         self._client: openai.AsyncOpenAI | None = None
+        self._answered = False
 
     async def ask(
         self,
@@ -197,8 +198,14 @@ class ChatClient:
         except (ValueError, RecursionError):
             return Response(None, None, "malformed_response")
         version = f"{found.model} {found.system_fingerprint or ''}".strip()
-        if not is_model(found.model, self.model):
+        if not is_model(found.model, self.name):
+            if not self._answered:  # so it would be with every row
+                raise ServerUnavailable(
+                    f"{self.base_url} answered as {found.model!r}, {self.model!r} was asked for; "
+                    f"if they are one model, name it '{self.model}@{found.model}'"
+                )
             return Response(None, None, "wrong_model", version)
+        self._answered = True
         text = found.message.content or ""
         state = finish_reason_of(found.finish_reason, text)
         kept = text if state in ("stop", "length") else None
@@ -250,14 +257,30 @@ def finish_reason_of(stated: str | None, text: str) -> FinishReason:
 
 
 def is_model(answered: str, asked: str) -> bool:
-    """Tell whether an answer comes from the model asked for, or from a dated version of it.
+    """Tell whether an answer comes from the model asked for.
+
+    Args:
+        answered: The name in the answer.
+        asked: The name asked for; behind "@" a revision, or another name of the same model.
+
+    Returns:
+        True for either name, a dated version of it, its ":latest" tag, the same name with or
+        without its owner, and a local path that ends in it.
 
     Example:
         >>> is_model("gpt-4o-2024-08-06", "gpt-4o"), is_model("gpt-4o-mini", "gpt-4o")
         (True, False)
+        >>> is_model("gpt-4o-2024-08-06", "my-deployment@gpt-4o")
+        True
     """
-    dated = re.escape(asked) + r"-\d{4}-?\d{2}-?\d{2}"
-    return answered == asked or re.fullmatch(dated, answered, re.ASCII) is not None
+    for name in asked.split("@", 1):
+        said, name = (one.removesuffix(":latest").rstrip("/") for one in (answered, name))
+        if said.startswith("/") or "/" not in said or "/" not in name:
+            said, name = (one.rpartition("/")[2] for one in (said, name))
+        dated = r"(?:-\d{4}-?\d{2}-?\d{2})?"
+        if name and re.fullmatch(re.escape(name) + dated, said, re.ASCII):
+            return True
+    return False
 
 
 def with_image(messages: Sequence[Message], image_url: str) -> list[dict[str, Any]]:
