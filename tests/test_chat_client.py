@@ -24,7 +24,7 @@ from qponder_lib.teacher.responses import (
     run_in_thread,
 )
 from qponder_lib.text import prompts
-from qponder_lib.text.parsing import parse_answer
+from qponder_lib.text.parsing import parse_answer, parse_verdict
 
 pytestmark = [pytest.mark.enable_socket, pytest.mark.allow_hosts(["127.0.0.1"])]
 
@@ -371,6 +371,32 @@ def test_a_completion_that_states_no_end_at_all_is_kept() -> None:
 def test_a_server_that_gave_up_before_the_first_word_is_asked_again_later() -> None:
     with StubServer(lambda request: Reply(completion("", finish_reason="abort"))) as server:
         assert ask(server).finish_reason not in FINAL_STATES
+
+
+@pytest.mark.parametrize("field", ["reasoning", "reasoning_content"])
+def test_reasoning_that_a_server_split_off_comes_back(field: str) -> None:
+    def answered(text: str | None, **more: object) -> Response:
+        body = completion(text, finish_reason="stop" if text else "length")
+        body["choices"][0]["message"] |= {"reasoning": None, "reasoning_content": None} | more
+        with StubServer(lambda request: Reply(body)) as server:
+            return ask(server)
+
+    split = answered("<answer>63</answer>", **{field: "The image is a little blurred."})
+    parsed = parse_answer(split.text)
+    assert (parsed.score, parsed.think) == (63.0, "The image is a little blurred.")
+    assert answered(ANSWER, **{field: "Let me see."}).text == ANSWER  # the prompt's own reasoning
+    verdict = '{"completeness": 3, "accuracy": 4, "reasonableness": 5}'
+    assert parse_verdict(answered(verdict, **{field: "Four."}).text) == parse_verdict(verdict)
+    cut = answered(None, **{field: "The image is"})
+    assert parse_answer(cut.text, finish_reason=cut.finish_reason).status == "truncated"
+    assert answered(ANSWER, **{field: {"odd": 1}}).text == ANSWER
+
+
+def test_a_response_in_parts_or_with_an_odd_count_is_kept() -> None:
+    parts = [{"type": "text", "text": ANSWER[:9]}, {"type": "text", "text": ANSWER[9:]}]
+    for body in (completion(parts), completion() | {"usage": {"completion_tokens": "many"}}):
+        with StubServer(lambda request, body=body: Reply(body)) as server:
+            assert ask(server).text == ANSWER
 
 
 def test_half_a_surrogate_pair_is_spelled_out() -> None:

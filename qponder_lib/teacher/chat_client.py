@@ -23,12 +23,12 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import openai
 from PIL import Image
-from pydantic import AliasPath, BaseModel, Field, SecretStr
+from pydantic import AliasPath, BaseModel, BeforeValidator, Field, SecretStr
 
 from qponder_lib.records import FinishReason, Text
 from qponder_lib.teacher.responses import Response, ServerUnavailable, read_recorded
@@ -206,14 +206,39 @@ class ChatClient:
                 )
             return Response(None, None, "wrong_model", version)
         self._answered = True
-        text = found.message.content or ""
+        text = found.message.whole
         state = finish_reason_of(found.finish_reason, text)
         kept = text if state in ("stop", "length") else None
         return Response(kept, found.n_tokens, state, version)
 
 
+def _plain(value: object) -> str | None:
+    """Return a text, or the texts of a list of content parts; None for anything else."""
+    if isinstance(value, list):
+        parts = [part.get("text") for part in value if isinstance(part, dict)]
+        return "".join(part for part in parts if isinstance(part, str))
+    return value if isinstance(value, str) else None
+
+
+def _count(value: object) -> int | None:
+    return value if type(value) is int and value >= 0 else None
+
+
+_Said = Annotated[Text | None, BeforeValidator(_plain)]
+
+
 class _Message(BaseModel):
-    content: Text | None = None
+    content: _Said = None
+    reasoning: _Said = None
+    reasoning_content: _Said = None
+
+    @property
+    def whole(self) -> str:
+        """The text as the model wrote it, where a server split the reasoning off."""
+        text, reasoning = self.content or "", self.reasoning_content or self.reasoning or ""
+        if not reasoning.strip() or "</think>" in text:
+            return text
+        return f"<think>{reasoning}</think>\n{text}" if text.strip() else f"<think>{reasoning}"
 
 
 class _Completion(BaseModel):
@@ -225,10 +250,10 @@ class _Completion(BaseModel):
     finish_reason: str | None = Field(
         None, validation_alias=AliasPath("choices", 0, "finish_reason")
     )
-    n_tokens: int | None = Field(
-        None, ge=0, validation_alias=AliasPath("usage", "completion_tokens")
+    n_tokens: Annotated[int | None, BeforeValidator(_count)] = Field(
+        None, validation_alias=AliasPath("usage", "completion_tokens")
     )
-    system_fingerprint: Text | None = None
+    system_fingerprint: _Said = None
 
 
 def finish_reason_of(stated: str | None, text: str) -> FinishReason:
