@@ -7,6 +7,7 @@ import base64
 import io
 import json
 import logging
+from pathlib import Path
 
 import numpy as np
 import openai
@@ -14,6 +15,8 @@ import pytest
 from PIL import Image
 from stub_openai_server import ANSWER, MODEL, Reply, Script, StubServer, completion, ok, refusal
 
+from qponder_lib.artifacts import file_sha256
+from qponder_lib.data.images import ImageError
 from qponder_lib.teacher import chat_client
 from qponder_lib.teacher.chat_client import API_KEY_VARIABLE, ChatClient, data_url
 from qponder_lib.teacher.responses import (
@@ -115,6 +118,38 @@ def test_metadata_of_a_photograph_is_not_sent() -> None:
     photograph.info = {"icc_profile": b"profile", "dpi": (72, 72), "comment": b"at home"}
     sent = base64.b64decode(data_url(photograph).partition(",")[2])
     assert Image.open(io.BytesIO(sent)).info == {}
+
+
+@pytest.mark.parametrize("size", [(40, 30), (30, 40), (100, 8), (20, 20)])
+def test_a_large_image_is_sent_at_the_size_that_the_student_sees(size: tuple[int, int]) -> None:
+    image = Image.effect_noise(size, 50).convert("RGB")
+    url = data_url(image, max_pixels=400)
+    sent = Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
+    width, height = sent.size
+    assert width * height <= 400
+    assert (width + 1) * (height + 1) > 400
+    assert abs(width * size[1] - height * size[0]) < max(size)  # the shape, to a pixel
+    if size == (20, 20):
+        assert np.array_equal(np.asarray(sent), np.asarray(image))
+
+
+def test_an_image_is_encoded_once_for_several_questions_and_never_from_another_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a.png"
+    IMAGE.save(file)
+    sha256 = file_sha256(file)
+    encoded = []
+    monkeypatch.setattr(chat_client, "data_url", lambda *image: encoded.append(image) or "data:")
+    client = client_at("http://127.0.0.1:9/v1", max_pixels=400)
+
+    async def several() -> None:
+        await asyncio.gather(*[client.image_url(file, sha256) for _ in range(5)])
+        with pytest.raises(ImageError, match="has changed"):
+            await client.image_url(file, "0" * 64)
+
+    asyncio.run(several())
+    assert len(encoded) == 1
 
 
 @pytest.mark.parametrize("trouble", TROUBLE)

@@ -7,7 +7,6 @@ it; the verdict is held to a schema; and only a single verdict in the judge's ow
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +17,7 @@ from qponder_lib.judging.sanitize import sanitize
 from qponder_lib.paths import RunPaths
 from qponder_lib.records import ASPECTS, ImageRecord, JudgementRecord, ResponseRecord
 from qponder_lib.scales import severity_of
-from qponder_lib.teacher.chat_client import ChatClient, file_url
+from qponder_lib.teacher.chat_client import ChatClient
 from qponder_lib.teacher.distill import hint_for
 from qponder_lib.teacher.responses import (
     Question,
@@ -131,10 +130,9 @@ class ServerJudge:
         async def ask(question: Question) -> Response:
             _, candidate = about[question.response_id]
             file = paths.data / question.image.image, question.image.sha256
-            image_url = await asyncio.to_thread(file_url, *file)
             return await self.chat.ask(
                 self.messages(candidate),
-                image_url,
+                await self.chat.image_url(*file),
                 seed=self.config.seed,
                 response_format=SCHEMA if self.config.answer_format == "json_schema" else None,
             )
@@ -142,7 +140,8 @@ class ServerJudge:
         store = paths.judge_answers(self.name)
         try:
             await collect(
-                [question for question, _ in about.values()],
+                # Questions about one image follow each other, so that it is encoded once.
+                sorted((one for one, _ in about.values()), key=lambda one: one.image.image_id),
                 ask,
                 name=self.name,
                 store=store,
@@ -183,8 +182,13 @@ class ServerJudge:
         )
 
 
-def open_judges(config: JudgeConfig) -> list[ServerJudge]:
-    """Open every judge of a profile that needs a server, each with a key of its own."""
+def open_judges(config: JudgeConfig, max_pixels: int | None = None) -> list[ServerJudge]:
+    """Open every judge of a profile that needs a server, each with a key of its own.
+
+    Args:
+        config: Judges and their servers.
+        max_pixels: Of an image as a judge gets it; see `teacher.distill.open_teacher`.
+    """
     names = [judge for judge in config.judges if not judge.startswith("rubric-")]
     return [
         ServerJudge(
@@ -195,6 +199,7 @@ def open_judges(config: JudgeConfig) -> list[ServerJudge]:
                 max_tokens=config.max_tokens,
                 timeout_s=config.timeout_s,
                 max_attempts=config.max_attempts,
+                max_pixels=max_pixels,
                 key_variable=f"{KEY_VARIABLE}_{number}",
             ),
             config,

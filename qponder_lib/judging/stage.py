@@ -115,7 +115,7 @@ def _by_all(
                 raise ValueError(f"judge.judges has {name!r}; the offline judge here is {RUBRIC!r}")
             bar = tqdm(questions, desc=name, unit="text", mininterval=5, disable=not progress)
             judged[name] = [judge(candidate, repeat) for candidate, repeat in bar]
-    servers = open_judges(config)
+    servers = open_judges(config, run.profile.student.max_pixels)
     if servers:
         judged |= ask_judges(servers, questions, run.paths, progress=progress)
     return {name: judged[name] for name in config.judges}

@@ -135,7 +135,7 @@ def _handcrafted(run: Run) -> Predictor:
 def _teacher(run: Run, work: Path) -> Predictor:
     """The teacher as it responds without a hint, as everybody else."""
     config = run.profile.distill.model_copy(update={"hint": False})
-    teacher = open_teacher(config)
+    teacher = open_teacher(config, run.profile.student.max_pixels)
 
     def responses(records: Sequence[ImageRecord]) -> list[Any]:
         if isinstance(teacher, ChatClient):  # each response is stored as it comes (D58)

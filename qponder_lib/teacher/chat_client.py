@@ -19,6 +19,7 @@ import asyncio
 import base64
 import io
 import json
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -36,6 +37,7 @@ from qponder_lib.text.prompts import Message
 
 API_KEY_VARIABLE = "QPONDER_TEACHER_API_KEY"
 _NO_KEY = "EMPTY"  # what vLLM and llama.cpp expect when they were started without one
+_IMAGES_HELD = 64  # encoded, some MB each
 _LONGEST_WAIT_S = 120.0  # of the SDK, between two attempts
 
 # What OpenAI, vLLM, SGLang, TGI, llama.cpp, Ollama, Together, Anthropic, Gemini, Mistral, Cohere,
@@ -75,6 +77,7 @@ class ChatClient:
         max_tokens: Of a response, at most.
         timeout_s: Seconds that the server may be silent.
         max_attempts: Requests for one question in one run.
+        max_pixels: Larger images are sent smaller; None sends each as it is.
         key_variable: Environment variable that holds the key of this server. `OPENAI_API_KEY` is
             left alone, so that it is not sent to whatever server a config names.
 
@@ -92,6 +95,7 @@ class ChatClient:
         max_tokens: int,
         timeout_s: float = 300.0,
         max_attempts: int = 6,
+        max_pixels: int | None = None,
         key_variable: str = API_KEY_VARIABLE,
     ) -> None:
         self.name = name
@@ -99,10 +103,28 @@ class ChatClient:
         self.base_url = _checked_url(base_url, key_variable)
         self.temperature, self.max_tokens = temperature, max_tokens
         self.timeout_s, self.max_attempts = timeout_s, max_attempts
-        self.key_variable = key_variable
+        self.max_pixels, self.key_variable = max_pixels, key_variable
         self._key = _key_from_environment(key_variable)
         self._client: openai.AsyncOpenAI | None = None
         self._answered = False
+        self._image_urls: dict[tuple[Path, str], asyncio.Task[str]] = {}
+
+    async def image_url(self, path: Path, sha256: str) -> str:
+        """Encode an image file, off the event loop and once for questions that follow each other.
+
+        Args:
+            path: The file.
+            sha256: Its hash in the `ImageRecord`.
+
+        Raises:
+            ImageError: If the file cannot be used or has another hash.
+        """
+        if (path, sha256) not in self._image_urls:
+            if len(self._image_urls) >= _IMAGES_HELD:
+                del self._image_urls[next(iter(self._image_urls))]
+            encoding = asyncio.to_thread(_file_url, path, sha256, self.max_pixels)
+            self._image_urls[path, sha256] = asyncio.create_task(encoding)
+        return await asyncio.shield(self._image_urls[path, sha256])
 
     async def ask(
         self,
@@ -116,7 +138,7 @@ class ChatClient:
 
         Args:
             messages: A system and a user message.
-            image_url: The image, from `data_url` or `file_url`.
+            image_url: The image, from `image_url`.
             seed: Sent along.
             response_format: Schema that the response must keep to, if any.
 
@@ -149,6 +171,7 @@ class ChatClient:
 
     async def aclose(self) -> None:
         """Close the connections; the next question opens new ones."""
+        self._image_urls.clear()
         if self._client is not None:
             await self._client.close()
             self._client = None
@@ -318,30 +341,34 @@ def with_image(messages: Sequence[Message], image_url: str) -> list[dict[str, An
     return [dict(system), {"role": user["role"], "content": content}]
 
 
-def data_url(image: Image.Image) -> str:
-    """Encode an image as a `data:` URL of a fresh PNG: the same pixels and nothing else.
+def data_url(image: Image.Image, max_pixels: int | None = None) -> str:
+    """Encode an image as a `data:` URL of a fresh PNG: its pixels and nothing else.
 
     A server never gets a URL to fetch or a file of the user, whose metadata may say where and
     when a photograph was taken.
+
+    Args:
+        image: The image.
+        max_pixels: A larger one is scaled down to so many, its shape kept.
 
     Example:
         >>> data_url(Image.new("RGB", (1, 1)))[:22]
         'data:image/png;base64,'
     """
-    buffer = io.BytesIO()
     plain = image.convert("RGB")
     plain.info = {}
+    width, height = plain.size
+    if max_pixels is not None and width * height > max_pixels:
+        scale = math.sqrt(max_pixels / (width * height))
+        size = max(1, int(width * scale)), max(1, int(height * scale))
+        plain = plain.resize(size, Image.Resampling.BICUBIC)
+    buffer = io.BytesIO()
     plain.save(buffer, format="PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def file_url(path: Path, sha256: str) -> str:
-    """Encode an image file, provided it is the file that was recorded.
-
-    Raises:
-        ImageError: If the file cannot be used or has another hash.
-    """
-    return data_url(read_recorded(path, sha256))
+def _file_url(path: Path, sha256: str, max_pixels: int | None) -> str:
+    return data_url(read_recorded(path, sha256), max_pixels)
 
 
 def _key_from_environment(variable: str) -> SecretStr:

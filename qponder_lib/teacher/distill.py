@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -18,7 +17,7 @@ from qponder_lib.config import DistillConfig
 from qponder_lib.paths import RunPaths
 from qponder_lib.records import ImageRecord, ResponseRecord
 from qponder_lib.scales import distortion_tag
-from qponder_lib.teacher.chat_client import ChatClient, file_url
+from qponder_lib.teacher.chat_client import ChatClient
 from qponder_lib.teacher.expert import ExpertTeacher
 from qponder_lib.teacher.responses import (
     Question,
@@ -63,8 +62,16 @@ class DistillReport:
     seconds: float
 
 
-def open_teacher(config: DistillConfig) -> OfflineTeacher | ChatClient:
-    """Open the offline expert or a client of the server that ``config`` names."""
+def open_teacher(
+    config: DistillConfig, max_pixels: int | None = None
+) -> OfflineTeacher | ChatClient:
+    """Open the offline expert or a client of the server that ``config`` names.
+
+    Args:
+        config: Who is asked, and how.
+        max_pixels: Of an image as a server gets it; the student's, so that teacher and student
+            see the same. It is in no key: stored responses stay when it changes.
+    """
     if config.teacher == "expert":
         return ExpertTeacher(config.teacher_model)
     return ChatClient(
@@ -74,6 +81,7 @@ def open_teacher(config: DistillConfig) -> OfflineTeacher | ChatClient:
         max_tokens=config.max_tokens,
         timeout_s=config.timeout_s,
         max_attempts=config.max_attempts,
+        max_pixels=max_pixels,
     )
 
 
@@ -166,8 +174,7 @@ def distill(
         rng = rng_of(question.response_id)
         if server is None:
             return teacher.answer(read_recorded(*file), question.hint, rng)
-        image_url = await asyncio.to_thread(file_url, *file)
-        messages = prompts.teacher_messages(question.hint)
+        messages, image_url = prompts.teacher_messages(question.hint), await server.image_url(*file)
         return await server.ask(messages, image_url, seed=int(rng.integers(2**31)))
 
     async def ask_all() -> int:
