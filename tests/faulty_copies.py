@@ -1,23 +1,44 @@
-"""Small copies and pictures for the tests of faults."""
+"""Small copies and images for the tests of faults."""
 
 import io
+import re
+from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
-from qponder_lib.data import checking
+from qponder_lib.data.check import examine, load_labels
+from qponder_lib.data.labels import errors
 
 
 def png(number, mode="RGB"):
-    image = Image.new("RGB", (6, 4), (number % 256, number // 256, 90)).convert(mode)
+    pixels = np.zeros((4, 6, 3), np.uint8)
+    pixels[0, 0] = number % 256, number // 256, 90
     buffer = io.BytesIO()
-    image.save(buffer, "PNG")
+    Image.fromarray(pixels).convert(mode).save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def check(spec, root):
-    return checking.check(spec, root, progress=False)
+def check(spec, root, label=None, **options):
+    return examine(load_labels(spec, root, label), progress=False, **options)
 
 
-def found(report, kind):
-    """File and row of the findings of a kind."""
-    return [(one.file, one.row) for one in report.findings if one.kind == kind]
+def ok(copy):
+    return not errors(copy.findings)
+
+
+def codes(copy):
+    return {one.code for one in copy.findings}
+
+
+def found(copy, code):
+    """File and row that the findings of a code name."""
+    places = [
+        re.match(r"(.+?)(?:, row (\d+))?: ", one.sentence)
+        for one in copy.findings
+        if one.code == code
+    ]
+    return [
+        (Path(file).name, None if row is None else int(row))
+        for file, row in (p.groups() for p in places)
+    ]

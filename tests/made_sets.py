@@ -17,9 +17,8 @@ import replicas
 from PIL import Image
 
 from qponder_lib.data import benchmark, catalog, distortions
-from qponder_lib.data.copies import LabelRow
-from qponder_lib.data.labels import load_labels
-from qponder_lib.data.splits import assign, thin
+from qponder_lib.data.check import examine, load_labels
+from qponder_lib.data.prepare import assign, thin
 
 WRITERS: dict[str, Callable[[Path], None]] = {
     "koniq": replicas.koniq,
@@ -88,7 +87,7 @@ def _kadid() -> list[tuple[str, float, str]]:
                 label = 4.93 - (level - 1) * 0.9 - (reference % 9) * 0.02
                 name = f"images/I{reference:02}_{kind:02}_{level:02}.png"
                 rows.append((name, label, f"I{reference:02}.png"))
-    anchored = {anchor.image: anchor.label for anchor in catalog.KADID.labels[0].anchors}
+    anchored = catalog.spec_named("kadid").labels[0].anchors
     return [(path, anchored.get(Path(path).name, one), ref) for path, one, ref in rows]
 
 
@@ -108,16 +107,13 @@ def draw(name: str, root: Path, at_most: int) -> int:
     labels = load_labels(catalog.spec_named(name), root)
     parts = thin(assign(labels.rows, SPLITS.get(name, "whole")), at_most, seed=0)
     ends = labels.range
-    rows = [row for part in parts.values() for row in part]
+    copy = examine(labels, decode=False)
+    rows = [row for part in parts.values() for _, row in part.iterrows()]
     for number, row in enumerate(rows):
-        share = (row.label - ends[0]) / (ends[1] - ends[0])
-        better = labels.column.scale.higher_is_better
-        _replace(_place(root, row), share if better else 1.0 - share, number)
+        share = (row["label"] - ends[0]) / (ends[1] - ends[0])
+        better = labels.label.scale.higher_is_better
+        _replace(root / copy.paths[row["image"]], share if better else 1.0 - share, number)
     return len(rows)
-
-
-def _place(root: Path, row: LabelRow) -> Path:
-    return next(path for one in row.places if (path := root / one / row.image).is_file())
 
 
 def _replace(place: Path, quality: float, number: int) -> None:

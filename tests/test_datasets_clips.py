@@ -6,14 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from faulty_copies import codes, found
 from replicas import cells, write_csv
 from scipy.io import savemat
 from typer.testing import CliRunner
 
 from qponder_lib.cli import app
-from qponder_lib.data import catalog, checking
+from qponder_lib.data import catalog
+from qponder_lib.data.check import examine, load_labels
 from qponder_lib.data.clips import encode_clip
-from qponder_lib.data.labels import load_labels
 from qponder_lib.scales import linear_rescale
 
 TABLES = Path(__file__).parents[2] / "shared" / "data" / "video_labels"
@@ -31,9 +32,9 @@ def labelled(name):
     """Path and label of every clip, on the set's own scale, to which LSVQ and LIVE-VQC go back."""
     with (TABLES / FILES[name]).open(encoding="utf-8", newline="") as file:
         rows = [(path.strip(), float(label)) for path, label in csv.reader(file)]
-    column = catalog.spec_named(name).labels[0]
-    if column.scale.high > 5:
-        rows = [(path, linear_rescale(y, (1.0, 5.0), column.published)) for path, y in rows]
+    label = catalog.spec_named(name).labels[0]
+    if label.scale.high > 5:
+        rows = [(path, linear_rescale(y, (1.0, 5.0), label.published)) for path, y in rows]
     return rows
 
 
@@ -77,20 +78,21 @@ def test_a_replica_from_the_real_labels_agrees_with_its_spec(name, tmp_path):
     rows = labelled(name)
     spec = catalog.spec_named(name)
     root = replica(name, tmp_path / name, rows)
-    report = checking.check(spec, root, decode=False, progress=False)
+    report = examine(load_labels(spec, root), decode=False, progress=False)
     assert report.findings == ()
-    assert report.n_labelled == report.n_found == spec.n_images == len(rows)
-    loaded = load_labels(spec, root)
+    loaded = report.labels
+    assert len(loaded.labelled) == len(report.paths) == spec.n_images == len(rows)
     assert loaded.range == pytest.approx(spec.labels[0].published, abs=0.06)
-    mine = {row.image: row.label for row in loaded.labelled}
-    assert sorted(mine.values()) == pytest.approx(sorted(label for _, label in rows))
+    mine = sorted(loaded.labelled["label"])
+    assert mine == pytest.approx(sorted(label for _, label in rows))
 
 
 def test_training_clips_in_the_table_of_lsvq_are_no_part_of_the_test_set(tmp_path):
     root = replica("lsvq-test", tmp_path, [("a/one.mp4", 20.0), ("a/two.mp4.mp4", 80.0)])
     loaded = load_labels(catalog.spec_named("lsvq-test"), root)
-    assert [row.image for row in loaded.rows if row.extra] == ["yfcc-batch1/1.mp4"]
-    assert [row.image for row in loaded.labelled] == ["a/one.mp4", "a/two.mp4.mp4"]
+    excluded = loaded.rows["image"][loaded.rows["excluded"]]
+    assert excluded.tolist() == ["yfcc-batch1/1.mp4"]
+    assert loaded.labelled["image"].tolist() == ["a/one.mp4", "a/two.mp4.mp4"]
 
 
 def few(name):
@@ -103,19 +105,18 @@ def few(name):
 def test_a_small_copy_is_read_and_its_count_is_an_error(name, tmp_path):
     root = replica(name, tmp_path / name, few(name))
     spec = catalog.spec_named(name)
-    report = checking.check(spec, root, decode=False, progress=False)
-    assert {one.kind for one in report.findings} == {"count"}
-    assert (report.n_labelled, report.n_found, report.n_expected) == (3, 3, spec.n_images)
+    report = examine(load_labels(spec, root), decode=False, progress=False)
+    assert codes(report) == {"count"}
+    assert (len(report.labels.labelled), len(report.paths)) == (3, 3)
 
 
 def test_a_row_of_lsvq_that_is_neither_test_nor_training_is_named(tmp_path):
     root = replica("lsvq-test", tmp_path / "lsvq", few("lsvq-test"))
     table = root / "labels_train_test.csv"
     table.write_text(table.read_text().replace("True", "maybe", 1))
-    findings = load_labels(catalog.spec_named("lsvq-test"), root).findings
-    wrong = [one for one in findings if one.kind == "inconsistent"]
-    assert [(one.file, one.row) for one in wrong] == [("labels_train_test.csv", 3)]
-    assert "'maybe'" in wrong[0].message
+    loaded = load_labels(catalog.spec_named("lsvq-test"), root)
+    assert found(loaded, "inconsistent") == [("labels_train_test.csv", 3)]
+    assert any("'maybe'" in one.sentence for one in loaded.findings)
 
 
 def test_clips_that_cannot_be_played_are_named_by_what_is_wrong(tmp_path):
@@ -127,16 +128,19 @@ def test_clips_that_cannot_be_played_are_named_by_what_is_wrong(tmp_path):
         (root / f"Video/{name}.mp4").unlink()
         (root / f"Video/{name}.mp4").write_bytes(content)
     (root / "Video/f.mp4").unlink()
-    report = checking.check(catalog.spec_named("live-vqc"), root, progress=False)
-    found = {one.kind: one.row for one in report.findings if one.kind.endswith("_image")}
-    assert found == {
-        "duplicate_image": 2,
-        "empty_image": 3,
-        "invalid_image": 5,  # d is the fourth, e lost its index at the end of the file
-        "missing_image": 6,
+    report = examine(load_labels(catalog.spec_named("live-vqc"), root), progress=False)
+    rows = {
+        code: [row for _, row in found(report, code)]
+        for code in codes(report)
+        if code.endswith("_image")
     }
-    assert sum(one.kind == "invalid_image" for one in report.findings) == 2
-    assert report.n_decoded == 2
+    assert rows == {
+        "duplicate_image": [2],
+        "empty_image": [3],
+        "invalid_image": [4, 5],  # e lost its index at the end of the file
+        "missing_image": [6],
+    }
+    assert report.summary()["n_decoded"] == 2
 
 
 def test_the_command_lists_and_checks_video_sets(tmp_path):

@@ -2,21 +2,24 @@
 
 import json
 import os
+from hashlib import sha256
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
+from faulty_copies import check
 from PIL import Image
 from typer.testing import CliRunner
 
 from qponder_lib import cli, paths, pipeline
 from qponder_lib.artifacts import file_sha256, hash_outputs, read_csv, read_seal, verify_seal
 from qponder_lib.config import DataConfig
-from qponder_lib.data import benchmark, catalog, checking, leaks, prepared, verifying
-from qponder_lib.data.copies import LabelRow
-from qponder_lib.data.findings import DatasetError
+from qponder_lib.data import benchmark, catalog, leaks
+from qponder_lib.data import prepare as preparing
 from qponder_lib.data.images import load_pixels, load_records
-from qponder_lib.data.splits import assign, hold_out
+from qponder_lib.data.labels import DatasetError
+from qponder_lib.data.prepare import assign, hold_out
 from qponder_lib.paths import RunPaths
 
 KONIQ_HEAD = "image_name,c1,c2,c3,c4,c5,c_total,MOS,SD,MOS_zscore"
@@ -34,10 +37,10 @@ def picture(path, number, kind="JPEG"):
 @pytest.fixture(autouse=True)
 def small_specs(monkeypatch):
     """The specs of KonIQ, CSIQ and LIVE in the Wild for copies with a handful of images."""
-    koniq = catalog.KONIQ.labels[0].model_copy(update={"published": None})
-    bid = catalog.BID.model_copy(update={"n_images": 3})
-    small = catalog.KONIQ.model_copy(update={"n_images": 6, "labels": (koniq,)})
-    monkeypatch.setattr(catalog, "SPECS", (small, bid, *catalog.SPECS))
+    mos = catalog.spec_named("koniq").labels[0].model_copy(update={"published": None})
+    changes = {"koniq": {"n_images": 6, "labels": (mos,)}, "bid": {"n_images": 3}}
+    specs = [one.model_copy(update=changes.get(one.name, {})) for one in catalog.SPECS]
+    monkeypatch.setattr(catalog, "SPECS", tuple(specs))
 
 
 @pytest.fixture
@@ -72,11 +75,12 @@ def run(tmp_path):
 
 
 def prepare(name, root, run, **choices):
-    return prepared.prepare(name, root, run, prepared.Choices(**choices), progress=False)
+    spec = catalog.spec_named(name)
+    return preparing.prepare(spec, root, run, progress=False, **choices)
 
 
 def verify(run, tests=("koniq", "bid")):
-    return verifying.verify_prepared(run, "koniq", tests, progress=False)
+    return preparing.verify_prepared(run, "koniq", tests, progress=False)
 
 
 def test_labels_become_mos_by_the_range_of_the_whole_set(koniq, run):
@@ -148,7 +152,7 @@ def test_preparing_twice_gives_the_same_rows_and_leaves_no_part_behind(koniq, ru
 def test_a_label_that_is_not_there_refuses_everything(koniq, run):
     file = koniq / "koniq10k_scores_and_distributions.csv"
     file.write_text(file.read_text().replace("1.5,0.5", "n/a,0.5"))
-    with pytest.raises(DatasetError, match=r"not_a_number: koniq10k_scores.*, row 2"):
+    with pytest.raises(DatasetError, match=r"missing_label: koniq10k_scores.*, row 2"):
         prepare("koniq", koniq, run)
     assert not run.data.exists()
 
@@ -186,25 +190,23 @@ def test_a_folder_in_the_way_is_left_alone(koniq, run):
 
 
 def rows_of(references, variants=5):
-    return [
-        LabelRow(f"{r}_{k}.png", ("",), 3.0, None, "f", 1, reference=r)
-        for r in references
-        for k in range(variants)
-    ]
+    names = [(f"{r}_{k}.png", r) for r in references for k in range(variants)]
+    return pd.DataFrame(names, columns=["image", "reference"], dtype=object)
 
 
 def test_held_out_references_are_whole_and_the_same_for_any_order():
-    parts = {"train": rows_of([f"I{k:02}" for k in range(1, 21)]), "test": []}
+    parts = {"train": rows_of([f"I{k:02}" for k in range(1, 21)])}
     first = hold_out(parts, 12, seed=0)
     assert len(first["validation"]) == 15  # three references of five images are the least
     assert len(first["train"]) == 85
-    kept = {row.reference for row in first["train"]}
-    held = {row.reference for row in first["validation"]}
-    assert not kept & held
+    held = set(first["validation"]["reference"])
+    assert not held & set(first["train"]["reference"])
     again = hold_out({"train": parts["train"][::-1]}, 12, seed=0)
-    assert {row.reference for row in again["validation"]} == held
+    assert set(again["validation"]["reference"]) == held
     other = hold_out(parts, 12, seed=1)
-    assert {row.reference for row in other["validation"]} != held
+    assert set(other["validation"]["reference"]) != held
+    by_hash = sorted(range(1, 21), key=lambda k: sha256(f"0/I{k:02}".encode()).hexdigest())
+    assert held == {f"I{k:02}" for k in by_hash[:3]}
 
 
 def test_holding_everything_out_is_refused():
@@ -232,7 +234,7 @@ def test_verified_rows_are_described_like_the_embedded_sets(koniq, bid, run):
     made = benchmark.build(
         DataConfig(n_train=1, n_validation=1, n_test=1), RunPaths(run.root / "e"), progress=False
     )
-    assert tuple(made[0]) == verifying.COLUMNS
+    assert tuple(made[0]) == preparing.COLUMNS
 
 
 def test_verifying_names_the_command_for_a_part_that_is_not_there(koniq, run):
@@ -267,9 +269,9 @@ def test_a_test_image_of_another_set_that_was_trained_on_is_noticed(koniq, bid, 
     prepare("bid", bid, run)
     with pytest.raises(DatasetError, match=r"shared_image: data/bid/test.jsonl, row 2"):
         verify(run)
-    report = leaks.leaks_in_run(run, progress=False)
-    assert report.n_shared == 1
-    assert report.n_images["bid (test)"] == 3
+    counted, findings = leaks.leaks_in_run(run, progress=False)
+    assert [one.code for one in findings] == ["shared_image"]
+    assert counted["bid (test)"] == 3
 
 
 def test_rows_in_the_wrong_place_and_ids_there_twice_are_noticed(koniq, bid, run):
@@ -280,9 +282,10 @@ def test_rows_in_the_wrong_place_and_ids_there_twice_are_noticed(koniq, bid, run
     run.split("koniq", "validation").write_text(run.split("koniq", "test").read_text())
     with pytest.raises(DatasetError) as caught:
         verify(run)
-    kinds = {(one.kind, one.file, one.row) for one in caught.value.findings}
-    assert ("duplicate_name", "data/bid/test.jsonl", 4) in kinds
-    assert ("inconsistent", "data/koniq/validation.jsonl", 1) in kinds
+    sentences = [str(one) for one in caught.value.findings]
+    assert any(one.startswith("duplicate_name: data/bid/test.jsonl, row 4") for one in sentences)
+    misplaced = "inconsistent: data/koniq/validation.jsonl, row 1"
+    assert any(one.startswith(misplaced) for one in sentences)
 
 
 def test_folders_are_compared_by_pixels(tmp_path):
@@ -290,11 +293,11 @@ def test_folders_are_compared_by_pixels(tmp_path):
         picture(tmp_path / "train" / "deep" / f"{number}.png", number, "PNG")
     picture(tmp_path / "test" / "other-name.bmp", 2, "BMP")
     picture(tmp_path / "test" / "new.bmp", 9, "BMP")
-    folders = {"train": tmp_path / "train"}, {"test": tmp_path / "test"}
-    report = leaks.leaks_between(*folders, progress=False)
-    assert [one.file for one in report.findings] == ["test/other-name.bmp"]
-    assert "train/deep/2.png" in report.findings[0].message
-    assert not report.ok
+    folders = [tmp_path / "train"], [tmp_path / "test"]
+    _, (shared,) = leaks.leaks_between(*folders, progress=False)
+    assert shared.code == "shared_image"
+    assert "test/other-name.bmp: the same pixels as" in shared.sentence
+    assert shared.sentence.endswith("train/deep/2.png")
 
 
 def invoke(*arguments):
@@ -310,8 +313,8 @@ def test_the_command_checks_and_says_so_by_its_exit_code(bid):
     assert result.exit_code == 1
     report = json.loads(result.stdout)
     assert report["ok"] is False
-    assert report["findings"][0]["kind"] == "missing_image"
-    assert report["findings"][0]["row"] == 4
+    assert report["findings"][0]["code"] == "missing_image"
+    assert report["findings"][0]["sentence"].startswith("labels.csv, row 4: b2.jpg is not in")
 
 
 def test_the_command_prepares_into_a_run(koniq, bid, tmp_path, monkeypatch):
@@ -357,8 +360,7 @@ def test_the_command_lists_every_set_with_its_terms():
 
 def test_a_report_counts_files_without_a_label(bid):
     picture(bid / "extra.png", 99, "PNG")
-    spec = next(one for one in catalog.SPECS if one.name == "bid")
-    assert checking.check(spec, bid, progress=False).n_unlabelled == 1
+    assert check(catalog.spec_named("bid"), bid).unlabelled == ("extra.png",)
 
 
 def test_the_notebook_seals_the_stage_from_prepared_rows(koniq, bid, run, tmp_path):
@@ -372,7 +374,7 @@ def test_the_notebook_seals_the_stage_from_prepared_rows(koniq, bid, run, tmp_pa
     cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
     stage = next(cell for cell in cells if "stage_run" in cell)
     work = pipeline.open_run({"profile": str(tmp_path / "prepared.yaml"), "run_dir": str(run.root)})
-    names = {"pipeline": pipeline, "benchmark": benchmark, "verifying": verifying}
+    names = {"pipeline": pipeline, "benchmark": benchmark, "prepare": preparing}
     exec(stage, {**names, "run": work, "data": work.profile.data})
     sealed = read_seal(run.seal("data"))
     assert "tables/benchmark.csv" in sealed.outputs
@@ -385,10 +387,10 @@ def test_the_notebook_seals_the_stage_from_prepared_rows(koniq, bid, run, tmp_pa
 
 
 def test_metas_bring_their_own_split_and_five_point_labels(tmp_path, run, monkeypatch):
-    files = tuple(m.model_copy(update={"n": 2}) for m in catalog.KONIQ.metas.files)
-    spec = catalog.KONIQ.model_copy(
-        update={"metas": catalog.KONIQ.metas.model_copy(update={"files": files})}
-    )
+    metas = {"train_koniq_7k.json": ("train", 2), "test_koniq_2k.json": ("test", 2)}
+    spec = catalog.spec_named("koniq")
+    label = spec.labels[0].model_copy(update={"published": (1.09615384615385, 4.31)})
+    spec = spec.model_copy(update={"metas": metas, "labels": (label,)})
     monkeypatch.setattr(catalog, "SPECS", (spec,))
     folder = tmp_path / "deqa" / "KONIQ"
     for start, file in enumerate(("train_koniq_7k.json", "test_koniq_2k.json")):

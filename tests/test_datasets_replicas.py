@@ -3,13 +3,13 @@
 import csv
 import math
 
-import numpy as np
 import pytest
 import replicas
 from scipy.stats import spearmanr
 
-from qponder_lib.data import catalog, checking, labels, metas, splits
-from qponder_lib.data.labels import load_labels
+from qponder_lib.data import catalog
+from qponder_lib.data.check import evidence_of_direction, examine, five_point, load_labels
+from qponder_lib.data.prepare import assign
 
 pytestmark = replicas.needs_tables
 
@@ -48,10 +48,11 @@ def copies(tmp_path_factory):
 @pytest.mark.parametrize("name", WRITERS)
 def test_a_replica_agrees_with_its_spec(copies, name):
     spec = catalog.spec_named(name)
-    report = checking.check(spec, copies(name), decode=name in DECODED, progress=False)
+    labels = load_labels(spec, copies(name))
+    report = examine(labels, decode=name in DECODED, progress=False)
     assert report.findings == ()
-    assert report.n_labelled == report.n_found == spec.n_images
-    assert report.n_decoded == (spec.n_images if name in DECODED else None)
+    assert len(labels.labelled) == len(report.paths) == spec.n_images
+    assert len(report.scanned) == (spec.n_images if name in DECODED else 0)
 
 
 @pytest.mark.parametrize(
@@ -82,10 +83,9 @@ def test_labels_have_the_published_range(copies, name, label, low, high):
 def test_stronger_damage_means_a_lower_mos(copies, name):
     spec = catalog.spec_named(name)
     rows = load_labels(spec, copies(name)).labelled
-    mos = [spec.labels[0].scale.to_mos(row.label) for row in rows]
-    assert spearmanr([row.level for row in rows], mos).statistic < -0.5
-    means = [np.mean([m for m, r in zip(mos, rows, strict=True) if r.level == k]) for k in (1, 4)]
-    assert means[0] > means[1]
+    mos, level = rows["label"].map(spec.labels[0].scale.to_mos), rows["level"].astype(int)
+    assert spearmanr(level, mos).statistic < -0.5
+    assert mos[level == 1].mean() > mos[level == 4].mean()
 
 
 @pytest.mark.parametrize(
@@ -101,38 +101,39 @@ def test_stronger_damage_means_a_lower_mos(copies, name):
 )
 def test_the_published_five_point_values_follow_from_the_labels(copies, name, image, expected):
     loaded = load_labels(catalog.spec_named(name), copies(name))
-    row = next(row for row in loaded.rows if row.image == image)
-    up = loaded.column.scale.higher_is_better
-    value = metas.five_point(row.label, loaded.range, higher_is_better=up)
+    label = loaded.rows.set_index("image")["label"][image]
+    up = loaded.label.scale.higher_is_better
+    value = five_point(label, loaded.range, higher_is_better=up)
     assert value == pytest.approx(expected, abs=2e-5)
 
 
 def test_the_spread_of_kadid_is_the_root_of_its_variance(copies):
-    rows = load_labels(catalog.spec_named("kadid"), copies("kadid")).rows
-    assert rows[0].std == pytest.approx(math.sqrt(0.496))
-    assert rows[0].std == pytest.approx(0.704, abs=5e-4)
+    std = load_labels(catalog.spec_named("kadid"), copies("kadid")).rows["std"][0]
+    assert std == pytest.approx(math.sqrt(0.496))
+    assert std == pytest.approx(0.704, abs=5e-4)
 
 
 def test_csiq_names_the_image_that_is_a_number(copies):
     rows = load_labels(catalog.spec_named("csiq"), copies("csiq")).rows
-    mine = [row for row in rows if row.reference == "1600"]
+    mine = rows[rows["reference"] == "1600"]
     assert len(mine) == 5 * 5 + 4  # its contrast has four levels
-    assert {row.kind for row in mine} == set(catalog.CSIQ.type_counts)
+    assert set(mine["type"]) == set(catalog.spec_named("csiq").types.values())
 
 
 def test_live_leaves_203_copies_of_references_out(copies):
     for label in ("dmos", "realigned"):
         loaded = load_labels(catalog.spec_named("live"), copies("live"), label)
         assert loaded.findings == ()
-        assert sum(row.extra for row in loaded.rows) == 203
+        assert loaded.rows["excluded"].sum() == 203
         assert len(loaded.labelled) == 779
 
 
 def test_livew_leaves_the_seven_training_images_out(copies):
     rows = load_labels(catalog.spec_named("livew"), copies("livew")).rows
-    assert [row.image for row in rows if row.extra] == [f"t{k}.bmp" for k in range(1, 8)]
-    assert len(splits.assign(rows, "whole")["test"]) == 1162
-    assert len(splits.assign(rows, "with-training-images")["test"]) == 1169
+    excluded = rows["image"][rows["excluded"]]
+    assert excluded.tolist() == [f"t{k}.bmp" for k in range(1, 8)]
+    assert len(assign(rows, "whole")["test"]) == 1162
+    assert len(assign(rows, "with-training-images")["test"]) == 1169
 
 
 @pytest.mark.parametrize(
@@ -145,7 +146,7 @@ def test_livew_leaves_the_seven_training_images_out(copies):
 )
 def test_koniq_splits_have_the_published_sizes(copies, split, sizes):
     rows = load_labels(catalog.spec_named("koniq"), copies("koniq")).rows
-    assert {part: len(found) for part, found in splits.assign(rows, split).items()} == sizes
+    assert {part: len(found) for part, found in assign(rows, split).items()} == sizes
 
 
 def test_koniq_z_scores_can_come_from_the_table_of_sets_alone(tmp_path):
@@ -153,23 +154,23 @@ def test_koniq_z_scores_can_come_from_the_table_of_sets_alone(tmp_path):
     loaded = load_labels(catalog.spec_named("koniq"), tmp_path, "mos_zscore")
     assert loaded.findings == ()
     assert len(loaded.labelled) == 10073
-    assert loaded.rows[0].file == "koniq10k_distributions_sets.csv"
+    assert loaded.rows["file"][0] == "koniq10k_distributions_sets.csv"
 
 
 def test_kadid_parts_by_reference_are_those_of_the_published_lists(copies):
     rows = load_labels(catalog.spec_named("kadid"), copies("kadid")).rows
-    parts = splits.assign(rows, "kadid-reference-49-16-16")
+    parts = assign(rows, "kadid-reference-49-16-16")
     for part, file in (("train", "train"), ("validation", "val"), ("test", "test")):
         lines = (replicas.TABLES / f"KADID-10K_{file}_set.txt").read_text().splitlines()
-        assert {row.image for row in parts[part]} == {line.split()[1] for line in lines}
+        assert set(parts[part]["image"]) == {line.split()[1] for line in lines}
     assert [len(parts[part]) for part in ("train", "validation", "test")] == [6125, 2000, 2000]
 
 
 def test_kadid_labels_on_five_points_are_those_of_the_published_list(copies):
     loaded = load_labels(catalog.spec_named("kadid"), copies("kadid"))
     mine = {
-        row.image: metas.five_point(row.label, loaded.range, higher_is_better=True)
-        for row in loaded.labelled
+        image: five_point(label, loaded.range, higher_is_better=True)
+        for image, label in loaded.labelled.set_index("image")["label"].items()
     }
     with (replicas.TABLES / "KADID-10K_test_set.txt").open() as file:
         for _, image, label, _ in csv.reader(file, delimiter=" "):
@@ -178,28 +179,25 @@ def test_kadid_labels_on_five_points_are_those_of_the_published_list(copies):
 
 def test_kadid_has_a_second_split_that_overlaps_the_first(copies):
     rows = load_labels(catalog.spec_named("kadid"), copies("kadid")).rows
-    other = splits.assign(rows, "kadid-reference-65-16")
+    other = assign(rows, "kadid-reference-65-16")
     assert {part: len(found) for part, found in other.items()} == {"train": 8125, "test": 2000}
-    assert {row.reference for row in other["test"]} == {f"I{k}" for k in range(66, 82)}
-    first = splits.assign(rows, "kadid-reference-49-16-16")
-    assert {r.reference for r in other["train"]} & {r.reference for r in first["test"]}
+    assert set(other["test"]["reference"]) == {f"I{k}" for k in range(66, 82)}
+    first = assign(rows, "kadid-reference-49-16-16")
+    assert set(other["train"]["reference"]) & set(first["test"]["reference"])
 
 
 def test_pipal_has_116_variants_of_each_reference(copies):
     rows = load_labels(catalog.spec_named("pipal"), copies("pipal")).rows
-    counts = {}
-    for row in rows:
-        counts[row.reference] = counts.get(row.reference, 0) + 1
-    assert set(counts.values()) == {116}
+    assert set(rows["reference"].value_counts()) == {116}
 
 
 def test_evidence_of_direction_agrees_in_every_set_that_has_some(copies):
     for name in WRITERS:
         spec = catalog.spec_named(name)
-        for column in spec.labels:
-            loaded = load_labels(spec, copies(name), column.name)
-            sign = 1 if column.scale.higher_is_better else -1
-            evidence = labels.evidence_of_direction(loaded)
-            assert evidence, f"{name} {column.name}"
-            for what, agreement, _ in evidence:
+        for label in spec.labels:
+            loaded = load_labels(spec, copies(name), label.name)
+            sign = 1 if label.scale.higher_is_better else -1
+            evidence = evidence_of_direction(loaded)
+            assert evidence, f"{name} {label.name}"
+            for what, agreement in evidence.items():
                 assert agreement * (1 if what == "published labels" else sign) > 0.3, (name, what)

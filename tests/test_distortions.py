@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from qponder_lib.data import benchmark, distortions, scenes
-from qponder_lib.data.pseudo_mos import rate, recruit, similarity, true_quality
+from qponder_lib.data.benchmark import rate, recruit, similarity, true_quality
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_an_undamaged_image_has_full_quality_and_damage_costs_some(pictures):
 
 
 def test_a_panel_without_noise_or_bias_would_state_the_quality(monkeypatch):
-    monkeypatch.setattr("qponder_lib.data.pseudo_mos.RATER_NOISE", 0.0)
+    monkeypatch.setattr("qponder_lib.data.benchmark.RATER_NOISE", 0.0)
     assert rate(62.5, np.zeros(5), np.random.default_rng(0)) == (62.5, 0.0)
 
 

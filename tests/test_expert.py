@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from scipy.stats import spearmanr
 
-from qponder_lib.data import benchmark, distortions, pseudo_mos, scenes
+from qponder_lib.data import benchmark, distortions, scenes
 from qponder_lib.scales import SEVERITIES, distortion_tag
 from qponder_lib.teacher.expert import (
     DEFECTS,
@@ -102,7 +102,7 @@ def test_a_hint_brings_the_scores_nearer_to_the_truth():
         scene, _ = benchmark.draw_scene(benchmark.IN_DOMAIN, "train", 128, rng)
         recipe = benchmark.draw_distortions(benchmark.IN_DOMAIN, rng)
         pixels = distortions.apply_all(scene, recipe, rng)
-        quality = pseudo_mos.true_quality(scene, pixels)
+        quality = benchmark.true_quality(scene, pixels)
         hint = ", ".join(distortion_tag(quality, one.name) for one in recipe) or None
         truth.append(quality)
         alone.append(parse_answer(answer(pixels)).score)

@@ -6,14 +6,12 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
-from scipy.io import savemat
 from typer.testing import CliRunner
 
 from qponder_lib import metrics
 from qponder_lib.artifacts import ArtifactError, read_json, to_json
 from qponder_lib.cli import app
-from qponder_lib.data.images import ImageError, decode_rgb, read_rgb, scan_images
-from qponder_lib.data.reading import Reader
+from qponder_lib.data.images import ImageError, decode_rgb, read_rgb, scan
 from qponder_lib.teacher.responses import read_recorded
 
 
@@ -50,7 +48,7 @@ def test_one_bad_file_among_good_ones_is_named_and_the_scan_goes_on(tmp_path):
     (tmp_path / "4.jpg").mkdir()
     (tmp_path / "6.jpg").write_bytes(jpeg())
     names = [f"{k}.jpg" for k in range(1, 7)]
-    scanned = scan_images(tmp_path, names, progress=False)
+    scanned = scan(tmp_path, names, progress=False)
     assert [scanned[name].problem for name in names] == [
         None,
         "invalid_image",
@@ -76,16 +74,6 @@ def test_two_hundred_to_one_is_the_longest_image_that_is_taken():
     buffer = io.BytesIO()
     Image.new("RGB", (400, 2)).save(buffer, "PNG")
     assert decode_rgb(buffer.getvalue()).size == (400, 2)
-
-
-def test_cells_of_a_mat_file_are_data_and_what_is_no_number_is_named(tmp_path):
-    cells = np.array([[3.5], [np.array([1.0, 2.0])], ["__import__('os')"]], dtype=object)
-    savemat(tmp_path / "x.mat", {"mos": cells})
-    reader = Reader(tmp_path)
-    values = reader.mat_values("x.mat", "mos")
-    found = [reader.number(v, "x.mat", row) for row, v in enumerate(values, start=1)]
-    assert found == [3.5, None, None]
-    assert [(f.kind, f.row) for f in reader.findings] == [("not_a_number", 2), ("not_a_number", 3)]
 
 
 def test_nan_is_neither_written_nor_read_and_a_key_given_twice_is_refused(tmp_path):

@@ -19,7 +19,8 @@ from test_smoke import ROOT, qponder
 
 from qponder_lib import artifacts, pipeline
 from qponder_lib.config import load_profile, profile_path
-from qponder_lib.data import prepared
+from qponder_lib.data import prepare
+from qponder_lib.data.catalog import spec_named
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.records import ASPECTS, PredictionRecord
@@ -67,8 +68,14 @@ def root(tmp_path_factory):
             few = AT_MOST.get(name, FEW)
             made_sets.write(name, folder / "sets" / name, patch)
             made_sets.draw(name, folder / "sets" / name, few)
-            choices = prepared.Choices(split=made_sets.SPLITS.get(name), at_most=few)
-            prepared.prepare(name, folder / "sets" / name, run, choices, progress=False)
+            prepare.prepare(
+                spec_named(name),
+                folder / "sets" / name,
+                run,
+                split=made_sets.SPLITS.get(name),
+                at_most=few,
+                progress=False,
+            )
     return folder
 
 

@@ -2,7 +2,7 @@
 
 from qponder_lib.artifacts import write_json
 from qponder_lib.config import dump_profile, load_profile
-from qponder_lib.data.prepared import PreparedSet
+from qponder_lib.data.prepare import PreparedSet
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.report.tables.sources import origin, set_label, sets_note

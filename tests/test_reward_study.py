@@ -6,7 +6,7 @@ import pytest
 from synthetic_run import write_run
 
 from qponder_lib import artifacts, config, evaluation, pipeline
-from qponder_lib.data.catalog import PRERESQ_BENCHMARKS, benchmarks, spec_named
+from qponder_lib.data.catalog import PRERESQ_BENCHMARKS, spec_named
 from qponder_lib.metrics.crowding import crowding_statistic
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
@@ -88,12 +88,11 @@ def test_two_stages_share_the_steps_and_draw_other_images(tmp_path):
 
 
 def test_ten_benchmarks_are_in_the_catalog_with_a_split_that_has_their_images():
-    assert [one.name for one in benchmarks.PRERESQ] == list(PRERESQ_BENCHMARKS)
+    assert len(PRERESQ_BENCHMARKS) == 10
     extra = {"livew": 7, "kadid": 2000 - 10125}
-    for found in benchmarks.PRERESQ:
-        spec = spec_named(found.name)
-        assert found.split in spec.splits
-        assert found.n == spec.n_images + extra.get(found.name, 0)
+    for name, (split, n) in PRERESQ_BENCHMARKS.items():
+        assert split in spec_named(name).splits
+        assert n == spec_named(name).n_images + extra.get(name, 0)
 
 
 def test_published_labels_reach_1_to_5_by_the_smallest_and_largest_label():

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from qponder_lib import artifacts, metrics
 from qponder_lib.cli import app
+from qponder_lib.data.catalog import named_references
 from qponder_lib.evaluation import external as submissions
 from qponder_lib.evaluation.external import TableError
 from qponder_lib.evaluation.external.protocols import isotonic_fit
@@ -363,6 +364,6 @@ def test_a_label_file_brings_the_references_that_widen_the_interval():
 def test_references_are_read_off_names_only_if_all_have_one_public_sets_form(
     ids, title, references
 ):
-    found, mine = submissions.joining.named_references(ids)
+    found, mine = named_references(ids)
     assert mine == references
     assert found == title or (title and found.startswith(title))

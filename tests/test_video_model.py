@@ -84,10 +84,10 @@ def test_every_clip_has_a_mosaic_and_three_frames_and_a_record_of_them(made):
 
 
 def test_clips_of_a_run_are_looked_through_for_leaks(made):
-    report = leaks.leaks_in_run(made.paths, progress=False)
-    assert report.n_images[f"{CLIP_SET} (train)"] == 8
-    assert report.n_images[f"{LADDER_SET} (test)"] == 11
-    assert report.ok
+    counted, findings = leaks.leaks_in_run(made.paths, progress=False)
+    assert counted[f"{CLIP_SET} (train)"] == 8
+    assert counted[f"{LADDER_SET} (test)"] == 11
+    assert findings == []
 
 
 def test_rows_show_the_mosaic_or_single_frames_and_say_only_what_is_shown(made):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -13,16 +12,33 @@ from qponder_lib import artifacts, config
 from qponder_lib.paths import RunPaths
 
 if TYPE_CHECKING:
-    from qponder_lib.data.specs import DatasetSpec
+    from qponder_lib.data.catalog import DatasetSpec
 
 _USAGE, _FAILED = 2, 1
+_LAYOUTS = ("official", "metas")
 
-app = typer.Typer(no_args_is_help=True, help="Public image sets: check a copy, use it in a run.")
+app = typer.Typer(no_args_is_help=True, help="Check image sets, public or your own; use them.")
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="a set; `qponder data list` has them")]
-Root = Annotated[Path, typer.Option(help="folder of your copy")]
-Label = Annotated[str | None, typer.Option(help="kind of label; the set's first without")]
-Layout = Annotated[str | None, typer.Option(help="official or metas; without, what lies there")]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="a public set, or with --labels a name of yours")
+]
+Root = Annotated[
+    Path | None, typer.Option("--root", "--images", help="folder of your copy, or of your images")
+]
+Labels = Annotated[Path | None, typer.Option(help="table of your own labels")]
+IdColumn = Annotated[str | None, typer.Option("--id", help="column of your table: image")]
+ScoreColumn = Annotated[str | None, typer.Option("--score", help="column: human score")]
+StdColumn = Annotated[str | None, typer.Option("--std", help="column: its standard deviation")]
+ReferenceColumn = Annotated[
+    str | None, typer.Option("--reference", help="column: photograph that an image was made of")
+]
+Ends = Annotated[
+    tuple[float, float] | None,
+    typer.Option("--range", metavar="LOW HIGH", help="ends of your scale; default: of the labels"),
+]
+Lower = Annotated[bool, typer.Option("--lower-is-better", help="your labels rate bad quality")]
+Kind = Annotated[str | None, typer.Option(help="kind of label; default: the set's first")]
+Layout = Annotated[str | None, typer.Option(help="official or metas; default: what lies there")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
@@ -35,57 +51,91 @@ def _refuse(error: Exception, code: int = _USAGE) -> NoReturn:
 def list_sets(as_json: AsJson = False) -> None:
     """Print every set: images or clips, labels, splits, terms, traps."""
     from qponder_lib.data import catalog
-    from qponder_lib.data.splits import split_named
+    from qponder_lib.data.prepare import SPLITS
 
     if as_json:
-        print(artifacts.to_json([_described(spec) for spec in catalog.SPECS], indent=2))
+        described = [
+            {**spec.model_dump(mode="json"), "severity_tags": spec.severity_tags}
+            for spec in catalog.SPECS
+        ]
+        print(artifacts.to_json(described, indent=2))
         return
     for spec in catalog.SPECS:
         references = f", {spec.n_references} references" if spec.n_references else ""
         print(f"{spec.name}: {spec.title}, {spec.n_images:,} {spec.media}s{references}")
-        for column in spec.labels:
-            scale = column.scale
-            way = "higher is better" if scale.higher_is_better else "higher is worse"
-            print(f"  label  {column.name}, {scale.low:g} to {scale.high:g}, {way}")
+        for label in spec.labels:
+            way = "higher is better" if label.scale.higher_is_better else "higher is worse"
+            print(f"  label  {label.name}, {label.scale.low:g} to {label.scale.high:g}, {way}")
         for name in spec.splits:
-            print(f"  split  {name}: {split_named(name).meaning}")
-        for meta in spec.metas.files if spec.metas else ():
-            print(f"  meta   {meta.file}: {meta.n:,} {meta.split}")
+            print(f"  split  {name}: {(SPLITS[name].__doc__ or '').splitlines()[0]}")
+        for file, (split, n) in spec.metas.items():
+            print(f"  meta   {file}: {n:,} {split}")
         print(f"  terms  {spec.terms}")
         if spec.notes:
             print(f"  note   {spec.notes}")
 
 
-def _described(spec: DatasetSpec) -> dict[str, Any]:
-    described = spec.model_dump(mode="json")
-    return {**described, "severity_tags": spec.severity_tags}
-
-
 @app.command()
 def check(
     name: Name,
-    root: Root,
-    label: Label = None,
+    root: Root = None,
+    labels: Labels = None,
+    id_column: IdColumn = None,
+    score: ScoreColumn = None,
+    std: StdColumn = None,
+    reference: ReferenceColumn = None,
+    split: Annotated[str | None, typer.Option(help="column of your table: split")] = None,
+    ends: Ends = None,
+    lower_is_better: Lower = False,
+    label: Kind = None,
     layout: Layout = None,
     decode: Annotated[bool, typer.Option(help="read and decode every image")] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Say what is in a copy of a set, what is missing and what disagrees; exit 1 on errors."""
-    from qponder_lib.data import catalog, checking
+    """Say what is in a set, what is missing and what disagrees; exit 1 on errors.
 
+    Of your own set the labels alone are checked if no --images are given.
+    """
+    from qponder_lib.data import check as checking
+
+    columns = {"id": id_column, "score": score, "std": std, "reference": reference, "split": split}
     try:
-        report = checking.check(
-            catalog.spec_named(name),
-            root,
-            label=label,
-            source=_one_of("--layout", layout, ("official", "metas")),
-            decode=decode,
-            progress=not as_json,
-        )
+        spec = _spec(name, labels, columns, ends, lower_is_better)
+        folder = root or (labels.parent if labels else None)
+        if folder is None:
+            raise ValueError("state the folder of your copy: --root DIR")
+        read = checking.load_labels(spec, folder, label, _one_of("--layout", layout, _LAYOUTS))
+        if root is None:
+            copy = checking.Copy(read, {}, {}, read.findings, ())
+        else:
+            copy = checking.examine(read, decode=decode, progress=not as_json)
     except ValueError as error:
         _refuse(error)
-    print(artifacts.to_json(report.to_json(), indent=2) if as_json else checking.describe(report))
-    raise typer.Exit(0 if report.ok else _FAILED)
+    told = copy.summary()
+    print(artifacts.to_json(told, indent=2) if as_json else checking.describe(copy))
+    raise typer.Exit(0 if told["ok"] else _FAILED)
+
+
+def _spec(
+    name: str,
+    labels: Path | None,
+    columns: dict[str, str | None],
+    ends: tuple[float, float] | None,
+    lower_is_better: bool,
+) -> DatasetSpec:
+    """Return the catalogue's set, or describe the user's own."""
+    from qponder_lib.data import catalog
+
+    if labels is not None:
+        return catalog.own_spec(
+            name, labels, columns=columns, ends=ends, lower_is_better=lower_is_better
+        )
+    declared = {f"--{role}" for role, column in columns.items() if column and role != "split"}
+    declared |= {"--range"} if ends else set()
+    declared |= {"--lower-is-better"} if lower_is_better else set()
+    if declared:
+        raise ValueError(f"{', '.join(sorted(declared))} describe a set of your own: say --labels")
+    return catalog.spec_named(name)
 
 
 def _one_of(option: str, text: str | None, allowed: tuple[str, ...]) -> Any:
@@ -112,60 +162,79 @@ def find_leaks(
         if (run is None) == (not train and not test) or bool(train) != bool(test):
             raise ValueError("state either --run RUN, or --train DIR and --test DIR")
         if run is not None:
-            report = leaks.leaks_in_run(RunPaths.named(run), progress=not as_json)
+            counted, found = leaks.leaks_in_run(RunPaths.named(run), progress=not as_json)
         else:
-            report = leaks.leaks_between(
-                _by_path(train or ()), _by_path(test or ()), progress=not as_json
-            )
+            counted, found = leaks.leaks_between(train or (), test or (), progress=not as_json)
     except (ValueError, FileNotFoundError) as error:
         _refuse(error)
     if as_json:
-        print(artifacts.to_json({**report.model_dump(mode="json"), "ok": report.ok}, indent=2))
+        findings = [finding.model_dump() for finding in found]
+        told = {"n_images": counted, "findings": findings, "ok": not found}
+        print(artifacts.to_json(told, indent=2))
     else:
-        for place, n in report.n_images.items():
+        for place, n in counted.items():
             print(f"{place}: {n} images")
-        for finding in report.findings:
-            print(f"{finding.kind}: {finding}")
-        print(f"{report.n_shared} shared images, {len(report.findings)} findings in all")
-    raise typer.Exit(0 if report.ok else _FAILED)
-
-
-def _by_path(folders: Sequence[Path]) -> dict[str, Path]:
-    return {str(folder): folder for folder in folders}
+        for finding in found:
+            print(finding)
+        n_shared = sum(finding.code == "shared_image" for finding in found)
+        print(f"{n_shared} shared images, {len(found)} findings in all")
+    raise typer.Exit(_FAILED if found else 0)
 
 
 @app.command()
 def prepare(
     name: Name,
-    root: Root,
-    run: Annotated[str, typer.Option(help="folder in papermill_runs/")],
-    split: Annotated[str | None, typer.Option(help="the set's first without")] = None,
-    label: Label = None,
+    root: Annotated[
+        Path, typer.Option("--root", "--images", help="folder of your copy, or of your images")
+    ],
+    run: Annotated[
+        str | None, typer.Option(help="folder in papermill_runs/; default: for every run")
+    ] = None,
+    labels: Labels = None,
+    id_column: IdColumn = None,
+    score: ScoreColumn = None,
+    std: StdColumn = None,
+    reference: ReferenceColumn = None,
+    split: Annotated[
+        str | None, typer.Option(help="a split of the set, or the column of your table")
+    ] = None,
+    ends: Ends = None,
+    lower_is_better: Lower = False,
+    label: Kind = None,
     layout: Layout = None,
     mapping: Annotated[
-        str, typer.Option(help="minmax: by the labels of the whole set; scale: by its scale")
-    ] = "minmax",
+        str | None,
+        typer.Option(
+            help="MOS 0 and 100 are, minmax: the smallest and largest label; scale: the ends of "
+            "the scale; default: minmax, or scale with --range"
+        ),
+    ] = None,
     validation: Annotated[int, typer.Option(help="training images to hold out", min=0)] = 0,
     at_most: Annotated[
         int | None, typer.Option(help="images of each part at most, for a rehearsal", min=1)
     ] = None,
     seed: Annotated[int, typer.Option(help="which are held out, and which stay")] = 0,
 ) -> None:
-    """Write the rows of a set into a run; the images stay where they are."""
-    from qponder_lib.data import prepared as preparing
-    from qponder_lib.data.findings import DatasetError
+    """Check a set and write its rows for one run or every run; the images stay where they are."""
+    from qponder_lib.data import prepare as preparing
+    from qponder_lib.data.labels import DatasetError
 
+    columns = {"id": id_column, "score": score, "std": std, "reference": reference, "split": split}
     try:
-        choices = preparing.Choices(
-            split=split,
+        spec = _spec(name, labels, columns, ends, lower_is_better)
+        made = preparing.prepare(
+            spec,
+            root,
+            RunPaths.named(run or preparing.SHARED),
+            split=None if labels else split,
             label=label,
-            source=_one_of("--layout", layout, ("official", "metas")),
-            mapping=_one_of("--mapping", mapping, ("minmax", "scale")),
+            layout=_one_of("--layout", layout, _LAYOUTS),
+            mapping=_one_of("--mapping", mapping, ("minmax", "scale"))
+            or ("scale" if ends else "minmax"),
             n_validation=validation,
             at_most=at_most,
             seed=seed,
         )
-        made = preparing.prepare(name, root, RunPaths.named(run), choices)
     except DatasetError as error:
         _refuse(error, _FAILED)
     except (ValueError, FileNotFoundError) as error:
@@ -180,6 +249,9 @@ def prepare(
     print(f"label {made.label}: {low:g} to {high:g} on MOS 0 to 100 ({made.mapping})")
     if made.n_duplicates:
         print(f"{made.n_duplicates} images show the same pixels as another of their part")
+    for warning in made.warnings:
+        print(f"  {warning}")
+    print(f"to use it: --set data.source=prepared --set data.train_set={made.name}")
 
 
 @app.command()

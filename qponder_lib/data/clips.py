@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from qponder_lib.artifacts import write_bytes_atomic, write_jsonl
 from qponder_lib.config import ClipsConfig
-from qponder_lib.data import distortions, pseudo_mos
+from qponder_lib.data import benchmark, distortions
 from qponder_lib.data.distortions import N_LEVELS
 from qponder_lib.data.scenes import PHOTOGRAPHS, load_photograph
 from qponder_lib.paths import RunPaths
@@ -252,8 +252,8 @@ def clip_quality(filmed: Pixels, seen: Pixels, shown: NDArray[np.intp]) -> float
         100 * (mean likeness of frames * likeness of motion) ** 0.8.
     """
     pairs = zip(shown, seen, strict=True)
-    likeness = np.mean([pseudo_mos.similarity(filmed[at], one) for at, one in pairs])
-    return float(100.0 * (likeness * motion_similarity(filmed, seen)) ** pseudo_mos.RATING_EXPONENT)
+    likeness = np.mean([benchmark.similarity(filmed[at], one) for at, one in pairs])
+    return float(100.0 * (likeness * motion_similarity(filmed, seen)) ** benchmark.RATING_EXPONENT)
 
 
 def _changes(frames: Pixels) -> NDArray[np.float64]:
@@ -367,13 +367,13 @@ def _write(
     names: dict[str, str],
 ) -> ImageRecord:
     """Distort, encode, rate and write what was filmed; the names are those of its row."""
-    raters = pseudo_mos.recruit(config.n_raters, np.random.default_rng([config.seed, 1]))
+    raters = benchmark.recruit(config.n_raters, np.random.default_rng([config.seed, 1]))
     shown = shown_at(len(filmed), recipe, rng)
     distorted = distort_frames(filmed[shown], recipe, rng)
     level = next((one.level for one in recipe if one.name == COMPRESSION), None)
     content = encode_clip(distorted, fps=config.fps, level=level)
     quality = clip_quality(filmed, decode_clip(content), shown)
-    mos, std = pseudo_mos.rate(quality, raters, rng)
+    mos, std = benchmark.rate(quality, raters, rng)
     path = paths.images(names["dataset"]) / f"{names['image_id']}.mp4"
     write_bytes_atomic(path, content)
     return ImageRecord(

@@ -1,7 +1,8 @@
 """The rows of a run's sets, and the one place where images and clips are opened.
 
 Whatever is trained on, predicted, shown to a teacher or scored is decoded by `decode_rgb`: upright
-RGB, or refused by name, the same everywhere. Content is hashed after decoding.
+RGB, or refused by name, the same everywhere. Content is hashed after decoding, so that the same
+pixels are known again under another name or format.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,25 +22,28 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
 from qponder_lib.artifacts import file_sha256, read_jsonl
-from qponder_lib.data.findings import Kind
 from qponder_lib.paths import RunPaths
 from qponder_lib.records import ImageRecord
-
-if TYPE_CHECKING:
-    from av.container import InputContainer
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 CLIP_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 MAX_ASPECT = 200.0
 """Longer images are refused by the processors of the models."""
-_ORIENTATION = 0x0112
+MAX_PIXELS = 200_000_000
+"""The largest photographs that phones make; more is taken for an attack."""
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow warns above it, and refuses twice as many
 
 
 class ImageError(ValueError):
-    """An image file that cannot be used, with the name of what is wrong with it."""
+    """An image that cannot be used.
 
-    def __init__(self, kind: Kind, message: str) -> None:
+    Attributes:
+        kind: What is wrong: missing_image, empty_image, changed_image, truncated_image,
+            oversized_image, extreme_aspect or invalid_image.
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
         self.kind = kind
         super().__init__(message)
 
@@ -51,33 +54,57 @@ def load_records(paths: RunPaths, dataset: str, split: str) -> list[ImageRecord]
 
 
 def load_image(paths: RunPaths, record: ImageRecord) -> Image.Image:
-    """Decode an image of a run as `decode_rgb` does; prepared sets lie behind a link."""
+    """Read an image of a run as `read_rgb` does; prepared sets lie behind a link."""
     return read_rgb(paths.data / record.image)
 
 
 def load_pixels(paths: RunPaths, record: ImageRecord) -> NDArray[np.uint8]:
-    """Decode an image of a run. Returns H x W x 3, uint8."""
+    """Read an image of a run. Returns H x W x 3, uint8."""
     return np.asarray(load_image(paths, record))
+
+
+def read_rgb(path: Path, sha256: str | None = None) -> Image.Image:
+    """Decode an image file as `decode_rgb` does; the error names the file.
+
+    Args:
+        path: The file.
+        sha256: Hash that it must have, as in its `ImageRecord`; None for any.
+
+    Raises:
+        ImageError: If it is missing, has another hash or cannot be used.
+    """
+    try:
+        content = path.read_bytes()
+        if sha256 not in (None, hashlib.sha256(content).hexdigest()):
+            raise ImageError("changed_image", "the file has changed since its row was written")
+        return decode_rgb(content)
+    except OSError as error:
+        raise ImageError("missing_image", f"{path}: {error.strerror}") from error
+    except ImageError as error:
+        raise ImageError(error.kind, f"{path}: {error}") from error
 
 
 def decode_rgb(content: bytes) -> Image.Image:
     """Decode the bytes of an image file.
 
     Args:
-        content: A PNG, JPEG, WebP or BMP file with one frame and 8 bits per channel.
+        content: A PNG, JPEG, WebP or BMP file with 8 bits per channel and one frame. A JPEG with
+            further pictures in it (depth, gain map, preview), as phones write it, is the one
+            photograph that comes first.
 
     Returns:
         Upright RGB (EXIF orientation applied) without metadata; transparent parts lie on white.
 
     Raises:
-        ImageError: If the file is empty, cut off, of another format or depth, has several
-            frames, more pixels than `PIL.Image.MAX_IMAGE_PIXELS` or an aspect ratio above 200.
+        ImageError: If the file is empty, cut off, of another format or depth, animated, larger
+            than 200 megapixels, or more than 200 times as long as wide.
     """
     if not content:
         raise ImageError("empty_image", "the file is empty")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
+            warnings.filterwarnings("ignore", "Image appears to be a malformed MPO file")
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 if image.format != "PNG":
                     return _plain_rgb(image)
@@ -85,7 +112,8 @@ def decode_rgb(content: bytes) -> Image.Image:
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 return _plain_rgb(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError("oversized_image", str(error)) from error
+        message = f"more than {MAX_PIXELS:,} pixels, which no camera makes: {error}"
+        raise ImageError("oversized_image", message) from error
     except UnidentifiedImageError as error:
         message = f"no {', '.join(FORMATS)} image; it starts with {content[:8]!r}"
         raise ImageError("invalid_image", message) from error
@@ -93,29 +121,14 @@ def decode_rgb(content: bytes) -> Image.Image:
         if isinstance(error, ImageError):
             raise
         cut = isinstance(error, OSError) and "truncated" in str(error).lower()
-        kind: Kind = "truncated_image" if cut else "invalid_image"
-        raise ImageError(kind, str(error)) from error
-
-
-def read_rgb(path: Path) -> Image.Image:
-    """Decode an image file as `decode_rgb` does; the error names the file.
-
-    Raises:
-        ImageError: If it is missing or cannot be used.
-    """
-    try:
-        return decode_rgb(path.read_bytes())
-    except OSError as error:
-        raise ImageError("missing_image", f"{path}: {error.strerror}") from error
-    except ImageError as error:
-        raise ImageError(error.kind, f"{path}: {error}") from error
+        raise ImageError("truncated_image" if cut else "invalid_image", str(error)) from error
 
 
 def _plain_rgb(image: Image.Image) -> Image.Image:
     width, height = image.size
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise ImageError("extreme_aspect", f"{width} x {height} is longer than 200 to 1")
-    if getattr(image, "n_frames", 1) > 1:
+    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
         raise ImageError("invalid_image", f"expected one frame, got {image.n_frames}")
     if image.mode.startswith(("I", "F")):
         # convert("RGB") would clip 16-bit values to white instead of scaling them.
@@ -138,58 +151,33 @@ class Scanned:
         path: Relative to the root it was looked for in.
         sha256: Hash of the file, or None if it could not be read.
         content: Hash of the decoded pixels and their shape, or None if they could not be decoded;
-            the same for a PNG and a BMP of one picture.
-        problem: Why it cannot be used, or None.
+            the same for a PNG and a BMP of one image.
+        problem: Why it cannot be used, one of the kinds of `ImageError` or outside_root; or None.
         message: The same in words.
-        rotated: True if its EXIF orientation was applied.
-        transparent: True if parts of it were laid on white.
+        constant: Whether all its pixels are of one colour.
     """
 
     path: str
     sha256: str | None = None
     content: str | None = None
-    problem: Kind | None = None
+    problem: str | None = None
     message: str = ""
-    rotated: bool = False
-    transparent: bool = False
+    constant: bool = False
 
 
-def scan_image(root: Path, path: str, *, confined: bool = True) -> Scanned:
-    """Read and decode one file below a root; confined, a link that leads out is refused."""
-    place = root / path
-    if confined and not place.resolve().is_relative_to(root.resolve()):
-        return Scanned(path, problem="outside_root", message="leads out of the set's folder")
-    try:
-        content = place.read_bytes()
-    except (FileNotFoundError, IsADirectoryError):
-        return Scanned(path, problem="missing_image", message="no such file")
-    except OSError as error:
-        return Scanned(path, problem="invalid_image", message=f"cannot be read: {error.strerror}")
-    sha256 = hashlib.sha256(content).hexdigest()
-    try:
-        pixels = decode_rgb(content)
-    except ImageError as error:
-        return Scanned(path, sha256, problem=error.kind, message=str(error))
-    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-        rotated = image.getexif().get(_ORIENTATION, 1) != 1
-        transparent = image.has_transparency_data
-    hashed = hashlib.sha256(repr(pixels.size).encode() + pixels.tobytes())
-    return Scanned(path, sha256, hashed.hexdigest(), rotated=rotated, transparent=transparent)
-
-
-def scan_images(
+def scan(
     root: Path,
     paths: Iterable[str],
     *,
     confined: bool = True,
     progress: bool = True,
-    label: str = "images",
+    label: str = "files",
 ) -> dict[str, Scanned]:
-    """Read, decode and hash files below a root.
+    """Read, decode and hash images and clips below a root.
 
     Args:
         root: Folder of the set.
-        paths: Relative to it.
+        paths: Relative to it; clips are known by their suffix.
         confined: Refuse links that lead out of the root.
         progress: Show a bar.
         label: What the bar says.
@@ -199,73 +187,55 @@ def scan_images(
     """
     todo = list(dict.fromkeys(paths))
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
-        results = pool.map(lambda path: scan_image(root, path, confined=confined), todo)
+        results = pool.map(lambda path: _scan_file(root, path, confined), todo)
         done = list(tqdm(results, total=len(todo), desc=label, disable=not progress))
     return {one.path: one for one in done}
 
 
-def scan_clip(root: Path, path: str) -> Scanned:
-    """Read and decode one clip below a root; a link that leads out of it is refused.
-
-    Returns:
-        Hashes of the file and of the decoded brightness of all frames, or what is wrong: a clip
-        that breaks off, or holds fewer frames than it states, is "truncated_image", one without
-        a picture "invalid_image".
-    """
-    import av  # a fifth of a second, which commands that look into no clip save
-
+def _scan_file(root: Path, path: str, confined: bool) -> Scanned:
     place = root / path
-    if not place.resolve().is_relative_to(root.resolve()):
+    if confined and not place.resolve().is_relative_to(root.resolve()):
         return Scanned(path, problem="outside_root", message="leads out of the set's folder")
     if not place.is_file():
         return Scanned(path, problem="missing_image", message="no such file")
+    try:
+        sha256 = file_sha256(place)
+        is_clip = path.lower().endswith(CLIP_SUFFIXES)
+        content, constant = _hash_clip(place) if is_clip else _hash_image(place)
+    except ImageError as error:
+        return Scanned(path, sha256, problem=error.kind, message=str(error))
+    except OSError as error:
+        message = f"cannot be read: {error.strerror}"
+        return Scanned(path, problem="invalid_image", message=message)
+    return Scanned(path, sha256, content, constant=constant)
+
+
+def _hash_image(place: Path) -> tuple[str, bool]:
+    pixels = decode_rgb(place.read_bytes())
+    hashed = hashlib.sha256(repr(pixels.size).encode() + pixels.tobytes())
+    return hashed.hexdigest(), all(low == high for low, high in pixels.getextrema())
+
+
+def _hash_clip(place: Path) -> tuple[str, bool]:
+    """Hash the decoded brightness of all frames; a clip that breaks off is truncated."""
+    import av  # a fifth of a second, which commands that look into no clip save
+
     if not place.stat().st_size:
-        return Scanned(path, problem="empty_image", message="the file is empty")
-    sha256 = file_sha256(place)
-    hashed = hashlib.sha256()
-    decoded = declared = 0
+        raise ImageError("empty_image", "the file is empty")
+    hashed, decoded, declared = hashlib.sha256(), 0, 0
     try:
         with av.open(str(place)) as container:
             if not container.streams.video:
-                message = "it has no video stream"
-                return Scanned(path, sha256, problem="invalid_image", message=message)
+                raise ImageError("invalid_image", "it has no video stream")
             declared = container.streams.video[0].frames
-            for decoded in _hash_frames(container, hashed):  # noqa: B007 (its last value counts)
-                pass
+            for frame in container.decode(video=0):
+                hashed.update(f"{frame.width}x{frame.height}".encode() + bytes(frame.planes[0]))
+                decoded += 1
     except av.FFmpegError as error:
         kind = "truncated_image" if decoded else "invalid_image"
-        message = f"{decoded} frames decoded, then {error}"
-        return Scanned(path, sha256, problem=kind, message=message)
+        raise ImageError(kind, f"{decoded} frames decoded, then {error}") from error
     if not decoded:
-        message = "no frame of its video stream can be decoded"
-        return Scanned(path, sha256, problem="invalid_image", message=message)
+        raise ImageError("invalid_image", "no frame of its video stream can be decoded")
     if decoded < declared:
-        message = f"{decoded} of {declared} frames are there"
-        return Scanned(path, sha256, problem="truncated_image", message=message)
-    return Scanned(path, sha256, hashed.hexdigest())
-
-
-def _hash_frames(container: InputContainer, hashed: hashlib._Hash) -> Iterable[int]:
-    """Decode one frame after another into a hash, and count them."""
-    for count, frame in enumerate(container.decode(video=0), start=1):
-        hashed.update(f"{frame.width}x{frame.height}".encode())
-        hashed.update(bytes(frame.planes[0]))
-        yield count
-
-
-def scan_clips(root: Path, paths: Iterable[str], *, progress: bool = True) -> dict[str, Scanned]:
-    """Read, decode and hash clips below a root.
-
-    Args:
-        root: Folder of the set.
-        paths: Relative to it.
-        progress: Show a bar.
-
-    Returns:
-        One entry per path, in their order.
-    """
-    todo = list(dict.fromkeys(paths))
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
-        results = pool.map(lambda path: scan_clip(root, path), todo)
-        done = list(tqdm(results, total=len(todo), desc="clips", disable=not progress))
-    return {one.path: one for one in done}
+        raise ImageError("truncated_image", f"{decoded} of {declared} frames are there")
+    return hashed.hexdigest(), False

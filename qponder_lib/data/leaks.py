@@ -4,102 +4,78 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from qponder_lib.artifacts import read_jsonl
-from qponder_lib.data.copies import ImageFiles
-from qponder_lib.data.findings import Finding
-from qponder_lib.data.images import CLIP_SUFFIXES, Scanned, scan_clips, scan_images
+from qponder_lib.data.check import files_below
+from qponder_lib.data.images import Scanned, scan
+from qponder_lib.data.labels import Finding
 from qponder_lib.paths import RunPaths
 from qponder_lib.records import ImageRecord, Split
 
-_PARTS: tuple[Split, ...] = ("train", "validation", "test")
-
-
-class LeakReport(BaseModel):
-    """What sets share.
-
-    Attributes:
-        n_images: Images compared, by set and part.
-        findings: One per shared image or reference, and per file that could not be compared.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    n_images: dict[str, int]
-    findings: tuple[Finding, ...]
-
-    @property
-    def n_shared(self) -> int:
-        """Images that a training and a test part share."""
-        return sum(one.kind == "shared_image" for one in self.findings)
-
-    @property
-    def ok(self) -> bool:
-        """True if nothing is shared and every file could be compared."""
-        return not any(one.level == "error" for one in self.findings)
-
-
-@dataclass(frozen=True)
-class _Seen:
-    where: str
-    row: int | None
+PARTS: tuple[Split, ...] = ("train", "validation", "test")
+Placed = tuple[str, ImageRecord]
+"""A row, and the file it stands in."""
 
 
 def leaks_between(
-    train: Mapping[str, Path], test: Mapping[str, Path], *, progress: bool = True
-) -> LeakReport:
+    train: Sequence[Path], test: Sequence[Path], *, progress: bool = True
+) -> tuple[dict[str, int], list[Finding]]:
     """Compare all image files of folders, by their decoded pixels.
 
     Args:
-        train: Folders with images seen in training, by name.
-        test: Folders with images tested on, by name.
+        train: Folders with images seen in training.
+        test: Folders with images tested on.
         progress: Show bars.
+
+    Returns:
+        Images in each folder, and one finding per shared image and per file that cannot be read.
 
     Raises:
         ValueError: If a folder is not there or holds no image.
     """
-    seen: dict[str, _Seen] = {}
-    findings: list[Finding] = []
+    seen: dict[str, str] = {}
     counted: dict[str, int] = {}
+    findings: list[Finding] = []
     for role, folders in (("train", train), ("test", test)):
-        for name, folder in folders.items():
-            scanned = _scan_folder(folder, name, progress=progress)
-            counted[f"{name} ({role})"] = len(scanned)
+        for folder in folders:
+            scanned = _scan_folder(folder, progress)
+            counted[f"{folder} ({role})"] = len(scanned)
             for path, one in scanned.items():
-                where = f"{name}/{path}"
+                where = f"{folder}/{path}"
                 if one.content is None:
-                    findings.append(_unreadable(one, where, None))
+                    findings.append(_error(one.problem, f"{where}: {one.message}"))
                 elif role == "train":
-                    seen.setdefault(one.content, _Seen(where, None))
+                    seen.setdefault(one.content, where)
                 elif one.content in seen:
-                    findings.append(_shared(seen[one.content], where, None))
-    return LeakReport(n_images=counted, findings=tuple(findings))
+                    message = f"{where}: the same pixels as {seen[one.content]}"
+                    findings.append(_error("shared_image", message))
+    return counted, findings
 
 
-def _scan_folder(folder: Path, name: str, *, progress: bool) -> dict[str, Scanned]:
+def _scan_folder(folder: Path, progress: bool) -> dict[str, Scanned]:
     if not folder.is_dir():
         raise ValueError(f"expected a folder with images, got {folder}")
-    paths = sorted(path for group in ImageFiles(folder).by_name.values() for path in group)
+    paths = sorted(path for group in files_below(folder).values() for path in group)
     if not paths:
         raise ValueError(f"no images below {folder}")
-    return scan_images(folder, paths, progress=progress, label=name)
+    return scan(folder, paths, progress=progress, label=folder.name)
 
 
-def leaks_in_run(paths: RunPaths, *, progress: bool = True) -> LeakReport:
+def leaks_in_run(paths: RunPaths, *, progress: bool = True) -> tuple[dict[str, int], list[Finding]]:
     """Compare the training and validation parts of a run with its test parts.
 
     References are compared too, within a set: names of different sets mean different things.
 
+    Returns:
+        As from `leaks_between`, by set and part.
+
     Raises:
         ValueError: If the run has no training or no test rows.
     """
-    parts: dict[str, list[tuple[str, ImageRecord]]] = {part: [] for part in _PARTS}
+    parts: dict[str, list[Placed]] = {part: [] for part in PARTS}
     counted: dict[str, int] = {}
-    for part in _PARTS:
+    for part in PARTS:
         for file in sorted(paths.data.glob(f"*/{part}.jsonl")):
             rows = read_jsonl(file, ImageRecord)
             parts[part] += [(paths.relative(file), row) for row in rows]
@@ -107,15 +83,12 @@ def leaks_in_run(paths: RunPaths, *, progress: bool = True) -> LeakReport:
     if not parts["test"] or not parts["train"]:
         raise ValueError(f"{paths.data} needs rows of a training and of a test part to compare")
     every = [row.image for rows in parts.values() for _, row in rows]
-    clips = [path for path in every if path.lower().endswith(CLIP_SUFFIXES)]
-    images = [path for path in every if not path.lower().endswith(CLIP_SUFFIXES)]
-    scanned = scan_images(paths.data, images, confined=False, progress=progress)
-    scanned |= scan_clips(paths.data, clips, progress=progress) if clips else {}
-    return LeakReport(n_images=counted, findings=tuple(shared_in_rows(parts, scanned)))
+    scanned = scan(paths.data, every, confined=False, progress=progress)
+    return counted, shared_in_rows(parts, scanned)
 
 
 def shared_in_rows(
-    parts: Mapping[str, Sequence[tuple[str, ImageRecord]]], scanned: Mapping[str, Scanned]
+    parts: Mapping[str, Sequence[Placed]], scanned: Mapping[str, Scanned]
 ) -> list[Finding]:
     """Find what test rows share with training and validation rows, and validation with training.
 
@@ -126,43 +99,29 @@ def shared_in_rows(
     Returns:
         One finding per shared image, shared reference and image that could not be compared.
     """
-    seen: dict[str, tuple[str, _Seen]] = {}
-    references: dict[tuple[str, str], tuple[str, _Seen]] = {}
+    images: dict[str, tuple[str, str]] = {}
+    references: dict[tuple[str, str], tuple[str, str]] = {}
     findings: list[Finding] = []
-    for part in _PARTS:
+    for part in PARTS:
         numbers: Counter[str] = Counter()
         for file, row in parts.get(part, ()):
             numbers[file] += 1
-            here, one = _Seen(file, numbers[file]), scanned[row.image]
+            here, one = f"{file}, row {numbers[file]}", scanned[row.image]
             if one.content is None:
-                findings.append(_unreadable(one, file, here.row))
+                findings.append(_error(one.problem, f"{here}: {one.path}: {one.message}"))
                 continue
-            before, known = seen.setdefault(one.content, (part, here))
+            before, place = images.setdefault(one.content, (part, here))
             if before != part:
-                findings.append(_shared(known, file, here.row))
+                findings.append(_error("shared_image", f"{here}: the same pixels as {place}"))
             if row.reference is not None:
                 key = (row.dataset, row.reference)
-                before, known = references.setdefault(key, (part, here))
+                before, place = references.setdefault(key, (part, here))
                 if before != part:
-                    findings.append(_shared_reference(row.reference, known, here))
+                    message = f"{here}: reference {row.reference} is also in {place}"
+                    findings.append(_error("shared_reference", message))
                     references[key] = (part, here)  # said once per part
     return findings
 
 
-def _shared_reference(reference: str, known: _Seen, here: _Seen) -> Finding:
-    message = f"reference {reference} is also in {known.where}, row {known.row}"
-    return Finding(
-        kind="shared_reference", level="error", message=message, file=here.where, row=here.row
-    )
-
-
-def _shared(known: _Seen, file: str, row: int | None) -> Finding:
-    place = known.where if known.row is None else f"{known.where}, row {known.row}"
-    message = f"the same pixels as {place}"
-    return Finding(kind="shared_image", level="error", message=message, file=file, row=row)
-
-
-def _unreadable(one: Scanned, file: str, row: int | None) -> Finding:
-    kind = one.problem or "invalid_image"
-    message = f"{one.path}: {one.message}"
-    return Finding(kind=kind, level="error", message=message, file=file, row=row)
+def _error(code: str | None, sentence: str) -> Finding:
+    return Finding(severity="error", code=code or "invalid_image", sentence=sentence)

@@ -16,7 +16,7 @@ import pandas as pd
 
 from qponder_lib import artifacts, config
 from qponder_lib.artifacts import ArtifactError
-from qponder_lib.data.prepared import prepared_sets
+from qponder_lib.data.prepare import prepared_sets
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.report.audit import AVERAGE, CORRELATIONS, paper_tables

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from qponder_lib.data import catalog
-from qponder_lib.data.names import parse_name
+from qponder_lib.data.catalog import named_references
 from qponder_lib.data.tabular import TableError
 from qponder_lib.evaluation.external.reading import Labels, Submission
 
@@ -102,37 +101,6 @@ def join(submission: Submission, labels: Labels | None = None) -> Joined:
         report=report,
         named_as=named_as,
     )
-
-
-def named_references(ids: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Read the references off file names, if every one has the form of one public set.
-
-    Args:
-        ids: Ids of images, with folders or without.
-
-    Returns:
-        Title of the set and reference per image; None and nothing if a name has another form.
-
-    Source:
-        Decision D26.
-
-    Example:
-        >>> named_references(["x/I01_02_03.png", "x/I02_02_03.png"])
-        ('KADID-10k', ['I01', 'I02'])
-        >>> named_references(["I01_02_03.png", "holiday.png"])
-        (None, [])
-    """
-    names = [PurePosixPath(image_id.replace("\\", "/")).name for image_id in ids]
-    for spec in catalog.SPECS:
-        found = []
-        for name in names:
-            parsed = parse_name(spec, name)
-            if parsed is None:
-                break
-            found.append(parsed.reference)
-        else:
-            return spec.title, found
-    return None, []
 
 
 def _partners(

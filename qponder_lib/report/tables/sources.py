@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from qponder_lib.data.catalog import SPECS
-from qponder_lib.data.prepared import prepared_sets
+from qponder_lib.data.prepare import prepared_sets
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 
