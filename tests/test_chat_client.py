@@ -434,11 +434,6 @@ def test_a_response_in_parts_or_with_an_odd_count_is_kept() -> None:
             assert ask(server).text == ANSWER
 
 
-def test_half_a_surrogate_pair_is_spelled_out() -> None:
-    with StubServer(lambda request: Reply(completion("odd \ud83d end"))) as server:
-        assert ask(server).text == "odd \\ud83d end"
-
-
 def test_a_revision_names_the_teacher_and_is_not_sent() -> None:
     with StubServer() as server:
         assert ask(server, name=f"{MODEL}@89c86200").finish_reason == "stop"

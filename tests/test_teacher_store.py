@@ -55,6 +55,13 @@ def test_every_image_gets_one_row_and_the_states_add_up(paths: RunPaths) -> None
     assert (report.n_images, report.n_asked) == (12, 12)
 
 
+def test_half_a_surrogate_pair_is_spelled_out(paths: RunPaths) -> None:
+    with StubServer(lambda request: Reply(completion("odd \ud83d end"))) as server:
+        distil_from(server, make_images(paths, 1), paths)
+    (row,) = newest_responses(paths.raw_responses).values()
+    assert row.text == "odd \\ud83d end"
+
+
 def test_no_more_requests_are_open_than_the_limit_allows(paths: RunPaths) -> None:
     with StubServer(lambda request: ok(delay=0.02)) as server:
         distil_from(server, make_images(paths, 40), paths)

@@ -24,14 +24,14 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import openai
 from PIL import Image
-from pydantic import AliasPath, BaseModel, BeforeValidator, Field, SecretStr
+from pydantic import SecretStr
 
-from qponder_lib.records import FinishReason, Text
+from qponder_lib.records import FinishReason
 from qponder_lib.teacher.responses import Response, ServerUnavailable, read_recorded
 from qponder_lib.text.prompts import Message
 
@@ -217,66 +217,41 @@ class ChatClient:
     def _read(self, body: bytes) -> Response:
         """Read a 200: a response, a named state, or something that is no completion at all."""
         try:
-            found = _Completion.model_validate(json.loads(body))
-        except (ValueError, RecursionError):
+            found = json.loads(body)
+            (choice,) = found["choices"]
+            text, model = _whole_text(choice["message"]), str(found["model"])
+            n_tokens = (found.get("usage") or {}).get("completion_tokens")
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             return Response(None, None, "malformed_response")
-        version = f"{found.model} {found.system_fingerprint or ''}".strip()
-        if not is_model(found.model, self.name):
+        version = f"{model} {found.get('system_fingerprint') or ''}".strip()
+        if not is_model(model, self.name):
             if not self._answered:  # so it would be with every row
                 raise ServerUnavailable(
-                    f"{self.base_url} answered as {found.model!r}, {self.model!r} was asked for; "
-                    f"if they are one model, name it '{self.model}@{found.model}'"
+                    f"{self.base_url} answered as {model!r}, {self.model!r} was asked for; if they "
+                    f"are one model, name it '{self.model}@{model}'"
                 )
             return Response(None, None, "wrong_model", version)
         self._answered = True
-        text = found.message.whole
-        state = finish_reason_of(found.finish_reason, text)
+        state = finish_reason_of(choice.get("finish_reason"), text)
         kept = text if state in ("stop", "length") else None
-        return Response(kept, found.n_tokens, state, version)
+        n_tokens = n_tokens if type(n_tokens) is int and n_tokens >= 0 else None
+        return Response(kept, n_tokens, state, version)
 
 
-def _plain(value: object) -> str | None:
-    """Return a text, or the texts of a list of content parts; None for anything else."""
-    if isinstance(value, list):
-        parts = [part.get("text") for part in value if isinstance(part, dict)]
-        return "".join(part for part in parts if isinstance(part, str))
-    return value if isinstance(value, str) else None
+def _whole_text(message: Mapping[str, Any]) -> str:
+    """Return the text as the model wrote it, where a server split the reasoning off."""
+    text = _plain(message.get("content"))
+    reasoning = _plain(message.get("reasoning_content") or message.get("reasoning"))
+    if not reasoning.strip() or "</think>" in text:
+        return text
+    return f"<think>{reasoning}</think>\n{text}" if text.strip() else f"<think>{reasoning}"
 
 
-def _count(value: object) -> int | None:
-    return value if type(value) is int and value >= 0 else None
-
-
-_Said = Annotated[Text | None, BeforeValidator(_plain)]
-
-
-class _Message(BaseModel):
-    content: _Said = None
-    reasoning: _Said = None
-    reasoning_content: _Said = None
-
-    @property
-    def whole(self) -> str:
-        """The text as the model wrote it, where a server split the reasoning off."""
-        text, reasoning = self.content or "", self.reasoning_content or self.reasoning or ""
-        if not reasoning.strip() or "</think>" in text:
-            return text
-        return f"<think>{reasoning}</think>\n{text}" if text.strip() else f"<think>{reasoning}"
-
-
-class _Completion(BaseModel):
-    """The part of a chat completion that is used; the SDK itself checks nothing of it."""
-
-    model: str
-    choices: list[Any] = Field(min_length=1, max_length=1)
-    message: _Message = Field(validation_alias=AliasPath("choices", 0, "message"))
-    finish_reason: str | None = Field(
-        None, validation_alias=AliasPath("choices", 0, "finish_reason")
-    )
-    n_tokens: Annotated[int | None, BeforeValidator(_count)] = Field(
-        None, validation_alias=AliasPath("usage", "completion_tokens")
-    )
-    system_fingerprint: _Said = None
+def _plain(content: object) -> str:
+    """Return a text, or the texts of a list of content parts."""
+    if isinstance(content, list):
+        return "".join(_plain(part.get("text")) for part in content if isinstance(part, dict))
+    return content if isinstance(content, str) else ""
 
 
 def finish_reason_of(stated: str | None, text: str) -> FinishReason:
@@ -296,7 +271,7 @@ def finish_reason_of(stated: str | None, text: str) -> FinishReason:
         >>> [finish_reason_of(stated, "...") for stated in ("eos_token", None, "repetition")]
         ['stop', 'stop', 'length']
     """
-    reason = (stated or "").lower()
+    reason = str(stated or "").lower()
     if _FILTERED.fullmatch(reason):
         return "content_filter"
     if not text.strip():

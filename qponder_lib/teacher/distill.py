@@ -8,10 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
-from PIL import Image
 
 from qponder_lib.config import DistillConfig
 from qponder_lib.paths import RunPaths
@@ -29,20 +27,6 @@ from qponder_lib.teacher.responses import (
     run_in_thread,
 )
 from qponder_lib.text import prompts
-
-
-class OfflineTeacher(Protocol):
-    """A teacher that needs no server.
-
-    `name` identifies the model and its revision: it is part of the key under which a response is
-    stored, so a teacher that would answer differently needs another name.
-    """
-
-    name: str
-
-    def answer(self, image: Image.Image, hint: str | None, rng: np.random.Generator) -> Response:
-        """Look at an RGB image, with or without distortion tags, and reason about it."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -64,7 +48,7 @@ class DistillReport:
 
 def open_teacher(
     config: DistillConfig, max_pixels: int | None = None
-) -> OfflineTeacher | ChatClient:
+) -> ExpertTeacher | ChatClient:
     """Open the offline expert or a client of the server that ``config`` names.
 
     Args:
@@ -132,7 +116,7 @@ def _prompt_sha256(hint: str | None) -> str:
 
 def distill(
     images: Sequence[ImageRecord],
-    teacher: OfflineTeacher | ChatClient,
+    teacher: ExpertTeacher | ChatClient,
     config: DistillConfig,
     paths: RunPaths,
     *,
@@ -147,7 +131,8 @@ def distill(
 
     Args:
         images: Rows whose files lie below `paths.data`; ids must differ.
-        teacher: Must be named `config.teacher_model`.
+        teacher: Named `config.teacher_model`. Any object with the `answer` of `ExpertTeacher` and
+            a name will do; one that would answer differently needs another name.
         config: What is asked, and how.
         paths: The run folder.
         progress: Show a bar, or plain lines where no terminal is.
