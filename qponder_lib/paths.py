@@ -48,7 +48,7 @@ def instead(name: str, known: Iterable[str]) -> str:
     """
     known = list(known)
     same_field = [one for one in known if one.rpartition(".")[2] == name]
-    near = same_field or difflib.get_close_matches(name, known)
+    near = same_field or difflib.get_close_matches(name, known, cutoff=0.7)
     if near:
         return f"; did you mean {' or '.join(repr(one) for one in near)}?"
     return f"; there are {', '.join(known)}"
@@ -90,6 +90,11 @@ def notebooks_root() -> Path:
     return repository_root() / "notebooks"
 
 
+def shown(path: Path) -> str:
+    """Return a path relative to the repository, since absolute ones name the machine."""
+    return Path(os.path.relpath(path, repository_root())).as_posix()
+
+
 @dataclass(frozen=True)
 class RunPaths:
     """Every file and folder of one run.
@@ -105,6 +110,26 @@ class RunPaths:
     def named(cls, name: str) -> RunPaths:
         """Return the paths of a run below `papermill_runs/`."""
         return cls(runs_root() / safe_name(name))
+
+    @classmethod
+    def find(cls, name: str) -> RunPaths:
+        """Return the paths of a run that is there.
+
+        Args:
+            name: Its name below `papermill_runs/`, or the path of its folder.
+
+        Raises:
+            FileNotFoundError: If there is none; the message has names near it.
+        """
+        if Path(name).is_dir():
+            return cls(Path(name).resolve())
+        found = cls.named(name)
+        if not found.root.is_dir():
+            root = runs_root()
+            files = [*root.glob("*/profile.yaml"), *root.glob("*/*/profile.yaml")]
+            known = sorted(file.parent.relative_to(root).as_posix() for file in files)
+            raise FileNotFoundError(f"no run {name!r}{instead(name, known)}")
+        return found
 
     @classmethod
     def at(cls, run_dir: str | Path) -> RunPaths:

@@ -250,12 +250,12 @@ def plan(profile: Profile, run: RunPaths) -> list[PlannedStage]:
     """
     keys = stage_keys(profile)
     return [
-        PlannedStage(stage, keys[stage.name], *_state(stage, keys, run))
+        PlannedStage(stage, keys[stage.name], *stage_state(stage, keys, run))
         for stage in stages(profile)
     ]
 
 
-def _state(stage: Stage, keys: Mapping[str, str], run: RunPaths) -> tuple[State, str]:
+def stage_state(stage: Stage, keys: Mapping[str, str], run: RunPaths) -> tuple[State, str]:
     """Return the state of a stage, and why; `keys` are those of its inputs."""
     seal = artifacts.read_seal(run.seal(stage.name))
     if seal is None:
@@ -352,7 +352,7 @@ def stage_run(run: Run, name: str) -> Iterator[StageRun]:
     stage = stage_named(name, run.profile)
     inputs = _input_keys(stage, run)
     work = run.paths.work(name) / stage.key(inputs)[:12]
-    if _state(stage, inputs, run.paths)[0] == "complete":
+    if stage_state(stage, inputs, run.paths)[0] == "complete":
         log.info("%s: complete, nothing to do", name)
         yield StageRun(True, work)
         return

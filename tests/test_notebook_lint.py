@@ -9,7 +9,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from notebook_lint import lint_notebook, lint_notebooks
 
 from qponder_lib import config
-from qponder_lib.runner import execution
+from qponder_lib.runner import notebooks
 
 ROOT = Path(__file__).parents[1]
 MINI = config.load_profile("mini")
@@ -55,7 +55,7 @@ def test_papermill_reads_every_line_that_the_lint_accepts(tmp_path):
     path = tmp_path / "03_filter.ipynb"
     nbformat.write(notebook(), path)
     names = [line.split(":")[0] for line in PARAMETERS.splitlines()]
-    assert execution.declared_parameters(path) == names
+    assert notebooks.declared_parameters(path) == names
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from qponder_lib.config import load_profile_or_study
-from qponder_lib.runner import execution
-from qponder_lib.runner.progress import Progress
+from qponder_lib.runner import notebooks
 
 ROOT = Path(__file__).parents[1]
 
@@ -13,11 +12,9 @@ def test_notebook_05_runs_with_another_systems_weights(tmp_path):
     notebook = ROOT / "notebooks" / "05_rewards.ipynb"
     profile = load_profile_or_study("preresq")
     assert (profile.grpo.weight_accuracy, profile.grpo.weight_format) == (1.0, 1.0)
-    parameters = execution.notebook_parameters(
+    parameters = notebooks.parameters_of(
         notebook, profile, profile_file="preresq", run_dir=str(tmp_path / "run")
     )
     log = tmp_path / "log"
-    outcome = execution.execute(
-        notebook, tmp_path / "05.ipynb", parameters, log, ROOT, Progress(notebook.stem, notebook)
-    )
+    outcome = notebooks.execute(notebook, tmp_path / "05.ipynb", parameters, log, ROOT)
     assert outcome.state == "completed", outcome.message

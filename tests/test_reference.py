@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from qponder_lib.paths import RunPaths
-from qponder_lib.runner.reference import LARGEST_DRAWING, keep_reference, smaller_picture
+from qponder_lib.runner.reference import LARGEST_DRAWING, keep_reference, smaller_png
 
 KEPT = ["manifest.json", "eval/scores.csv", "figures/a.png", "figures/a.pdf", "grpo/q/history.csv"]
 LEFT = ["data/s/images/1.png", "grpo/q/model.safetensors", "eval/predictions/m/s.jsonl"]
@@ -45,8 +45,8 @@ def test_a_large_picture_is_kept_with_fewer_colours_and_a_small_one_as_it_is():
         Image.fromarray(pixels).save(buffer, "PNG")
         pictures.append(buffer.getvalue())
     large, small = pictures
-    assert smaller_picture(small) == small
-    kept = smaller_picture(large)
+    assert smaller_png(small) == small
+    kept = smaller_png(large)
     assert len(kept) < len(large) / 2
     with Image.open(io.BytesIO(kept)) as image:
         assert image.size == (300, 300)

@@ -15,7 +15,7 @@ from qponder_lib.evaluation.filtering import filter_responses
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.rewards.batch import PUBLISHED_WEIGHTS
-from qponder_lib.runner import sharing, study
+from qponder_lib.runner import study
 from qponder_lib.student.prediction import predict_model
 from qponder_lib.teacher.distill import current_responses, distill, open_teacher
 from qponder_lib.training import grpo, sft
@@ -121,9 +121,9 @@ def smoke(tmp_path_factory):
     shared = {}
     for entry, paths in zip(plan.runs, folders, strict=True):
         profile = base.with_overrides(entry.overrides)
-        shared[entry.name] = sharing.share_stages(profile, paths, folders)
-        if entry.name != "threshold":
-            shared[entry.name] += sharing.share_predictions(profile, paths, folders)
+        shared[entry.name] = study.reuse_stages(profile, paths, folders)
+        if entry.name == "threshold":  # asks the cold start itself
+            paths.seal("predict-ci-long").unlink()
         bring(Run(paths, profile))
     return root, plan, shared
 
@@ -140,12 +140,12 @@ def test_every_reward_trains_from_the_cold_start_of_the_first_run(smoke):
         assert sum(steps) == 2
 
 
-def test_answers_taken_over_are_those_that_the_run_would_have_given(smoke):
+def test_predictions_that_are_reused_are_those_that_the_run_would_have_made(smoke):
     root, plan, shared = smoke
-    assert {name: "ci-long" in found for name, found in shared.items()} == {
-        entry.name: entry.name not in ("preresq", "threshold") for entry in plan.runs
+    assert {name: "predict-ci-long" in found for name, found in shared.items()} == {
+        entry.name: entry.name != "preresq" for entry in plan.runs
     }
-    assert not any("qponder" in found for found in shared.values())
+    assert not any("predict-qponder" in found for found in shared.values())
     runs = [RunPaths(root / "papermill_runs" / "rewards" / entry.name) for entry in plan.runs]
     start = {run.predictions("ci-long", "mini-koniq").read_text("utf-8") for run in runs}
     assert len(start) == 1

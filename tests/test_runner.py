@@ -14,10 +14,10 @@ from filelock import FileLock
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from qponder_lib import artifacts, config, pipeline
-from qponder_lib.cli import runs, scoring
+from qponder_lib.cli import run as run_commands
+from qponder_lib.cli import scoring
 from qponder_lib.paths import RunPaths
-from qponder_lib.runner import execution, study
-from qponder_lib.runner import runs as runner
+from qponder_lib.runner import notebooks, runner, study
 
 ROOT = Path(__file__).parents[1]
 PARAMETERS = (
@@ -63,37 +63,37 @@ def root(tmp_path, monkeypatch) -> Path:
     return folder
 
 
-def job(profile: str = "mini", **overrides: object) -> runner.Job:
+def job(**overrides: object) -> tuple[config.Profile, RunPaths]:
     names = {name.replace("__", "."): value for name, value in overrides.items()}
-    return runner.Job(config.load_profile(profile).with_overrides(names), RunPaths.named("mini"))
+    return config.load_profile("mini").with_overrides(names), RunPaths.named("mini")
 
 
-def actions(of: runner.Job) -> list[str]:
-    return [entry.state for entry in pipeline.plan(of.profile, of.paths)]
+def states(*of: object) -> list[str]:
+    return [entry.state for entry in pipeline.plan(*of)]
 
 
 def test_run_does_all_then_nothing_then_only_what_is_stale(root, capsys):
     for stage in NAMES:
         write_notebook(root, stage)
-    first = job()
-    assert runner.run(first) == runner.EXIT_OK
-    assert actions(first) == ["complete", "complete"]
-    copy = artifacts.read_json(first.paths.executed / "01_data.ipynb")
+    first, folder = job()
+    assert runner.run(first, folder) == runner.EXIT_OK
+    assert states(first, folder) == ["complete", "complete"]
+    copy = artifacts.read_json(folder.executed / "01_data.ipynb")
     assert copy["metadata"]["papermill"]["parameters"]["run_dir"] == "papermill_runs/mini"
     assert str(root) not in json.dumps(copy)
-    manifest = artifacts.read_json(first.paths.manifest)
+    manifest = artifacts.read_json(folder.manifest)
     assert manifest["exit_state"] == "complete"
     assert [entry["done"] for entry in manifest["stages"]] == [True, True]
 
-    assert runner.run(first) == runner.EXIT_OK
+    assert runner.run(first, folder) == runner.EXIT_OK
     assert "nothing to do" in capsys.readouterr().out
 
-    second = job(distill__seed=5)
-    assert actions(second) == ["complete", "outdated"]
-    before = (first.paths.executed / "01_data.ipynb").stat().st_mtime_ns
-    assert runner.run(second) == runner.EXIT_OK
-    assert (second.paths.root / "distill.txt").read_text() == "5"
-    assert (first.paths.executed / "01_data.ipynb").stat().st_mtime_ns == before
+    second, _ = job(distill__seed=5)
+    assert states(second, folder) == ["complete", "outdated"]
+    before = (folder.executed / "01_data.ipynb").stat().st_mtime_ns
+    assert runner.run(second, folder) == runner.EXIT_OK
+    assert (folder.root / "distill.txt").read_text() == "5"
+    assert (folder.executed / "01_data.ipynb").stat().st_mtime_ns == before
     assert "distill.seed 0 -> 5" in capsys.readouterr().out
 
 
@@ -108,9 +108,9 @@ def test_run_does_all_then_nothing_then_only_what_is_stale(root, capsys):
 def test_notebook_that_does_not_reach_its_end_has_failed(root, capsys, cell, expected):
     write_notebook(root, "data", cell)
     write_notebook(root, "distill")
-    assert runner.run(job()) == runner.EXIT_FAILED
+    assert runner.run(*job()) == runner.EXIT_FAILED
     assert expected in capsys.readouterr().err
-    paths = job().paths
+    paths = job()[1]
     assert not (paths.executed / "01_data.ipynb").exists()
     assert (paths.logs / "01_data.failed.ipynb").exists()
     assert artifacts.read_json(paths.manifest)["exit_state"] == "failed"
@@ -124,8 +124,8 @@ def test_notebook_that_seals_nothing_has_failed(root, capsys):
     notebook.cells[-1].source = "print('all is well')"
     nbformat.write(notebook, path)
     write_notebook(root, "distill")
-    assert runner.run(job()) == runner.EXIT_FAILED
-    assert "it left no seal of ['data']" in capsys.readouterr().err
+    assert runner.run(*job()) == runner.EXIT_FAILED
+    assert "it left data undone" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -138,15 +138,13 @@ def test_notebook_that_seals_nothing_has_failed(root, capsys):
 def test_mistyped_parameter_fails_before_anything_runs(root, capsys, parameters, message):
     write_notebook(root, "data", parameters=parameters)
     write_notebook(root, "distill")
-    assert runner.run(job()) == runner.EXIT_FAILED
+    assert runner.run(*job()) == runner.EXIT_FAILED
     assert message in capsys.readouterr().err
 
 
 def test_declared_settings_are_passed_and_no_others(root):
     path = write_notebook(root, "data", parameters=PARAMETERS + "data_n_train: int = 1  # images\n")
-    got = execution.notebook_parameters(
-        path, config.load_profile("mini"), profile_file="p", run_dir="r"
-    )
+    got = notebooks.parameters_of(path, config.load_profile("mini"), profile_file="p", run_dir="r")
     n_train = config.load_profile("mini").data.n_train
     assert got == {"profile": "p", "run_dir": "r", "data_n_train": n_train}
 
@@ -154,9 +152,7 @@ def test_declared_settings_are_passed_and_no_others(root):
 def test_no_widget_is_shown_where_nobody_can_move_it(root):
     declared = PARAMETERS + "interactive: bool = True  # show widgets\n"
     path = write_notebook(root, "data", parameters=declared)
-    got = execution.notebook_parameters(
-        path, config.load_profile("mini"), profile_file="p", run_dir="r"
-    )
+    got = notebooks.parameters_of(path, config.load_profile("mini"), profile_file="p", run_dir="r")
     assert got["interactive"] is False
 
 
@@ -171,18 +167,18 @@ def test_no_widget_is_shown_where_nobody_can_move_it(root):
 )
 def test_secret_looking_parameter_is_refused(parameters):
     with pytest.raises(ValueError, match="looks like a secret"):
-        execution.refuse_secrets(parameters)
+        notebooks.refuse_secrets(parameters)
 
 
 def test_second_runner_on_one_folder_is_locked_out_and_told_by_whom(root, capsys):
-    paths = job().paths
+    paths = job()[1]
     paths.root.mkdir()
     artifacts.write_json(
         paths.lock.with_suffix(".owner.lock"),
         {"pid": 4711, "host": "elsewhere", "started": "today"},
     )
     with FileLock(paths.lock):
-        assert runner.run(job()) == runner.EXIT_LOCKED
+        assert runner.run(*job()) == runner.EXIT_LOCKED
     assert "locked by process 4711 on elsewhere" in capsys.readouterr().err
 
 
@@ -198,15 +194,14 @@ def test_killed_runner_takes_its_notebook_along_and_the_same_command_goes_on(roo
     write_notebook(root, "distill", waiting)
     script = (
         "import sys; from qponder_lib import config, pipeline\n"
-        "from qponder_lib.runner import runs as runner\n"
+        "from qponder_lib.runner import runner\n"
         "from qponder_lib.paths import RunPaths\n"
         "whole = pipeline.stages\n"
         "pipeline.stages = lambda p: tuple(s for s in whole(p) if s.name in ('data', 'distill'))\n"
-        "job = runner.Job(config.load_profile('mini'), RunPaths.named('mini'))\n"
-        "sys.exit(runner.run(job))\n"
+        "sys.exit(runner.run(config.load_profile('mini'), RunPaths.named('mini')))\n"
     )
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.DEVNULL)
-    marker = job().paths.root / "attempt.txt"
+    marker = job()[1].root / "attempt.txt"
     deadline = time.monotonic() + 120
     while not (marker.exists() and marker.read_text()) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -217,9 +212,9 @@ def test_killed_runner_takes_its_notebook_along_and_the_same_command_goes_on(roo
     while is_running(kernel) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not is_running(kernel)
-    assert actions(job()) == ["complete", "missing"]
-    assert runner.run(job()) == runner.EXIT_OK
-    assert actions(job()) == ["complete", "complete"]
+    assert states(*job()) == ["complete", "missing"]
+    assert runner.run(*job()) == runner.EXIT_OK
+    assert states(*job()) == ["complete", "complete"]
 
 
 def is_running(pid: int) -> bool:
@@ -237,20 +232,20 @@ def test_notebook_without_a_stage_is_done_when_its_copy_is_there(root, monkeypat
     notebook = nbformat.read(path, 4)
     notebook.cells[-1].source = "print('hello')"
     nbformat.write(notebook, root / "notebooks" / "00_overview.ipynb")
-    assert runner.run(job()) == runner.EXIT_OK
-    assert actions(job()) == ["complete"]
-    (job().paths.executed / "00_overview.ipynb").unlink()
-    assert actions(job()) == ["outdated"]
+    assert runner.run(*job()) == runner.EXIT_OK
+    assert states(*job()) == ["complete"]
+    (job()[1].executed / "00_overview.ipynb").unlink()
+    assert states(*job()) == ["outdated"]
 
 
 @pytest.mark.parametrize("code", [-9, -15, 143])
 def test_stopped_process_is_interrupted_not_completed(tmp_path, code):
-    assert execution.judge(code, tmp_path / "none.ipynb")[0] == "interrupted"
+    assert notebooks.outcome_of(code, tmp_path / "none.ipynb")[0] == "interrupted"
 
 
 def test_missing_notebook_is_named(root, capsys):
     write_notebook(root, "data")
-    assert runner.run(job()) == runner.EXIT_FAILED
+    assert runner.run(*job()) == runner.EXIT_FAILED
     assert "02_*.ipynb" in capsys.readouterr().err
 
 
@@ -292,16 +287,18 @@ def test_no_model_says_how_to_get_one(root):
 
 def test_setting_without_a_value_is_refused():
     with pytest.raises(ValueError, match=r"section\.field=value"):
-        runs.parse_settings(["filter.gamma"])
+        run_commands.parse_settings(["filter.gamma"])
 
 
 def test_of_a_study_only_the_named_runs_are_brought_up_to_date(monkeypatch):
     done = []
-    monkeypatch.setattr(study.runner, "run", lambda job: done.append(job.paths.root.name) or 0)
+    monkeypatch.setattr(
+        study.runner, "run", lambda profile, folder, copies: done.append(folder.root.name) or 0
+    )
     monkeypatch.setattr(study, "summarise", lambda given: [])
-    monkeypatch.setattr(study, "share_stages", lambda *given: [])
+    monkeypatch.setattr(study, "reuse_stages", lambda *given: [])
     given = config.load_profile_or_study("study")
     assert study.run_study(given, ["seed-2", "gamma-0.5"]) == 0
     assert done == ["seed-2", "gamma-0.5"]
-    with pytest.raises(ValueError, match=r"no run seed-9; there are seed-0, seed-1"):
+    with pytest.raises(ValueError, match="no run 'seed-9'; did you mean"):
         study.run_study(given, ["seed-9"])

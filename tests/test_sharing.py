@@ -7,7 +7,7 @@ import pytest
 from qponder_lib import artifacts, config, pipeline
 from qponder_lib.config import Study
 from qponder_lib.paths import RunPaths
-from qponder_lib.runner import sharing, study
+from qponder_lib.runner import study
 
 MINI = config.load_profile("mini")
 
@@ -49,7 +49,7 @@ def test_runs_of_a_study_share_what_is_equal_and_nothing_else(two_stages):
     )
     (profile_a, a), (profile_b, b) = study.study_runs(plan)
     seal_all(profile_a, a)
-    assert sharing.share_stages(profile_b, b, [a, b]) == ["data"]
+    assert study.reuse_stages(profile_b, b, [a, b]) == ["data"]
     assert [e.state for e in pipeline.plan(profile_b, b)] == ["complete", "missing"]
     assert (b.root / "data.png").samefile(a.root / "data.png")
 
@@ -58,15 +58,16 @@ def test_broken_stage_is_not_shared(two_stages):
     a, b = RunPaths.named("a"), RunPaths.named("b")
     seal_all(MINI, a)
     (a.root / "data.png").write_text("changed")
-    assert sharing.share_stages(MINI, b, [a]) == ["distill"]
+    assert study.reuse_stages(MINI, b, [a]) == ["distill"]
 
 
 def test_runs_that_may_give_stages_are_those_below_the_folder_of_all_runs(root):
     runs = root / "papermill_runs"
     for name in ("mini", "study/seed-0", "study/seed-1"):
         (runs / name / "seals").mkdir(parents=True)
-    found = sharing.other_runs([RunPaths(runs / "study" / "seed-1")])
-    assert [folder.root for folder in found] == [runs / "mini", runs / "study" / "seed-0"]
+    first = RunPaths(runs / "study" / "seed-1")
+    found = [folder.root for folder in study.all_runs([first])]
+    assert found == [first.root, runs / "mini", runs / "study" / "seed-0"]
 
 
 @pytest.mark.parametrize(
@@ -84,7 +85,7 @@ def test_runs_that_may_give_stages_are_those_below_the_folder_of_all_runs(root):
 def test_predictions_come_from_a_run_with_the_same_model_images_and_decoding(changed, models):
     a, b = RunPaths.named("a"), RunPaths.named("b")
     seal_all(MINI, a)
-    shared = sharing.share_stages(MINI.with_overrides(changed), b, [a, b])
+    shared = study.reuse_stages(MINI.with_overrides(changed), b, [a, b])
     assert {name for name in shared if name.startswith("predict-")} >= {
         f"predict-{name}" for name in models
     }

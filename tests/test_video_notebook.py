@@ -8,7 +8,7 @@ import pytest
 from qponder_lib import artifacts, pipeline
 from qponder_lib.config import dump_profile, load_profile
 from qponder_lib.paths import MINI_WEIGHTS, RunPaths
-from qponder_lib.runner import execution
+from qponder_lib.runner import notebooks
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = ROOT / "notebooks" / "13_video.ipynb"
@@ -41,13 +41,11 @@ def test_the_notebook_runs_and_leaves_every_stage_of_the_video_model(tmp_path):
     keys = pipeline.stage_keys(profile)
     inputs = {name: keys[name] for name in image_model.inputs}
     pipeline.seal_stage(paths, image_model, inputs, [paths.grpo("qponder")], 0.0)
-    parameters = execution.notebook_parameters(
+    parameters = notebooks.parameters_of(
         NOTEBOOK, profile, profile_file=str(paths.profile), run_dir=str(paths.root)
     )
     copy = paths.executed / NOTEBOOK.name
-    outcome = execution.execute(
-        NOTEBOOK, copy, parameters, paths.logs / "13.log", ROOT, lambda cell, line: None
-    )
+    outcome = notebooks.execute(NOTEBOOK, copy, parameters, paths.logs / "13.log", ROOT)
     assert outcome.state == "completed", outcome.message
     for entry in pipeline.plan(profile, paths):
         if entry.stage.notebook == "13":

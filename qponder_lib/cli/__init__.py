@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from qponder_lib import __version__
 from qponder_lib.cli import (
     at_scale,
     audit,
     data,
     evaluate,
-    health,
     preflight,
-    reporting,
-    runs,
+    run,
     scoring,
 )
 
@@ -56,15 +55,32 @@ app = typer.Typer(
     cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
-    help="Reproduce Q-Ponder and PreResQ-R1, and measure image quality assessors.",
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"qponder {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="print the version", is_eager=True, callback=_print_version),
+    ] = False,
+) -> None:
+    """Reproduce Q-Ponder and PreResQ-R1, and measure image quality assessors."""
+
+
+app.command(cls=run.NamesProfiles)(run.run)
 for command in (
-    runs.run,
-    runs.status,
-    runs.reference,
-    reporting.report,
-    reporting.diff,
-    health.health,
+    run.status,
+    run.report,
+    run.health,
+    run.diff,
+    run.reference,
     preflight.preflight,
     scoring.score,
     evaluate.evaluate,

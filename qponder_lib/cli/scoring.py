@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qponder_lib import artifacts, paths
-from qponder_lib.runner import runs as runner
+from qponder_lib.runner.runner import EXIT_FAILED
 
 if TYPE_CHECKING:
     from qponder_lib.records import PredictionRecord
@@ -42,7 +42,7 @@ def score(
         raise typer.Exit(_USAGE) from error
     except FileNotFoundError as error:
         print(f"qponder: {error}", file=sys.stderr)
-        raise typer.Exit(runner.EXIT_FAILED) from error
+        raise typer.Exit(EXIT_FAILED) from error
     rows = _clip_rows(files, folder) if clips else _image_rows(files, folder)
     for file, row in zip(files, rows, strict=True):
         if as_json:
@@ -105,7 +105,7 @@ def _image_rows(files: Sequence[Path], folder: Path) -> Sequence[PredictionRecor
         return score_images(files, folder)
     except ImageError as error:
         print(f"qponder: {error.kind}: {error}", file=sys.stderr)
-        raise typer.Exit(runner.EXIT_FAILED) from error
+        raise typer.Exit(EXIT_FAILED) from error
 
 
 def _clip_rows(files: Sequence[Path], folder: Path) -> Sequence[PredictionRecord]:
@@ -116,7 +116,7 @@ def _clip_rows(files: Sequence[Path], folder: Path) -> Sequence[PredictionRecord
         return score_clips(files, folder)
     except VideoProblem as error:
         print(f"qponder: {error.kind}: {error}", file=sys.stderr)
-        raise typer.Exit(runner.EXIT_FAILED) from error
+        raise typer.Exit(EXIT_FAILED) from error
     except ValueError as error:
         print(f"qponder: {error}", file=sys.stderr)
         raise typer.Exit(_USAGE) from error

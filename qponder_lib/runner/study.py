@@ -1,19 +1,21 @@
-"""Run a study: several variations of one profile, sharing the stages that are equal."""
+"""Run a study: several variations of one profile, reusing the stages that are equal."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from qponder_lib import paths
+from qponder_lib import artifacts, paths
 from qponder_lib.config import Profile, Study, load_profile
 from qponder_lib.paths import RunPaths
-from qponder_lib.runner import execution
-from qponder_lib.runner import runs as runner
-from qponder_lib.runner.progress import Progress, shown
-from qponder_lib.runner.sharing import other_runs, share_stages
+from qponder_lib.pipeline import stage_keys, stage_state, stages
+from qponder_lib.runner import runner
+
+_NEVER_APPENDED = (".png", ".safetensors")
 
 
 def study_runs(study: Study) -> list[tuple[Profile, RunPaths]]:
@@ -31,8 +33,8 @@ def study_runs(study: Study) -> list[tuple[Profile, RunPaths]]:
 def run_study(study: Study, only: Sequence[str] = ()) -> int:
     """Run what is not done yet, in the order of the file; stop at the first failure.
 
-    Stages of equal keys are taken over from any run below `papermill_runs/`, such as the
-    predictions of the cold start of a run's seed.
+    Stages of equal keys are reused from any run below `papermill_runs/`, such as the predictions
+    of the cold start of a run's seed.
 
     Args:
         study: Runs and what they differ in.
@@ -46,20 +48,18 @@ def run_study(study: Study, only: Sequence[str] = ()) -> int:
         ValueError: If the study has no run of such a name.
     """
     names = [entry.name for entry in study.runs]
-    if unknown := sorted(set(only) - set(names)):
-        raise ValueError(
-            f"{study.name} has no run {', '.join(unknown)}; there are {', '.join(names)}"
-        )
+    for name in only:
+        if name not in names:
+            raise ValueError(f"{study.name} has no run {name!r}{paths.instead(name, names)}")
     runs = study_runs(study)
-    own = [folder for _, folder in runs]
-    for number, (profile, folder) in enumerate(runs, start=1):
-        if only and names[number - 1] not in only:
+    for number, (name, (profile, folder)) in enumerate(zip(names, runs, strict=True), start=1):
+        if only and name not in only:
             continue
         print(f"\n==== {number}/{len(runs)} {profile.name}", flush=True)
-        shared = share_stages(profile, folder, [*own, *other_runs(own)])
-        if shared:
-            print(f"taken over from other runs: {', '.join(shared)}", flush=True)
-        code = runner.run(runner.Job(profile, folder, copies=False))
+        reused = reuse_stages(profile, folder, all_runs(first=[place for _, place in runs]))
+        if reused:
+            print(f"reused from other runs: {', '.join(reused)}", flush=True)
+        code = runner.run(profile, folder, copies=False)
         if code != runner.EXIT_OK:
             return code
         summarise(study)
@@ -86,23 +86,55 @@ def show(study: Study) -> int:
     Returns:
         The exit code, as `runner.run` gives it.
     """
-    folder = RunPaths.named(study.name)
-    notebook = next(iter(sorted(paths.notebooks_root().glob(f"{study.notebook}_*.ipynb"))), None)
-    if notebook is None:
-        print(f"there is no notebook {study.notebook}_*.ipynb", file=sys.stderr)
+    folder, profile = RunPaths.named(study.name), load_profile(study.base)
+    try:
+        notebook = runner.notebook_numbered(study.notebook)
+        runner.execute_notebook(notebook, profile, folder, study.base)
+    except runner.NotebookFailed as error:
+        print(f"FAILED {error}", file=sys.stderr)
         return runner.EXIT_FAILED
-    parameters = execution.notebook_parameters(
-        notebook, load_profile(study.base), profile_file=study.base, run_dir=shown(folder.root)
-    )
-    partial = folder.executed / f"{notebook.stem}.partial.ipynb"
-    progress = Progress(notebook.stem, notebook)
-    log_file = folder.logs / f"{notebook.stem}.log"
-    outcome = execution.execute(
-        notebook, partial, parameters, log_file, paths.repository_root(), progress
-    )
-    progress.finish()
-    if outcome.state != "completed":
-        print(f"FAILED {notebook.name}: {outcome.state}: {outcome.message}", file=sys.stderr)
-        return runner.EXIT_FAILED
-    os.replace(partial, folder.executed / notebook.name)
     return runner.EXIT_OK
+
+
+def all_runs(first: Sequence[RunPaths] = ()) -> list[RunPaths]:
+    """List all runs and runs of studies below `papermill_runs/`, some of them first."""
+    root, known = paths.runs_root(), {folder.root for folder in first}
+    seals = [*sorted(root.glob("*/seals")), *sorted(root.glob("*/*/seals"))]
+    return [*first, *(RunPaths(one.parent) for one in seals if one.parent not in known)]
+
+
+def reuse_stages(profile: Profile, folder: RunPaths, others: Iterable[RunPaths]) -> list[str]:
+    """Take over stages that another run has completed with the same key.
+
+    Args:
+        profile: Settings of the run that takes.
+        folder: The run that takes.
+        others: Runs that may give.
+
+    Returns:
+        Names of the stages taken over.
+    """
+    reused, keys = [], stage_keys(profile)
+    for stage in stages(profile):
+        if stage_state(stage, keys, folder)[0] == "complete":
+            continue
+        for other in others:
+            if other != folder and stage_state(stage, keys, other)[0] == "complete":
+                record = artifacts.read_seal(other.seal(stage.name))
+                for output in record.outputs:
+                    _link_or_copy(other.root / output, folder.root / output)
+                artifacts.write_json(folder.seal(stage.name), record)
+                reused.append(stage.name)
+                break
+    return reused
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    """Link large files that are only ever replaced; copy those that could be appended to."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    if source.suffix in _NEVER_APPENDED:
+        with contextlib.suppress(OSError):  # another disk, or a file system without links: copy
+            os.link(source, target)
+            return
+    shutil.copyfile(source, target)

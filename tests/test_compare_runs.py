@@ -1,16 +1,16 @@
-"""Drift: what counts as moved, missing and new, worked by hand."""
+"""Comparing a run with a reference: what counts as moved, missing and new, worked by hand."""
 
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from qponder_lib import artifacts
 from qponder_lib.cli import app
 from qponder_lib.paths import RunPaths
-from qponder_lib.runner import drift
+from qponder_lib.runner import reference as references
 
 COLUMNS = ["model", "dataset", "decoding", "metric", "protocol"]
 COLUMNS += ["value", "ci_low", "ci_high", "n", "n_unparsed", "reason"]
@@ -29,7 +29,7 @@ def folder(tmp_path, name, rows):
 
 
 def states(tmp_path, run_rows, reference_rows):
-    found = drift.compare(
+    found = references.compare(
         folder(tmp_path, "run", run_rows), folder(tmp_path, "ref", reference_rows)
     )
     return [one.state for one in found]
@@ -61,7 +61,7 @@ def test_row_on_one_side_is_missing_or_new_and_not_moved(tmp_path):
 
 def test_value_that_vanished_has_moved_and_says_why(tmp_path):
     gone = row(value=None, low=None, high=None, reason="too_few")
-    (found,) = drift.compare(folder(tmp_path, "run", [gone]), folder(tmp_path, "ref", [row()]))
+    (found,) = references.compare(folder(tmp_path, "run", [gone]), folder(tmp_path, "ref", [row()]))
     assert (found.state, found.why) == ("moved", "run: none (too_few); reference: 0.6")
 
 
@@ -84,14 +84,15 @@ def test_text_where_a_number_is_expected_is_refused(tmp_path):
 def test_folder_without_any_compared_file_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match=r"has none of eval/scores\.csv"):
-        drift.compare(RunPaths(tmp_path / "empty"), folder(tmp_path, "ref", [row()]))
+        references.compare(RunPaths(tmp_path / "empty"), folder(tmp_path, "ref", [row()]))
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=8))
 def test_run_never_moves_against_itself(tmp_path_factory, values):
     rows = [row(f"m{i}", value, value - 0.1, value + 0.1) for i, value in enumerate(values)]
     run = folder(tmp_path_factory.mktemp("same"), "run", rows)
-    assert {one.state for one in drift.compare(run, run)} == {"within"}
+    assert {one.state for one in references.compare(run, run)} == {"within"}
 
 
 # ---- the command

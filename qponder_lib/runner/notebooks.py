@@ -9,17 +9,21 @@ is read before it is believed.
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import re
 import selectors
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import yaml
 
@@ -28,6 +32,7 @@ from qponder_lib.config import SECTIONS, Profile
 
 _SECRET_NAME = re.compile(r"(?i)(^|[_.])(secret|password|passwd|token|api_?key|credentials?)$")
 _SECRET_VALUE = re.compile(r"(hf_|sk-|ghp_|github_pat_|AKIA)[A-Za-z0-9_-]{8,}|://[^/\s]*:[^/\s]*@")
+_SECONDS_BETWEEN_LINES = 10.0
 _CELL = re.compile(r"Executing Cell (\d+)")
 _PR_SET_PDEATHSIG = 1
 _OFFLINE = {
@@ -35,6 +40,12 @@ _OFFLINE = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "PYTHONUNBUFFERED": "1",
+    "PYTHONIOENCODING": "utf-8",
+}
+_KERNEL = {
+    "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+    "display_name": "Python 3",
+    "language": "python",
 }
 State = Literal["completed", "failed", "dead kernel", "stopped early", "interrupted"]
 
@@ -46,6 +57,48 @@ class Outcome:
     state: State
     message: str
     seconds: float
+
+
+class Progress:
+    """Show where a notebook is: one line kept up to date on a terminal, plain lines elsewhere."""
+
+    def __init__(self, notebook: Path) -> None:
+        """Count the cells that papermill will number (it adds one with the parameters)."""
+        self.label, self.last = notebook.stem, ""
+        self.n_cells = len(artifacts.read_json(notebook)["cells"]) + 1
+        self.started = self.shown = time.monotonic()
+        self.live = sys.stdout.isatty()
+
+    def show(self, cell: int, line: str = "") -> None:
+        """Take note of a printed line and show it if it is time."""
+        self.last = line.strip() or self.last
+        now = time.monotonic()
+        if now - self.shown < (0.5 if self.live else _SECONDS_BETWEEN_LINES):
+            return
+        self.shown = now
+        text = f"  {self.label}  cell {cell}/{self.n_cells}  {clock(now - self.started)}"
+        text += f"  {self.last[:100]}" if self.last else ""
+        if self.live:
+            width = shutil.get_terminal_size().columns - 1
+            print(f"\r{text[:width]:<{width}}", end="", flush=True)
+        else:
+            print(text, flush=True)
+
+    def clear(self) -> None:
+        """Clear the line."""
+        if self.live:
+            print("\r" + " " * (shutil.get_terminal_size().columns - 1) + "\r", end="")
+
+
+def clock(seconds: float) -> str:
+    """Return a duration as people say it.
+
+    Example:
+        >>> clock(61.4)
+        '1 min 01 s'
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 def refuse_secrets(parameters: Mapping[str, Any]) -> None:
@@ -72,7 +125,7 @@ def declared_parameters(notebook: Path) -> list[str]:
     return list(papermill.inspect_notebook(str(notebook)))
 
 
-def notebook_parameters(
+def parameters_of(
     notebook: Path, profile: Profile, *, profile_file: str, run_dir: str
 ) -> dict[str, Any]:
     """Choose the parameters a notebook gets.
@@ -114,13 +167,29 @@ def notebook_parameters(
     return values
 
 
-def child_environment(root: Path) -> dict[str, str]:
-    """Return the environment of a notebook process: offline, quiet, inline figures."""
+def child_environment(root: Path, kernels: Path) -> dict[str, str]:
+    """Return the environment of a notebook process: offline, quiet, inline figures.
+
+    Args:
+        root: The repository.
+        kernels: Folder that says what the kernel `python3` is: this very Python, and no other
+            that JUPYTER_PATH or the user's own kernels may name so.
+    """
     environment = {**os.environ, **_OFFLINE, "QPONDER_ROOT": str(root)}
     environment.pop("MPLBACKEND", None)
-    path = [str(root), environment.get("PYTHONPATH", "")]
-    environment["PYTHONPATH"] = os.pathsep.join(part for part in path if part)
+    for name, first in (("PYTHONPATH", root), ("JUPYTER_PATH", kernels)):
+        parts = [str(first), environment.get(name, "")]
+        environment[name] = os.pathsep.join(part for part in parts if part)
     return environment
+
+
+@contextmanager
+def _own_kernel() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="qponder-kernel-") as folder:
+        spec = Path(folder) / "kernels" / "python3" / "kernel.json"
+        spec.parent.mkdir(parents=True)
+        spec.write_text(json.dumps(_KERNEL), encoding="utf-8")
+        yield Path(folder)
 
 
 def execute(
@@ -129,18 +198,15 @@ def execute(
     parameters: Mapping[str, Any],
     log_file: Path,
     root: Path,
-    on_line: Callable[[int, str], None],
 ) -> Outcome:
     """Execute a notebook in its own process group.
 
     Args:
         notebook: What to execute.
         partial: Where the executed copy grows.
-        parameters: From `notebook_parameters`.
+        parameters: From `parameters_of`.
         log_file: Everything the process prints goes here.
         root: The repository; the process works there.
-        on_line: Called with the cell's number and each line printed, and once a second with
-            an empty line while nothing is printed.
 
     Returns:
         How it ended. The copy stays at `partial` whatever happened.
@@ -155,24 +221,24 @@ def execute(
     command = [sys.executable, "-m", "papermill", names[0], names[1], "-f", names[2]]
     command += ["--log-output", "--no-progress-bar", "--start-timeout", "120"]
     started = time.monotonic()
-    process = subprocess.Popen(
-        command,
-        cwd=root,
-        env=child_environment(root),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        process_group=0,
-        preexec_fn=_die_with_parent(),
-    )
-    try:
-        with log_file.open("wb") as log:
-            _follow(process, log.write, on_line)
-    except BaseException:
-        _stop(process)
-        raise
+    with log_file.open("wb") as log, _own_kernel() as kernels:
+        process = subprocess.Popen(
+            command,
+            cwd=root,
+            env=child_environment(root, kernels),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            process_group=0,
+            preexec_fn=_die_with_parent(),
+        )
+        try:
+            _follow(process, log, Progress(notebook))
+        except BaseException:
+            _stop(process)
+            raise
     seconds = time.monotonic() - started
-    state, message = judge(process.returncode, partial)
+    state, message = outcome_of(process.returncode, partial)
     if state != "completed" and message == "":
         message = f"exit code {process.returncode}; see {os.path.relpath(log_file, root)}"
     return Outcome(state, message, seconds)
@@ -186,11 +252,7 @@ def _die_with_parent() -> Callable[[], None] | None:
     return lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _follow(
-    process: subprocess.Popen[bytes],
-    write: Callable[[bytes], object],
-    on_line: Callable[[int, str], None],
-) -> None:
+def _follow(process: subprocess.Popen[bytes], log: BinaryIO, progress: Progress) -> None:
     """Copy what the process prints until it ends, even if a lost kernel holds its pipe open."""
     assert process.stdout is not None
     os.set_blocking(process.stdout.fileno(), False)
@@ -201,18 +263,19 @@ def _follow(
             ended = process.poll() is not None
             chunk = process.stdout.read(65536) if selector.select(0.0 if ended else 1.0) else None
             if chunk:
-                write(chunk)
+                log.write(chunk)
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:
                     text = line.decode("utf-8", errors="replace").rsplit("\r", 1)[-1]
                     found = _CELL.search(text)
                     cell = int(found.group(1)) if found else cell
-                    on_line(cell, "" if found else text)
+                    progress.show(cell, "" if found else text)
             elif ended or chunk == b"":
                 process.wait()
+                progress.clear()
                 return
             else:
-                on_line(cell, "")
+                progress.show(cell)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -227,7 +290,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             continue
 
 
-def judge(exit_code: int, copy: Path) -> tuple[State, str]:
+def outcome_of(exit_code: int, copy: Path) -> tuple[State, str]:
     """Say how a notebook ended from papermill's exit code and the copy it left.
 
     Args:
@@ -254,10 +317,10 @@ def judge(exit_code: int, copy: Path) -> tuple[State, str]:
                 return "failed", f"{output['ename']}: {output['evalue']}"
     if exit_code != 0:
         return "failed", ""
-    return _judge_copy(notebook, cells)
+    return _outcome_of_copy(notebook, cells)
 
 
-def _judge_copy(notebook: Mapping[str, Any], cells: list[dict[str, Any]]) -> tuple[State, str]:
+def _outcome_of_copy(notebook: Mapping[str, Any], cells: list[dict[str, Any]]) -> tuple[State, str]:
     ran = [cell for cell in cells if "".join(cell["source"]).strip()]
     left = [cell for cell in ran if cell["execution_count"] is None]
     if left:
