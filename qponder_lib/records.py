@@ -184,25 +184,3 @@ class JudgementRecord(Record):
             if (getattr(self, aspect) is None) != (aspect in self.reasons):
                 raise ValueError(f"{aspect} {getattr(self, aspect)} with reasons {self.reasons}")
         return self
-
-
-class ScoreRow(Record):
-    """One measured number with its interval and how many images stand behind it."""
-
-    model: str
-    dataset: str
-    decoding: Decoding
-    metric: str
-    protocol: str
-    value: float | None
-    ci_low: float | None = None
-    ci_high: float | None = None
-    n: int = Field(ge=0)
-    n_unparsed: int = Field(ge=0)
-    reason: str | None = None
-
-    @model_validator(mode="after")
-    def _missing_value_has_a_reason(self) -> Self:
-        if self.value is None and not self.reason:
-            raise ValueError("a missing value needs a reason")
-        return self

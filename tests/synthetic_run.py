@@ -28,7 +28,7 @@ NO_SHA = "0" * 64
 
 
 def small_profile(**overrides: object) -> config.Profile:
-    values = {"evaluate.n_resamples": 200, "predict.n_samples": 3, **overrides}
+    values = {"predict.n_samples": 3, **overrides}
     return config.Profile(name="synthetic", description="made from noise").with_overrides(values)
 
 

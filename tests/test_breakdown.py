@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic_run import NO_SHA, write_run
 
-from qponder_lib import artifacts, metrics
+from qponder_lib import artifacts
 from qponder_lib.records import Distortion, ImageRecord
 from qponder_lib.report import tables
 from qponder_lib.report.figures import breakdown as drawing
@@ -26,7 +26,6 @@ from qponder_lib.report.tables.breakdown import (
 from qponder_lib.report.tables.calibration import calibration_bins, clustering
 from qponder_lib.report.tables.sources import one, select
 
-PLAN = metrics.Resampling(200)
 scores = st.one_of(st.none(), st.integers(0, 100).map(float))
 
 
@@ -44,7 +43,7 @@ def image(number, mos, *tags):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    few = {"predict.sets": ("mini-koniq", "mini-spaq"), "evaluate.n_resamples": 100}
+    few = {"predict.sets": ("mini-koniq", "mini-spaq")}
     run = write_run(tmp_path_factory.mktemp("runs") / "here", n=30, **few)
     for made in (tables.breakdown(run), *tables.judged_tables(run)):
         tables.write(made, run.paths.tables)
@@ -77,15 +76,14 @@ def test_error_of_a_group_is_the_mean_distance_of_its_readable_answers():
     off_by_ten = [Answered(image(i, 50.0), 40.0) for i in range(6)]
     off_by_six = [Answered(image(i, 70.0), 76.0) for i in range(6)]
     answers = [*off_by_ten, *off_by_six, Answered(image(3, 20.0), None)]
-    found = measured("mae", answers, PLAN, min_n=2)
-    assert (found["value"], found["n"], found["n_unparsed"]) == (8.0, 12, 1)
-    assert 6.0 <= found["ci_low"] <= found["ci_high"] <= 10.0
+    found = measured(answers, min_n=2)["mae"]
+    assert (found.value, found.n, found.n_unparsed) == (8.0, 12, 1)
+    assert 6.0 <= found.ci_low <= found.ci_high <= 10.0
 
 
 def test_small_group_has_no_value_but_a_reason_and_its_count():
-    found = measured("srcc", [Answered(image(1, 50.0), 40.0)], PLAN, min_n=10)
-    assert (found["value"], found["ci_low"], found["n"]) == (None, None, 1)
-    assert found["reason"] == "too_few"
+    found = measured([Answered(image(1, 50.0), 40.0)], min_n=10)["srcc"]
+    assert (found.value, found.ci_low, found.n, found.reason) == (None, None, 1, "too_few")
 
 
 def test_levels_and_severities_share_out_every_image_once(run):
@@ -123,13 +121,13 @@ def test_answer_for_an_image_the_set_lacks_is_refused(run, tmp_path):
 
 def test_bin_holds_its_lower_end_and_the_last_one_the_best_score():
     answers = [Answered(image(i, 30.0), s) for i, s in enumerate([0.0, 9.9, 10.0, 100.0])]
-    rows = calibration_bins(answers, PLAN)
+    rows = calibration_bins(answers)
     assert [(row["low"], row["n"]) for row in rows] == [(0.0, 2), (10.0, 1), (90.0, 1)]
 
 
 def test_bin_means_are_those_of_its_images():
     answers = [Answered(image(1, 20.0), 42.0), Answered(image(2, 60.0), 46.0)]
-    (row,) = calibration_bins(answers, PLAN)
+    (row,) = calibration_bins(answers)
     assert (row["mean_score"], row["mean_mos"]) == (44.0, 40.0)
     assert (row["ci_low"], row["reason"]) == (None, "too_few")
 
@@ -137,7 +135,7 @@ def test_bin_means_are_those_of_its_images():
 @given(st.lists(scores, max_size=40))
 def test_bins_hold_every_readable_answer_once(stated):
     answers = [Answered(image(i, 50.0), score) for i, score in enumerate(stated)]
-    rows = calibration_bins(answers, metrics.Resampling(5))
+    rows = calibration_bins(answers)
     assert sum(row["n"] for row in rows) == sum(score is not None for score in stated)
     assert all(row["low"] <= row["mean_score"] <= row["high"] for row in rows)
 

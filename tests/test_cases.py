@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic_run import NO_SHA, SETS, prediction, write_run
 
-from qponder_lib import artifacts, metrics
+from qponder_lib import artifacts
 from qponder_lib.records import Distortion, ImageRecord
 from qponder_lib.report import cases
 from qponder_lib.report.cases import Known, choosing, rates, read_statements
@@ -127,18 +127,18 @@ def test_huge_text_is_read_in_part_and_kept_whole():
 
 
 def test_rate_is_right_among_decided_and_counts_the_rest():
-    found = rates.rate([(2, 1, 5), (1, 0, 0)], metrics.Resampling(200))
+    found = rates.rate([(2, 1, 5), (1, 0, 0)], ["a", "b"])
     assert (found["value"], found["right"], found["wrong"], found["undecided"]) == (0.75, 3, 1, 5)
 
 
 def test_rate_of_nothing_is_missing_with_a_reason():
-    plan = metrics.Resampling(10)
-    assert rates.rate([], plan)["reason"] == "no_text"
-    assert rates.rate([(0, 0, 4)], plan) == {
+    assert rates.rate([], [])["reason"] == "no_text"
+    assert rates.rate([(0, 0, 4)], ["a"]) == {
         "value": None,
         "ci_low": None,
         "ci_high": None,
         "n": 1,
+        "n_references": 0,
         "right": 0,
         "wrong": 0,
         "undecided": 4,
@@ -151,7 +151,7 @@ def test_rate_of_nothing_is_missing_with_a_reason():
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    few = {"predict.sets": SETS[:2], "evaluate.n_resamples": 100}
+    few = {"predict.sets": SETS[:2]}
     made = write_run(tmp_path_factory.mktemp("runs") / "here", n=20, **few)
     for dataset in SETS[:2]:
         for image in artifacts.read_jsonl(made.paths.split(dataset, "test"), ImageRecord):

@@ -10,7 +10,7 @@ from synthetic_run import write_run
 from test_tables import filter_answers
 
 from qponder_lib.data import distortions
-from qponder_lib.evaluation import MEAN, evaluate
+from qponder_lib.evaluation.scoring import MEAN, evaluate_run
 from qponder_lib.report import figures, tables, widgets
 from qponder_lib.report.figures import (
     benchmark,
@@ -48,9 +48,9 @@ PICTURE = np.full((16, 16, 3), 120, dtype=np.uint8)
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    few = {"predict.sets": ("mini-koniq", "mini-spaq", "mini-csiq"), "evaluate.n_resamples": 100}
+    few = {"predict.sets": ("mini-koniq", "mini-spaq", "mini-csiq")}
     run = write_run(tmp_path_factory.mktemp("runs") / "here", **few)
-    evaluate(run)
+    evaluate_run(run)
     filter_answers(run)
     tables.filter_tables(run)
     tables.write_tables(run)
@@ -355,9 +355,9 @@ def test_models_that_say_nothing_readable_are_drawn_as_missing(tmp_path, monkeyp
         return spoken(images, error, 1.1 if silent else unparsed, rng, sample)
 
     monkeypatch.setattr(synthetic_run, "answers", mute)
-    few = {"evaluate.n_resamples": 100, "predict.models": ("base", "ci-long", "qponder")}
+    few = {"predict.models": ("base", "ci-long", "qponder")}
     run = write_run(tmp_path, 12, **few, **{"predict.sets": ("mini-koniq", "mini-csiq")})
-    evaluate(run)
+    evaluate_run(run)
     tables.write_tables(run)
     assert one(results.heatmap_data(run.paths), model="base", dataset=MEAN)["product"] != 0.0
     base = next(

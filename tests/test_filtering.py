@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qponder_lib.evaluation import filtering
-from qponder_lib.records import ResponseRecord
+from qponder_lib.records import ImageRecord, ResponseRecord
 
 
 def response(image_id, text, finish_reason="stop", response_id=None):
@@ -38,8 +38,20 @@ def names(rows):
     return [row.image_id for row in rows]
 
 
-def mean_error(scores, mos):
-    return {"mae": float(np.mean(np.abs(np.subtract(scores, mos))))}
+def about(mos):
+    """Images with these MOS values, two of each photograph."""
+    return {
+        name: ImageRecord(
+            image_id=name,
+            image=f"{name}.png",
+            dataset="s",
+            split="train",
+            mos=value,
+            sha256="0" * 64,
+            reference=f"photograph-{place // 2}",
+        )
+        for place, (name, value) in enumerate(mos.items())
+    }
 
 
 def test_four_of_five_are_kept_and_the_worst_is_not():
@@ -157,19 +169,36 @@ def test_random_control_keeps_as_many_rows_by_chance():
 
 
 def test_sweep_measures_the_filter_and_its_control_at_every_gamma():
-    responses, mos = with_errors({f"i{k}": k for k in range(11)})
+    responses, mos = with_errors({f"i{k:02d}": k for k in range(24)})
     result = filtering.filter_responses(responses, mos, 0.8)
     rng = np.random.default_rng(0)
-    table = filtering.sweep(result.rows, mos, [0.5, 1.0], mean_error, rng)
+    table = filtering.sweep(result.rows, about(mos), [0.5, 1.0], rng)
     assert [(row["gamma"], row["selection"], row["n"]) for row in table] == [
-        (0.5, "filtered", 5),
-        (0.5, "random", 5),
-        (1.0, "filtered", 11),
-        (1.0, "random", 11),
+        (0.5, "filtered", 12),
+        (0.5, "random", 12),
+        (1.0, "filtered", 24),
+        (1.0, "random", 24),
     ]
-    assert table[0]["mae"] == 2.0  # errors 0 to 4
-    assert table[2]["mae"] == table[3]["mae"] == 5.0
+    assert table[0]["mae"] == 5.5  # errors 0 to 11
+    assert table[2]["mae"] == table[3]["mae"] == 11.5
     assert table[1]["mae"] > table[0]["mae"]
+    assert [row["n_references"] for row in table[::2]] == [6, 12]
+    assert table[2]["mae_low"] < 11.5 < table[2]["mae_high"]
+
+
+def test_selections_are_compared_on_the_same_resamples():
+    responses, mos = with_errors({f"i{k:02d}": k for k in range(24)})
+    result = filtering.filter_responses(responses, mos, 0.5)
+    selections = {"unfiltered": result.scored, "filtered": result.kept, "same": result.kept}
+    pairs = (("filtered", "unfiltered"), ("filtered", "same"))
+    table = filtering.selection_differences(selections, pairs, about(mos))
+    found = {(row["second"], row["metric"]): row for row in table}
+    gain = found["unfiltered", "mae"]
+    assert gain["value"] == 5.5 - 11.5
+    assert gain["ci_low"] < -6.0 < gain["ci_high"] < 0.0
+    same = found["same", "mae"]
+    assert (same["value"], same["ci_low"], same["ci_high"]) == (0.0, 0.0, 0.0)
+    assert found["same", "srcc"]["reason"] == "constant_mos"
 
 
 def test_histogram_shows_what_the_filter_throws_away():

@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
 from qponder_lib.judging import agreement, summaries
-from qponder_lib.metrics import Resampling
+from qponder_lib.metrics import bootstrap
 from qponder_lib.records import JudgementRecord
 
-PLAN = Resampling(200, 0.95, 0)
 RATING = st.integers(1, 5)
 
 # Four observers, twelve units, some missing. Worked by hand below:
@@ -122,7 +121,7 @@ def test_equal_ratings_agree_fully_and_reversed_ones_worse_than_chance():
 def test_missing_ratings_are_left_out_and_counted():
     first, second = [1, 2, 3, 4, 5] * 3 + [None], [1, 2, 3, 4, 5] * 3 + [3]
     assert agreement.quadratic_kappa(first, second).n_unparsed == 1
-    mean = agreement.mean_rating([*first], PLAN)
+    mean = agreement.mean_rating([*first])
     assert (mean.value, mean.n, mean.n_unparsed) == (3.0, 15, 1)
 
 
@@ -131,7 +130,7 @@ def test_too_few_and_constant_ratings_have_a_reason_and_no_value():
         assert statistic([1] * 9, [2] * 9).reason == "too_few"
         assert statistic([4] * 12, [4] * 12).reason == "constant_ratings"
     assert agreement.krippendorff_alpha([[4, 4]] * 12).reason == "constant_ratings"
-    assert agreement.mean_rating([None] * 20, PLAN).reason == "too_few"
+    assert agreement.mean_rating([None] * 20).reason == "too_few"
 
 
 def test_a_rating_off_the_scale_is_refused():
@@ -145,10 +144,11 @@ def test_self_consistency_is_the_share_of_equal_pairs():
     assert (result.value, result.n, result.n_unparsed) == (pytest.approx((1 / 3 + 1) / 2), 2, 1)
 
 
-def test_the_interval_of_a_mean_covers_what_a_plain_bootstrap_covers():
+def test_the_interval_of_a_mean_covers_what_a_plain_bootstrap_covers(monkeypatch):
+    monkeypatch.setattr(bootstrap, "N_RESAMPLES", 4000)
     rng = np.random.default_rng(0)
     ratings = rng.integers(1, 6, 300)
-    mine = agreement.mean_rating(ratings.tolist(), Resampling(4000, 0.95, 1))
+    mine = agreement.mean_rating(ratings.tolist())
     plain = [rng.choice(ratings, 300).mean() for _ in range(4000)]
     assert np.allclose([mine.ci_low, mine.ci_high], np.quantile(plain, [0.025, 0.975]), atol=0.02)
 
@@ -174,6 +174,11 @@ def judgement(judge: str, dataset: str, number: int, rating: int | None, **more)
     return JudgementRecord(**(values | more))
 
 
+def alone(rows: list[JudgementRecord]) -> dict[tuple[str, str], str]:
+    """Let every image have a photograph of its own."""
+    return {(row.dataset, row.image_id): row.image_id for row in rows}
+
+
 def agreement_aspects() -> tuple[str, ...]:
     return ("completeness", "accuracy", "reasonableness")
 
@@ -181,22 +186,38 @@ def agreement_aspects() -> tuple[str, ...]:
 def test_the_mean_over_sets_weighs_sets_not_texts():
     rows = [judgement("j", "a", i, 2) for i in range(10)]
     rows += [judgement("j", "b", i, 4) for i in range(30)] + [judgement("j", "b", 99, None)]
-    table = {(row["dataset"], row["aspect"]): row for row in summaries.judged_rows(rows, PLAN)}
+    table = {
+        (row["dataset"], row["aspect"]): row for row in summaries.judged_rows(rows, alone(rows))
+    }
     mean = table["mean", "accuracy"]
     assert (mean["value"], mean["n"], mean["n_failed"]) == (3.0, 40, 1)
     assert set(mean) == set(summaries.JUDGED_COLUMNS)
 
 
+def test_texts_about_one_photograph_are_drawn_together():
+    rows = [judgement("j", "a", i, 2 + 2 * (i // 20)) for i in range(40)]
+    pairs = {("a", str(i)): f"photograph-{i // 5}" for i in range(40)}
+    singly, together = (
+        next(row for row in summaries.judged_rows(rows, references))
+        for references in (alone(rows), pairs)
+    )
+    assert (singly["n_references"], together["n_references"]) == (40, 8)
+    widths = [row["ci_high"] - row["ci_low"] for row in (singly, together)]
+    assert widths[1] > 1.5 * widths[0]
+
+
 def test_a_set_without_ratings_leaves_the_mean_open():
     rows = [judgement("j", "a", i, 2) for i in range(10)] + [judgement("j", "b", 1, None)]
-    table = {(row["dataset"], row["aspect"]): row for row in summaries.judged_rows(rows, PLAN)}
-    assert table["mean", "accuracy"]["reason"] == "a_set_has_no_value"
+    table = {
+        (row["dataset"], row["aspect"]): row for row in summaries.judged_rows(rows, alone(rows))
+    }
+    assert table["mean", "accuracy"]["reason"] == "b: too_few"
     assert table["b", "accuracy"]["reason"] == "too_few"
 
 
 def test_one_judge_alone_has_no_agreement_and_says_so():
     rows = [judgement("j", "a", i, 1 + i % 5) for i in range(20)]
-    table = summaries.agreement_rows({"j": rows}, PLAN)
+    table = summaries.agreement_rows({"j": rows}, alone(rows))
     reasons = {row["statistic"]: row["reason"] for row in table}
     assert reasons["alpha_ordinal"] == reasons["quadratic_kappa"] == "one_judge"
     assert reasons["self_consistency"] == "not_repeated"
@@ -204,7 +225,7 @@ def test_one_judge_alone_has_no_agreement_and_says_so():
 
 def test_length_bias_shows_where_ratings_follow_length():
     rows = [judgement("j", "a", i, 1 + i // 4) for i in range(20)]
-    table = summaries.agreement_rows({"j": rows}, PLAN)
+    table = summaries.agreement_rows({"j": rows}, alone(rows))
     follows = [row["value"] for row in table if row["statistic"] == "length_srcc"]
     assert all(value > 0.95 for value in follows)
 
@@ -212,7 +233,7 @@ def test_length_bias_shows_where_ratings_follow_length():
 def test_agreement_of_two_judges_has_a_row_per_pair_and_aspect():
     one = [judgement("a", "s", i, 1 + i % 5) for i in range(20)]
     two = [judgement("b", "s", i, 1 + (i + (i == 3)) % 5) for i in range(20)]
-    table = summaries.agreement_rows({"a": one, "b": two}, PLAN)
+    table = summaries.agreement_rows({"a": one, "b": two}, alone(one))
     kappas = [row for row in table if row["statistic"] == "quadratic_kappa"]
     assert [(row["judge_a"], row["judge_b"]) for row in kappas] == [("a", "b")] * 3
     assert all(0.9 < row["value"] < 1.0 for row in kappas)
@@ -224,7 +245,7 @@ def test_the_gain_of_a_selection_by_hand():
     selections = {"unfiltered": list(range(40)), "filtered": list(range(20))}
     table = {
         (row["selection"], row["aspect"]): row
-        for row in summaries.filter_rows(rows, selections, PLAN)
+        for row in summaries.filter_rows(rows, selections, alone(rows))
     }
     assert table["unfiltered", "accuracy"]["value"] == 4.0
     assert table["filtered", "accuracy"]["value"] == 5.0
@@ -237,7 +258,8 @@ def test_nearer_scores_with_better_ratings_correlate_and_gaps_are_counted():
     """Ratings 5 5 4 4 ... against errors 0 1 2 ...: the order is kept; one error is not known."""
     rows = [judgement("j", "a", i, 5 - i // 4) for i in range(20)]
     errors = {("m", "a", str(i)): float(i) for i in range(19)}
-    (row,) = summaries.nearness_rows([*rows, judgement("j", "a", 0, 1, repeat=1)], errors, PLAN)
+    again = judgement("j", "a", 0, 1, repeat=1)
+    (row,) = summaries.nearness_rows([*rows, again], errors, alone(rows))
     assert row["value"] > 0.95
     assert (row["n"], row["n_failed"], row["model"]) == (19, 1, "m")
     assert set(row) == set(summaries.NEARNESS_COLUMNS)

@@ -23,7 +23,6 @@ from qponder_lib.judging.server import (
     open_judges,
     tag_of,
 )
-from qponder_lib.metrics import Resampling
 from qponder_lib.paths import RunPaths
 from qponder_lib.records import Distortion, ImageRecord, JudgementRecord, ResponseRecord
 from qponder_lib.teacher.responses import ServerUnavailable
@@ -158,7 +157,7 @@ def test_a_judge_that_obeys_candidates_is_not_reached_by_the_caught_spoofs(paths
     with StubServer(script) as server:
         rows = judged(server, canary_questions(canaries), paths)
         assert server.n_seen == len(canary_questions(canaries))  # really asked, not quoted
-    table = {row["spoof"]: row for row in canary_rows(MODEL, canaries, rows, Resampling(100))}
+    table = {row["spoof"]: row for row in canary_rows(MODEL, canaries, rows)}
     assert {name for name, row in table.items() if row["n_changed"]} == {"flattery"}
     assert table["flattery"]["mean_shift"] == 2.0
     assert table["flattery"]["n_texts_caught"] == 0

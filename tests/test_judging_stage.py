@@ -19,7 +19,7 @@ from qponder_lib.pipeline import Run
 from qponder_lib.records import ImageRecord, JudgementRecord, PredictionRecord, ResponseRecord
 
 SETS = ["mini-koniq", "mini-kadid"]
-SMALL = {"judge.sets": SETS, "judge.models": ["qponder", "teacher"], "judge.n_resamples": 100}
+SMALL = {"judge.sets": SETS, "judge.models": ["qponder", "teacher"]}
 
 
 def made(root: Path, **overrides: object) -> Run:

@@ -1,4 +1,4 @@
-"""Agreement, intervals and differences, against scipy and against what must be so."""
+"""Agreement and its intervals, against scipy and against what must be so."""
 
 import math
 
@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from qponder_lib import metrics
-from qponder_lib.metrics import Resampling, estimate, paired_difference
-from qponder_lib.metrics.agreement import STATISTICS
-from qponder_lib.metrics.resampling import resample_counts
-from qponder_lib.records import PredictionRecord
+from qponder_lib.evaluation.scoring import Predictions, compare, score
+from qponder_lib.metrics import bootstrap, statistics
+from qponder_lib.metrics.bootstrap import estimate, resample_counts
+from qponder_lib.metrics.logistic import fit_logistic, map_logistic
+from qponder_lib.metrics.statistics import STATISTICS, mean_statistic, spearman_statistic
 
 N = 200
 TIED = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=10, max_size=40)
@@ -24,8 +24,19 @@ def noisy(n=N, noise=15.0, seed=0):
     return mos + rng.normal(0.0, noise, n), mos
 
 
-def by_id(values):
-    return {f"i{k:04d}": (None if v is None else float(v)) for k, v in enumerate(values)}
+def measured(metric, scores, mos, clusters=None, protocol="raw", **options):
+    """Measure one metric of one sample of scores, or of several."""
+    samples = scores if np.ndim(scores[0] if len(scores) else 0) else [scores]
+    predictions = Predictions.of_scores(samples[0], mos, clusters)
+    both = np.array(samples, dtype=np.float64)
+    whole = Predictions(predictions.ids, predictions.mos, both, predictions.clusters)
+    return score(whole, [(metric, protocol)], **options)[metric, protocol]
+
+
+def gap(metric, first, second, mos, clusters=None, **options):
+    """Compare two models by one metric."""
+    both = (Predictions.of_scores(one, mos, clusters) for one in (first, second))
+    return compare(*both, [(metric, "raw")], **options)[metric, "raw"]
 
 
 @settings(deadline=None)
@@ -34,20 +45,21 @@ def test_correlations_equal_scipys_on_heavy_ties(pairs):
     x, y = np.array(pairs, dtype=float).T
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         return
-    assert metrics.srcc(x, y) == pytest.approx(stats.spearmanr(x, y).statistic, abs=1e-12)
-    assert metrics.plcc(x, y) == pytest.approx(stats.pearsonr(x, y).statistic, abs=1e-12)
-    assert metrics.krcc(x, y) == pytest.approx(stats.kendalltau(x, y).statistic, abs=1e-12)
+    assert statistics.srcc(x, y) == pytest.approx(stats.spearmanr(x, y).statistic, abs=1e-12)
+    assert statistics.plcc(x, y) == pytest.approx(stats.pearsonr(x, y).statistic, abs=1e-12)
+    assert statistics.krcc(x, y) == pytest.approx(stats.kendalltau(x, y).statistic, abs=1e-12)
 
 
 def test_errors_by_hand():
-    assert metrics.mae([3, 5], [0, 9], min_n=2) == 3.5
-    assert metrics.rmse([3, 5], [0, 9], min_n=2) == pytest.approx(math.sqrt(12.5))
+    assert statistics.mae([3, 5], [0, 9], min_n=2) == 3.5
+    assert statistics.rmse([3, 5], [0, 9], min_n=2) == pytest.approx(math.sqrt(12.5))
 
 
 def test_srcc_is_unchanged_by_a_monotone_map_and_keeps_its_sign():
     scores, mos = noisy()
-    assert metrics.srcc(np.exp(scores / 20.0), mos) == pytest.approx(metrics.srcc(scores, mos))
-    assert metrics.srcc(-scores, mos) == pytest.approx(-metrics.srcc(scores, mos))
+    mapped = statistics.srcc(np.exp(scores / 20.0), mos)
+    assert mapped == pytest.approx(statistics.srcc(scores, mos))
+    assert statistics.srcc(-scores, mos) == pytest.approx(-statistics.srcc(scores, mos))
 
 
 @pytest.mark.parametrize(
@@ -60,36 +72,49 @@ def test_srcc_is_unchanged_by_a_monotone_map_and_keeps_its_sign():
         ([str(k) for k in range(N)], "not_numeric"),
         (np.arange(N).astype(str), "not_numeric"),
         ([*range(N - 1), True], "not_numeric"),
-        ([None] * (N - 9) + list(range(9)), "too_few"),
-        ([None] * N, "too_few"),
+        (list(range(9)), "too_few"),
+        ([], "too_few"),
     ],
 )
-def test_degenerate_scores_have_no_value_but_a_reason(scores, reason):
-    for metric in ("plcc", "srcc", "krcc"):
-        result = estimate(metric, scores, noisy()[1], resampling=Resampling(50))
-        assert (result.value, result.ci_low, result.ci_high) == (None, None, None)
-        assert result.reason == reason
+@pytest.mark.parametrize("metric", ["plcc", "srcc", "krcc"])
+def test_degenerate_scores_have_no_value_but_a_reason(metric, scores, reason):
+    with pytest.raises(statistics.DegenerateInputError) as error:
+        getattr(statistics, metric)(scores, noisy()[1][: len(scores)])
+    assert error.value.reason == reason
+
+
+def test_constant_or_too_few_scores_are_a_missing_number_with_a_reason():
+    mos = noisy()[1]
+    for scores, reason in (([50.0] * N, "constant_scores"), ([None] * N, "too_few")):
+        for metric in ("plcc", "srcc", "krcc"):
+            result = measured(metric, scores, mos)
+            assert (result.value, result.ci_low, result.ci_high) == (None, None, None)
+            assert result.reason == reason
+    with pytest.raises(ValueError, match="needs a reason"):
+        bootstrap.Estimate(None, None, None, 0, 0, 0)
 
 
 def test_constant_mos_has_no_correlation_but_an_error():
-    assert estimate("srcc", range(20), [50.0] * 20).reason == "constant_mos"
-    assert estimate("mae", range(20), [0.0] * 20).value == 9.5
+    assert measured("srcc", range(20), [50.0] * 20).reason == "constant_mos"
+    assert measured("mae", range(20), [0.0] * 20).value == 9.5
 
 
-def test_lengths_must_agree():
+def test_lengths_must_agree_and_metrics_and_protocols_be_known():
     with pytest.raises(ValueError, match="one score per mos"):
-        estimate("plcc", [1.0] * 11, [1.0] * 12)
+        measured("plcc", [1.0] * 11, [1.0] * 12)
     with pytest.raises(ValueError, match="unknown metric"):
-        estimate("r2", range(12), range(12))
+        measured("r2", range(12), range(12))
+    with pytest.raises(ValueError, match="unknown protocol"):
+        measured("plcc", range(12), range(12), protocol="isotonic")
 
 
 def test_unreadable_answers_are_left_out_and_counted():
     scores, mos = noisy()
-    answers = [None if k < 20 else score for k, score in enumerate(scores)]
-    result = estimate("srcc", answers, mos)
+    answers = [None if k < 20 else one for k, one in enumerate(scores)]
+    result = measured("srcc", answers, mos)
     assert result.value == pytest.approx(stats.spearmanr(scores[20:], mos[20:]).statistic)
-    assert (result.n, result.n_unparsed) == (N - 20, 20)
-    assert estimate("parse_rate", answers, mos).value == pytest.approx(0.9)
+    assert (result.n, result.n_references, result.n_unparsed) == (N - 20, N - 20, 20)
+    assert measured("parse_rate", answers, mos).value == pytest.approx(0.9)
 
 
 @pytest.mark.parametrize(
@@ -105,18 +130,73 @@ def test_every_resample_has_the_value_scipy_gives_it(metric, oracle):
     """The counts are replayed as real resamples, with ties in scores and MOS."""
     scores, mos = (np.round(values, -1) for values in noisy(60))
     statistic = STATISTICS[metric](scores, mos)
-    plan = Resampling(20, seed=3)
-    for counts in resample_counts(60, plan):
+    for counts in resample_counts(60, seed=3, n_resamples=20):
         for row, value in zip(counts, statistic(counts), strict=True):
             drawn = np.repeat(np.arange(60), row.astype(int))
             assert len(drawn) == 60
             assert value == pytest.approx(oracle(scores[drawn], mos[drawn]), abs=1e-12)
 
 
+@settings(deadline=None)
+@given(st.integers(0, 10_000), st.integers(10, 60), st.integers(1, 6))
+def test_ranks_of_tied_resamples_are_scipys_to_the_last_digits(seed, n, levels):
+    rng = np.random.default_rng(seed)
+    x, y = rng.integers(0, levels + 1, (2, n)).astype(float)
+    statistic = spearman_statistic(x, y)
+    for counts in resample_counts(n, seed=seed, n_resamples=5):
+        for row, value in zip(counts, statistic(counts), strict=True):
+            drawn = np.repeat(np.arange(n), row.astype(int))
+            if np.ptp(x[drawn]) == 0.0 or np.ptp(y[drawn]) == 0.0:
+                assert np.isnan(value)
+            else:
+                expected = stats.spearmanr(x[drawn], y[drawn]).statistic
+                assert value == pytest.approx(expected, abs=1e-13)
+
+
+def test_ranks_of_many_images_do_not_overflow():
+    """Beyond 46,340 images a count times a rank may pass 32 bits: here one image is drawn n times.
+
+    The two halves swap places: 1 - 6 sum(d^2) / n^3 with every d = n/2 is -1/2 for large n.
+    """
+    n = 60_000
+    x = np.arange(n, dtype=float)
+    statistic = spearman_statistic(x, np.roll(x, n // 2))
+    counts = np.ones((2, n))
+    counts[1] = 0.0
+    counts[1, 0] = counts[1, 1] = n / 2  # both orders agree on this pair
+    assert statistic(counts) == pytest.approx([1.0 - 1.5 * n * n / (n * n - 1.0), 1.0], abs=1e-12)
+
+
+def test_resamples_depend_neither_on_memory_nor_on_threads(monkeypatch):
+    scores, mos = noisy(50)
+    clusters = [f"r{k % 17}" for k in range(50)]
+    together = [spearman_statistic(scores, mos), mean_statistic(scores)]
+    options = {"clusters": clusters, "n_resamples": 40}
+    expected = bootstrap.draw(together, 50, **options)
+    assert (bootstrap.draw(together[1:], 50, **options) == expected[:, 1:]).all()
+    monkeypatch.setattr(bootstrap, "_CHUNK_ELEMENTS", 50 * 3)
+    done = []
+    for threads_from in (1, 10**9):
+        monkeypatch.setattr(bootstrap, "_THREADS_FROM", threads_from)
+        again = bootstrap.draw(together, 50, **options, progress=done.append)
+        assert again == pytest.approx(expected, rel=1e-12)
+    assert sum(done) == 2 * 40
+
+
+def test_an_error_in_a_thread_is_raised(monkeypatch):
+    monkeypatch.setattr(bootstrap, "_THREADS_FROM", 1)
+
+    def broken(counts):
+        raise FloatingPointError("broken")
+
+    with pytest.raises(FloatingPointError, match="broken"):
+        estimate(broken, 50)
+
+
 @pytest.mark.parametrize(("metric", "tolerance"), [("plcc", 0.01), ("srcc", 0.01)])
 def test_interval_equals_scipys_bootstrap_within_chance(metric, tolerance):
     scores, mos = noisy()
-    result = estimate(metric, scores, mos, resampling=Resampling(4000))
+    result = measured(metric, scores, mos, n_resamples=4000)
     oracle = {"plcc": stats.pearsonr, "srcc": stats.spearmanr}[metric]
     expected = stats.bootstrap(
         (scores, mos),
@@ -136,23 +216,21 @@ def test_interval_of_the_mean_error_equals_the_normal_one():
     scores, mos = noisy(1000)
     errors = np.abs(scores - mos)
     half = 1.96 * errors.std() / math.sqrt(1000)
-    result = estimate("mae", scores, mos, resampling=Resampling(4000))
+    result = measured("mae", scores, mos, n_resamples=4000)
     assert result.ci_low == pytest.approx(errors.mean() - half, abs=0.06)
     assert result.ci_high == pytest.approx(errors.mean() + half, abs=0.06)
 
 
 def test_same_seed_gives_the_same_interval_and_another_seed_another():
     scores, mos = noisy()
-    first, again, other = (
-        estimate("srcc", scores, mos, resampling=Resampling(200, seed=s)) for s in (1, 1, 2)
-    )
+    first, again, other = (measured("srcc", scores, mos, seed=s) for s in (1, 1, 2))
     assert first == again
     assert first.ci_low != other.ci_low
 
 
 def test_interval_is_none_when_a_resample_is_degenerate():
     scores = [0.0] * 19 + [1.0]  # a third of the resamples draw no 1.0
-    result = estimate("srcc", scores, list(range(20)), resampling=Resampling(200))
+    result = measured("srcc", scores, list(range(20)))
     assert result.value is not None
     assert (result.ci_low, result.reason) == (None, "degenerate_resamples")
 
@@ -161,10 +239,12 @@ def test_images_of_one_photograph_drawn_together_widen_the_interval():
     scores, mos = noisy(40)
     scores, mos = np.repeat(scores, 10), np.repeat(mos, 10)
     clusters = [f"photo{k // 10}" for k in range(400)]
-    alone = estimate("srcc", scores, mos, resampling=Resampling(1000))
-    together = estimate("srcc", scores, mos, resampling=Resampling(1000), clusters=clusters)
-    forty = estimate("srcc", scores[::10], mos[::10], resampling=Resampling(1000))
+    more = {"n_resamples": 1000}
+    alone = measured("srcc", scores, mos, **more)
+    together = measured("srcc", scores, mos, clusters, **more)
+    forty = measured("srcc", scores[::10], mos[::10], **more)
     assert together.value == alone.value
+    assert (alone.n_references, together.n_references) == (400, 40)
     assert together.ci_high - together.ci_low > 2.0 * (alone.ci_high - alone.ci_low)
     assert together.ci_low == pytest.approx(forty.ci_low, abs=0.03)
 
@@ -172,93 +252,114 @@ def test_images_of_one_photograph_drawn_together_widen_the_interval():
 def test_clusters_of_one_change_nothing_but_the_draw():
     scores, mos = noisy()
     ids = [f"photo{k:03d}" for k in range(N)]
-    plan = Resampling(100)
-    single = estimate("srcc", scores, mos, resampling=plan, clusters=ids)
-    assert single == estimate("srcc", scores, mos, resampling=plan)
+    assert measured("srcc", scores, mos, ids) == measured("srcc", scores, mos)
+
+
+def test_one_photograph_has_a_value_and_no_interval_with_the_reason():
+    result = measured("mae", *noisy(40), ["r"] * 40)
+    assert (result.ci_low, result.reason) == (None, "one_reference")
+    assert result.value is not None
+
+
+def test_krcc_has_a_value_and_no_interval():
+    scores, mos = noisy()
+    result = measured("krcc", scores, mos)
+    assert result.value == pytest.approx(stats.kendalltau(scores, mos).statistic, abs=1e-12)
+    assert (result.ci_low, result.reason) == (None, "no_interval")
 
 
 def test_sampled_answers_are_measured_per_sample_and_averaged():
     (first, mos), (second, _) = noisy(seed=0), noisy(seed=0, noise=60.0)
-    both = estimate("srcc", [first, second], mos, resampling=Resampling(200))
-    single = [estimate("srcc", scores, mos).value for scores in (first, second)]
+    both = measured("srcc", [first, second], mos)
+    single = [measured("srcc", scores, mos).value for scores in (first, second)]
     assert both.value == pytest.approx(np.mean(single))
-    assert both.value != pytest.approx(estimate("srcc", (first + second) / 2.0, mos).value)
+    assert both.value != pytest.approx(measured("srcc", (first + second) / 2.0, mos).value)
     assert both.ci_low < both.value < both.ci_high
 
 
 def test_samples_may_miss_different_answers():
     scores, mos = noisy()
     samples = [[None, *scores[1:]], [*scores[:-2], None, None]]
-    result = estimate("mae", samples, mos)
+    result = measured("mae", samples, mos)
     expected = [np.mean(np.abs(scores - mos)[part]) for part in (slice(1, N), slice(0, N - 2))]
     assert result.value == pytest.approx(np.mean(expected))
     assert (result.n, result.n_unparsed) == (N, 3)
-    assert estimate("parse_rate", samples, mos).value == pytest.approx(1.0 - 3.0 / (2 * N))
+    assert measured("parse_rate", samples, mos).value == pytest.approx(1.0 - 3.0 / (2 * N))
 
 
 def test_better_model_is_better_beyond_chance_and_the_sign_is_first_minus_second():
     (good, mos), (bad, _) = noisy(noise=10.0), noisy(noise=40.0)
-    result = paired_difference("srcc", by_id(good), by_id(bad), by_id(mos))
+    result = gap("srcc", good, bad, mos)
     assert result.ci_low > 0.0
     assert result.p_value < 0.01
-    flipped = paired_difference("srcc", by_id(bad), by_id(good), by_id(mos))
+    flipped = gap("srcc", bad, good, mos)
     assert (flipped.ci_low, flipped.value) == pytest.approx((-result.ci_high, -result.value))
-    assert paired_difference("mae", by_id(good), by_id(bad), by_id(mos)).ci_high < 0.0
+    assert gap("mae", good, bad, mos).ci_high < 0.0
 
 
 def test_model_compared_with_itself_differs_by_nothing():
     scores, mos = noisy()
-    result = paired_difference("plcc", by_id(scores), by_id(scores), by_id(mos))
+    result = gap("plcc", scores, scores, mos)
     assert (result.value, result.ci_low, result.ci_high, result.p_value) == (0.0, 0.0, 0.0, 1.0)
 
 
 def test_pairing_gives_a_narrower_interval_than_two_separate_ones():
     scores, mos = noisy(noise=30.0)
     near = scores + np.random.default_rng(5).normal(0.0, 3.0, N)
-    paired = paired_difference("srcc", by_id(scores), by_id(near), by_id(mos))
-    single = estimate("srcc", scores, mos, resampling=Resampling())
+    paired, single = gap("srcc", scores, near, mos), measured("srcc", scores, mos)
     assert paired.ci_high - paired.ci_low < 0.5 * (single.ci_high - single.ci_low)
 
 
-def test_comparison_joins_by_id_and_uses_images_both_answered():
+def test_copies_drawn_together_tell_no_more_of_a_difference_either():
+    (first, mos), (second, _) = noisy(40, 20.0), noisy(40, 40.0)
+    copies = [np.repeat(values, 10) for values in (first, second, mos)]
+    clusters = [f"r{k // 10:02d}" for k in range(400)]
+    many, few = gap("srcc", *copies, clusters), gap("srcc", first, second, mos)
+    assert (many.n_references, few.n_references) == (40, 40)
+    assert (many.ci_low, many.ci_high) == pytest.approx((few.ci_low, few.ci_high), abs=0.02)
+
+
+def test_comparison_uses_images_both_answered():
     scores, mos = noisy()
-    first = by_id([None, *scores[1:]])
-    second = dict(reversed(by_id([*scores[:-1], None]).items()))
-    result = paired_difference("mae", first, second, by_id(mos))
+    result = gap("mae", [None, *scores[1:]], [*scores[:-1], None], mos)
     assert (result.value, result.n, result.n_excluded) == (0.0, N - 2, 2)
-    rate = paired_difference("parse_rate", first, by_id(scores), by_id(mos))
-    assert rate.value == pytest.approx(-1.0 / N)
-
-
-def test_comparison_of_different_images_is_an_error():
-    scores, mos = noisy()
-    with pytest.raises(ValueError, match="missing"):
-        paired_difference("mae", by_id(scores[1:]), by_id(scores), by_id(mos))
+    rate = gap("parse_rate", [None, *scores[1:]], scores, mos)
+    assert (rate.value, rate.n) == (pytest.approx(-1.0 / N), N)
 
 
 def test_comparison_of_degenerate_answers_has_a_reason():
     scores, mos = noisy()
-    result = paired_difference("srcc", by_id(scores), by_id([50.0] * N), by_id(mos))
+    result = gap("srcc", scores, [50.0] * N, mos)
     assert (result.value, result.p_value, result.reason) == (None, None, "constant_scores")
+
+
+def test_numbers_of_other_resamples_are_not_subtracted():
+    scores, mos = noisy()
+    first, other = (measured("srcc", scores, mos, seed=seed) for seed in (0, 1))
+    with pytest.raises(ValueError, match="same resamples"):
+        bootstrap.difference(first, other)
 
 
 def test_logistic_mapping_straightens_a_curve():
     rng = np.random.default_rng(0)
     scores = rng.uniform(0.0, 100.0, 300)
     mos = 10.0 + 80.0 / (1.0 + np.exp(-(scores - 50.0) / 6.0)) + rng.normal(0.0, 1.0, 300)
-    raw = metrics.plcc(scores, mos)
-    for n_parameters in (4, 5):
-        fitted = metrics.plcc_logistic(scores, mos, n_parameters, resampling=Resampling(100))
+    raw = statistics.plcc(scores, mos)
+    for protocol in ("logistic4", "logistic5"):
+        fitted = measured("plcc", scores, mos, protocol=protocol)
         assert fitted.value > 0.999 > raw
         assert fitted.ci_low < fitted.value
         assert fitted.reason is None
-    assert metrics.fit_logistic(scores, mos, 4).parameters[2] == pytest.approx(50.0, abs=0.5)
+    parameters = fit_logistic(scores, mos, 4)
+    assert parameters[2] == pytest.approx(50.0, abs=0.5)
+    assert map_logistic(scores, parameters).max() < 91.0
 
 
 def test_logistic_mapping_follows_scores_that_run_backwards():
     scores, mos = noisy()
-    forwards = metrics.plcc_logistic(scores, mos).value
-    assert metrics.plcc_logistic(-scores, mos).value == pytest.approx(forwards, abs=1e-3)
+    forwards = measured("plcc", scores, mos, protocol="logistic4").value
+    backwards = measured("plcc", -scores, mos, protocol="logistic4").value
+    assert backwards == pytest.approx(forwards, abs=1e-3)
 
 
 def test_failed_fit_gives_the_raw_plcc_and_says_so(monkeypatch):
@@ -268,77 +369,25 @@ def test_failed_fit_gives_the_raw_plcc_and_says_so(monkeypatch):
         raise RuntimeError("Optimal parameters not found")
 
     monkeypatch.setattr("scipy.optimize.curve_fit", diverge)
-    result = metrics.plcc_logistic(scores, mos)
-    assert result.value == pytest.approx(metrics.plcc(scores, mos))
+    result = measured("plcc", scores, mos, protocol="logistic4")
+    assert result.value == pytest.approx(statistics.plcc(scores, mos))
     assert result.reason == "logistic_fit_failed"
+    error = measured("rmse", scores, mos, protocol="logistic4")
+    assert (error.value, error.reason) == (None, "logistic_fit_failed")
 
 
 def test_logistic_plcc_of_degenerate_scores_has_the_raw_reason():
-    assert metrics.plcc_logistic([50.0] * 20, range(20)).reason == "constant_scores"
+    found = measured("plcc", [50.0] * 20, range(20), protocol="logistic4")
+    assert found.reason == "constant_scores"
     with pytest.raises(ValueError, match="4 or 5"):
-        metrics.fit_logistic(range(20), range(20), 3)
-
-
-def prediction(image_id, score, sample=0, mos=None):
-    status = "ok" if score is not None else "no_answer"
-    target = float(image_id[1:]) if mos is None else mos
-    return PredictionRecord(
-        image_id=image_id, text="", score=score, parse_status=status, mos=target, sample=sample
-    )
-
-
-GREEDY = metrics.Evaluated("qponder", "mini-koniq", "greedy")
-
-
-def test_score_rows_hold_every_metric_by_its_protocol():
-    rows = [prediction(f"i{k}", None if k == 3 else k + 1.0) for k in range(20)]
-    table = metrics.score_rows(rows[::-1], GREEDY, resampling=Resampling(100))
-    found = {(row.metric, row.protocol): row for row in table}
-    assert [row.metric for row in table[:6]] == list(metrics.EVALUATED)
-    assert {("plcc", "logistic4"), ("plcc", "logistic5")} < set(found)
-    assert found["srcc", "raw"].value == pytest.approx(1.0)
-    assert found["mae", "raw"].value == pytest.approx(1.0)
-    assert found["parse_rate", "raw"].value == pytest.approx(0.95)
-    assert all((row.n, row.n_unparsed) == (19, 1) for row in table)
-    assert {row.model for row in table} == {"qponder"}
-
-
-def test_sampled_score_rows_average_over_samples_and_skip_the_fitted_protocols():
-    rows = [prediction(f"i{k}", k + 1.0 + s, sample=s) for k in range(20) for s in range(3)]
-    sampled = metrics.Evaluated("qponder", "mini-koniq", "sampled")
-    table = {row.metric: row for row in metrics.score_rows(rows, sampled)}
-    assert table["mae"].value == pytest.approx(2.0)  # errors 1, 2, 3
-    assert {row.protocol for row in table.values()} == {"raw"}
-
-
-def test_score_rows_of_a_model_that_never_parses_have_no_value_and_a_reason():
-    rows = [prediction(f"i{k}", None) for k in range(20)]
-    table = {row.metric: row for row in metrics.score_rows(rows, GREEDY)}
-    assert table["srcc"].value is None
-    assert table["srcc"].reason == "too_few"
-    assert table["parse_rate"].value == 0.0
-
-
-@pytest.mark.parametrize(
-    ("extra", "message"),
-    [
-        (prediction("i3", 3.0), "answered twice"),
-        (prediction("i3", 3.0, sample=1), "lacks images"),
-        (prediction("i3", 3.0, sample=1, mos=99.0), "two mos values"),
-    ],
-)
-def test_predictions_that_do_not_fit_together_are_errors(extra, message):
-    rows = [prediction(f"i{k}", float(k)) for k in range(20)]
-    with pytest.raises(ValueError, match=message):
-        metrics.score_rows([*rows, extra], GREEDY)
+        fit_logistic(range(20), range(20), 3)
 
 
 def test_interval_at_full_size_is_narrow():
-    scores, mos = noisy(10_000)
-    result = estimate("srcc", scores, mos, resampling=Resampling(1000))
+    result = measured("srcc", *noisy(10_000))
     assert result.ci_high - result.ci_low < 0.02
 
 
 def test_no_image_at_all_is_too_few_and_not_an_error():
-    found = metrics.estimate("srcc", [], [], resampling=metrics.Resampling(100))
+    found = measured("srcc", [], [])
     assert (found.value, found.reason, found.n) == (None, "too_few", 0)

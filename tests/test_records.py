@@ -9,7 +9,6 @@ from qponder_lib.records import (
     ImageRecord,
     PredictionRecord,
     ResponseRecord,
-    ScoreRow,
 )
 from qponder_lib.scales import (
     SEVERITIES,
@@ -29,9 +28,6 @@ RESPONSE = dict(
     prompt_sha256=HASH,
     hinted=False,
     seconds=0.1,
-)
-SCORE = dict(
-    model="m", dataset="d", decoding="greedy", metric="srcc", protocol="raw", n=20, n_unparsed=0
 )
 
 
@@ -93,12 +89,6 @@ def test_missing_score_needs_a_status_and_a_score_is_ok():
         PredictionRecord(image_id="a", text="x", score=None, parse_status="ok", mos=None)
     with pytest.raises(ValidationError, match="parse_status"):
         PredictionRecord(image_id="a", text="x", score=3.0, parse_status="no_answer", mos=None)
-
-
-def test_missing_value_needs_a_reason():
-    with pytest.raises(ValidationError, match="reason"):
-        ScoreRow(**SCORE, value=None)
-    assert ScoreRow(**SCORE, value=None, reason="constant predictions").value is None
 
 
 # ---- scales

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from qponder_lib import artifacts
 from qponder_lib.cli import app
-from qponder_lib.evaluation import evaluate
+from qponder_lib.evaluation.scoring import evaluate_run
 from qponder_lib.paths import RunPaths
 from qponder_lib.records import ImageRecord, PredictionRecord
 from qponder_lib.report import cases, tables
@@ -55,7 +55,7 @@ def read(path):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    few = {"predict.sets": SETS[:2], "evaluate.n_resamples": 100}
+    few = {"predict.sets": SETS[:2]}
     made = write_run(tmp_path_factory.mktemp("runs") / "here", n=20, **few)
     for dataset in SETS[:2]:
         for image in artifacts.read_jsonl(made.paths.split(dataset, "test"), ImageRecord):
@@ -66,7 +66,7 @@ def run(tmp_path_factory):
             path = made.paths.predictions(model, dataset)
             rows = artifacts.read_jsonl(path, PredictionRecord)
             artifacts.write_jsonl(path, [r.model_copy(update={"text": HOSTILE}) for r in rows])
-    evaluate(made)
+    evaluate_run(made)
     filter_answers(made)
     tables.filter_tables(made)
     tables.write_tables(made)

@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 from synthetic_run import write_run
 
-from qponder_lib import artifacts, config, evaluation, pipeline
+from qponder_lib import artifacts, config, pipeline
 from qponder_lib.data.catalog import PRERESQ_BENCHMARKS, spec_named
-from qponder_lib.metrics.crowding import crowding_statistic
+from qponder_lib.evaluation import scoring
+from qponder_lib.metrics.statistics import diversity_statistic
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.records import PredictionRecord
@@ -120,17 +121,17 @@ def test_the_drawn_curve_is_what_the_first_completion_earns_at_each_score():
     assert curve[[2.6, 2.7, 3.3, 3.4]].tolist() == [0.0, 1.0, 1.0, 0.0]
 
 
-# --- crowding
+# --- score diversity
 
 
-def test_crowding_by_hand_and_under_resampling():
+def test_score_diversity_by_hand_and_under_resampling():
     scores = [50.0, 50.0, 60.0, 70.0]
     counts = np.array([[1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 2.0, 2.0]])
-    assert crowding_statistic(scores, "modal_share")(counts).tolist() == [0.5, 0.5]
-    found = crowding_statistic(scores, "effective")(counts)
+    assert diversity_statistic(scores, "modal_share")(counts).tolist() == [0.5, 0.5]
+    found = diversity_statistic(scores, "effective")(counts)
     assert found == pytest.approx([2.0**1.5, 2.0])  # entropy of 1/2, 1/4, 1/4 is 1.5 bits
     with pytest.raises(ValueError, match="at least one"):
-        crowding_statistic([], "effective")
+        diversity_statistic([], "effective")
 
 
 # --- tables from made runs
@@ -142,7 +143,6 @@ FEW = {
     "predict.models": ("ci-long", "qponder"),
     "predict.n_samples": 2,
     "sft.variants": ("long",),
-    "evaluate.n_resamples": 100,
     "student.prompt_id": "preresq_image",
 }
 MADE = {
@@ -183,7 +183,7 @@ def made(tmp_path_factory):
         for stage in phases(run):
             target = run.paths.grpo(stage.name) / "history.csv"
             artifacts.write_text_atomic(target, history.read_text(encoding="utf-8"))
-        evaluation.evaluate(run)
+        scoring.evaluate_run(run)
     tables.reward_tables(folder, plan)
     return folder, plan
 
@@ -243,7 +243,7 @@ def profile_of(plan, name):
     return base.with_overrides(next(run.overrides for run in plan.runs if run.name == name))
 
 
-def test_crowding_is_that_of_rounded_greedy_answers_to_all_sets(made):
+def test_score_diversity_is_that_of_rounded_greedy_answers_to_all_sets(made):
     folder, _ = made
     paths = RunPaths(folder / "qponder-0")
     rows = [

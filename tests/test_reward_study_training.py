@@ -8,9 +8,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from qponder_lib import artifacts, config, evaluation, pipeline
+from qponder_lib import artifacts, config, pipeline
 from qponder_lib.data import benchmark
 from qponder_lib.data.images import load_records
+from qponder_lib.evaluation import scoring
 from qponder_lib.evaluation.filtering import filter_responses
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
@@ -46,7 +47,6 @@ TINY = {
     "predict.sets": ["mini-koniq"],
     "predict.sampled_models": [],
     "predict.max_new_tokens": 8,
-    "evaluate.n_resamples": 100,
     "evaluate.min_n": 3,
 }
 ONE_STAGE = {"grpo.exploration_steps": 0}
@@ -73,8 +73,8 @@ def bring(run):
         stage.outputs(paths.data)
 
     def evaluated(stage):
-        files = evaluation.evaluate(run)
-        stage.outputs(files.scores, files.differences)
+        files = scoring.evaluate_run(run)
+        stage.outputs(*files)
 
     work = {
         "data": made_data,

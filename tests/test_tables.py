@@ -10,8 +10,10 @@ import pandas as pd
 import pytest
 from synthetic_run import write_run
 
-from qponder_lib import artifacts, config, metrics
-from qponder_lib.evaluation import MEAN, evaluate, filtering
+from qponder_lib import artifacts, config
+from qponder_lib.evaluation import filtering
+from qponder_lib.evaluation.scoring import MEAN, evaluate_run
+from qponder_lib.metrics import statistics
 from qponder_lib.records import ImageRecord, ResponseRecord
 from qponder_lib.report import tables
 from qponder_lib.report.tables.render import Block, Cell, Table, estimate, pair
@@ -32,7 +34,7 @@ def filter_answers(run):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     run = write_run(tmp_path_factory.mktemp("runs") / "here")
-    evaluate(run)
+    evaluate_run(run)
     tables.write_tables(run)
     return run
 
@@ -179,7 +181,7 @@ def test_filter_table_measures_each_selection(run, filtered):
     result, mos = filtered
     data = frame(run, "filter").set_index("selection")
     kept = result.kept
-    expected = metrics.srcc([r.score for r in kept], [mos[r.image_id] for r in kept])
+    expected = statistics.srcc([r.score for r in kept], [mos[r.image_id] for r in kept])
     assert data.loc["filtered", "srcc"] == pytest.approx(expected)
     assert data.loc["filtered", "n"] == data.loc["random", "n"] == len(kept)
     assert data.loc["unfiltered", "n"] == len(result.scored)
@@ -231,7 +233,6 @@ def study(tmp_path_factory):
         "predict.sampled_sets": ("mini-koniq",),
         "predict.models": ("ci-none", "ci-short", "ci-long", "qponder"),
         "predict.n_samples": 2,
-        "evaluate.n_resamples": 100,
     }
     profile = config.Profile(name="base", description="small").with_overrides(few)
     base.write_text(config.dump_profile(profile), encoding="utf-8")
@@ -250,7 +251,7 @@ def study(tmp_path_factory):
             continue
         gain = -6.0 if "shuffled" in entry.name else GAIN[seed]
         made = write_run(folder / entry.name, seed=seed, gain=gain, **few, **entry.overrides)
-        evaluate(made)
+        evaluate_run(made)
     tables.study_tables(folder, plan)
     return folder, plan
 

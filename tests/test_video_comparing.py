@@ -15,7 +15,7 @@ from qponder_lib.video.describing import describe, measure_motion
 from qponder_lib.video.pictures import MEASURED
 from qponder_lib.video.scoring import ClipScore
 
-SETTINGS = EvaluateConfig(n_resamples=200)
+SETTINGS = EvaluateConfig()
 LADDERS = ClipsConfig(size=64, n_ladders=2, n_validation_ladders=1, n_raters=5)
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,24 +12,19 @@ import typer
 from qponder_lib import artifacts
 
 if TYPE_CHECKING:
-    from qponder_lib.evaluation.external import (
-        Columns,
-        Compared,
-        Joined,
-        Labels,
-        Measured,
-        Moved,
-        Submission,
-    )
+    from qponder_lib.evaluation.external import Comparison, Evaluation, Joined, Labels, Scores
 
-_USAGE = 2
-N_RESAMPLES, CONFIDENCE = 10_000, 0.95
+EXIT_FAILED, EXIT_USAGE = 1, 2
+_NAMED = 5  # rows of a kind that are named before the others are counted
 
 LabelsOption = Annotated[
     Path | None, typer.Option(help="file of human scores; default: those in the predictions")
 ]
 IdOption = Annotated[str | None, typer.Option("--id", help="column that names the image")]
 ScoreOption = Annotated[str | None, typer.Option("--score", help="column of the prediction")]
+LabelsIdOption = Annotated[
+    str | None, typer.Option("--labels-id", help="column of the label file that names the image")
+]
 MosOption = Annotated[str | None, typer.Option("--mos", help="column of the human score")]
 JsonOption = Annotated[Path | None, typer.Option("--json", help="write the numbers here as JSON")]
 
@@ -40,32 +34,47 @@ def evaluate(
     labels: LabelsOption = None,
     id_column: IdOption = None,
     score_column: ScoreOption = None,
+    labels_id: LabelsIdOption = None,
     mos_column: MosOption = None,
+    protocols: Annotated[
+        bool, typer.Option("--protocols", help="also measure after a logistic fit, and softmax")
+    ] = False,
     json_out: JsonOption = None,
 ) -> None:
-    """Measure files of predictions, whoever wrote them, with intervals and by every protocol."""
-    from qponder_lib.evaluation import external as submissions
-    from qponder_lib.metrics import Resampling
+    """Measure files of predictions, whoever wrote them, against human scores.
 
-    plan = Resampling(N_RESAMPLES, CONFIDENCE)
-    columns, results = submissions.Columns(id_column, score_column, mos_column), []
-    try:
-        human = _labels(labels, columns)
-        for number, file in enumerate(files, start=1):
-            if len(files) > 1 and sys.stderr.isatty():
-                print(f"file {number} of {len(files)}: {file}", file=sys.stderr)
-            submission = submissions.read_submission(file, _without_label(columns, labels))
-            joined = submissions.join(submission, human)
-            measured = submissions.measure(joined, plan)
-            moved = submissions.protocols(joined)
-            print(describe(submission, human or submission.labels, joined, measured), flush=True)
-            print(describe_protocols(moved), flush=True)
-            results.append(_result(submission, human, joined, measured, moved))
-    except submissions.TableError as error:
-        print(f"qponder: {error}", file=sys.stderr)
-        raise typer.Exit(_USAGE) from error
+    A file that cannot be used costs itself alone: the others are measured, and the exit code is 1.
+    """
+    from tqdm import tqdm
+
+    from qponder_lib.data.tabular import TableError
+    from qponder_lib.evaluation import external
+    from qponder_lib.metrics.bootstrap import N_RESAMPLES
+
+    _require_writable(json_out)
+    human = _labels(labels, labels_id, mos_column)
+    results, failed = [], 0
+    for file in files:
+        try:
+            mos = None if labels else mos_column
+            scores = external.read_scores(file, id=id_column, score=score_column, mos=mos)
+            with tqdm(total=N_RESAMPLES, desc=file.name, delay=3, disable=None) as bar:
+                found = external.evaluate(scores, human, protocols=protocols, progress=bar.update)
+        except TableError as error:
+            if len(files) == 1:
+                raise
+            print(f"qponder: {error}", file=sys.stderr)
+            results.append({"file": file, "error": str(error)})
+            failed += 1
+            continue
+        print(describe(found), flush=True)
+        results.append(_result(found))
+        failed += all(one.value is None for one in found.estimates.values())
     if json_out:
-        artifacts.write_json(json_out, {"resampling": asdict(plan), "files": results})
+        artifacts.write_json(json_out, {"resampling": _resampling(), "files": results})
+    if failed:
+        usage = all("error" in result for result in results)
+        raise typer.Exit(EXIT_USAGE if usage else EXIT_FAILED)
 
 
 def compare(
@@ -74,169 +83,215 @@ def compare(
     labels: LabelsOption = None,
     id_column: IdOption = None,
     score_column: ScoreOption = None,
+    labels_id: LabelsIdOption = None,
     mos_column: MosOption = None,
     json_out: JsonOption = None,
 ) -> None:
-    """Compare two files of predictions on the images that both have: first minus second."""
-    from qponder_lib.evaluation import external as submissions
-    from qponder_lib.metrics import Resampling
+    """Compare two files of predictions on the images that both answer: first minus second."""
+    from qponder_lib.evaluation import external
 
-    plan = Resampling(N_RESAMPLES, CONFIDENCE)
-    columns = submissions.Columns(id_column, score_column, mos_column)
-    try:
-        human = _labels(labels, columns)
-        declared = _without_label(columns, labels)
-        both = [submissions.read_submission(file, declared) for file in (first, second)]
-        compared = submissions.compare(both[0], both[1], human, plan)
-    except submissions.TableError as error:
-        print(f"qponder: {error}", file=sys.stderr)
-        raise typer.Exit(_USAGE) from error
-    print(describe_comparison(first, second, compared))
+    _require_writable(json_out)
+    human = _labels(labels, labels_id, mos_column)
+    options = {"id": id_column, "score": score_column, "mos": None if labels else mos_column}
+    both = [external.read_scores(file, **options) for file in (first, second)]
+    found = external.compare(both[0], both[1], human)
+    print(describe_comparison(both, found))
     if json_out:
-        gaps = [gap.model_dump(mode="json") for gap in compared.gaps]
-        result = asdict(compared) | {"gaps": gaps, "first": first, "second": second}
-        artifacts.write_json(json_out, result | {"resampling": asdict(plan)})
+        artifacts.write_json(json_out, _compared(both, found))
+    if all(one.value is None for one in found.differences.values()):
+        raise typer.Exit(EXIT_FAILED)
 
 
-def _labels(path: Path | None, columns: Columns) -> Labels | None:
-    from qponder_lib.evaluation import external as submissions
+def _require_writable(path: Path | None) -> None:
+    """Refuse an output that cannot be written before the work is done."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise ValueError(f"--json {path}: expected a file, this is a folder")
+    there = path.exists()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.open("ab").close()
+    if not there:
+        path.unlink()
 
-    return None if path is None else submissions.read_labels(path, columns)
+
+def _labels(path: Path | None, labels_id: str | None, mos: str | None) -> Labels | None:
+    from qponder_lib.evaluation import external
+
+    return None if path is None else external.read_labels(path, id=labels_id, mos=mos)
 
 
-def _without_label(columns: Columns, labels: Path | None) -> Columns:
-    """With a file of labels, --mos names a column there."""
-    from qponder_lib.evaluation.external import Columns
-
-    return columns if labels is None else Columns(columns.id, columns.score)
-
-
-def describe(
-    submission: Submission, labels: Labels | None, joined: Joined, measured: Sequence[Measured]
-) -> str:
+def describe(found: Evaluation) -> str:
     """Return what one file holds, what joined, and its numbers, as text."""
-    report, lines = joined.report, [f"\n{submission.path}", f"  {submission.layout}"]
-    lines.append(f"  predictions: {_counts(submission.states)}")
-    lines += [f"    {example}" for example in submission.examples]
-    if labels is not None:
-        lines.append(
-            f"  labels: {labels.path.name}, column {labels.column!r}, as published: "
-            f"{min(joined.mos):g} to {max(joined.mos):g}; {_counts(labels.states)}"
-        )
-        lines += [f"    {example}" for example in labels.examples]
-    lines.append(
-        f"  joined by {report.by}: {report.n_joined} of {report.n_predictions} predictions "
-        f"and {report.n_labels} labels"
-    )
-    lines += _left_over(
-        "prediction without label", report.without_label, report.n_predictions - report.n_joined
-    )
-    lines += _left_over(
-        "label without prediction", report.without_prediction, report.n_labels - report.n_joined
-    )
-    drawn = f"{len(set(joined.clusters))} references" if joined.clusters else "single images"
+    scores, joined, some = found.scores, found.joined, next(iter(found.estimates.values()))
+    lines = [f"\n{scores.path}", *_held(scores), *_labelled(found.labels, joined)]
+    lines += _met(joined)
+    drawn = "images" if joined.predictions.clusters is None else f"{some.n_references} references"
     drawn += f", told by {joined.named_as}'s file names" if joined.named_as else ""
-    lines.append(
-        f"  n {measured[0].n}, unparsed {measured[0].n_unparsed}; {CONFIDENCE:.0%} intervals "
-        f"from {N_RESAMPLES} resamples of {drawn} (KRCC: asymptotic)"
-    )
-    lines += [f"    {row.metric.upper():<5}{row.protocol:<10}{_number(row)}" for row in measured]
-    if any(row.metric == "srcc" and (row.value or 0.0) < 0.0 for row in measured):
-        lines.append(
-            "  SRCC is negative: labels or scores run from good to bad; nothing was turned"
-        )
+    lines.append(f"  n {some.n}, unparsed {some.n_unparsed}; {_drawn(drawn)}")
+    for (metric, protocol), one in found.estimates.items():
+        shown = "" if protocol == "raw" else protocol
+        lines.append(f"    {metric.upper():<5}{shown:<10}{_number(one)}")
+    srcc = found.estimates["srcc", "raw"].value
+    if srcc is not None and srcc < 0.0:
+        turned = "labels or scores run from good to bad; nothing was turned round"
+        lines.append(f"  SRCC is negative: {turned}")
     return "\n".join(lines)
 
 
-def describe_protocols(moved: Sequence[Moved]) -> str:
-    """Return the comparison of protocols as text."""
-    lines = ["  the same predictions by other protocols (and how far from raw)"]
-    for row in moved:
-        srcc, plcc = _moved(row.srcc, row.srcc_moved), _moved(row.plcc, row.plcc_moved)
-        reason = f"  {row.reason}" if row.reason else ""
-        lines.append(f"    {row.protocol:<13}SRCC {srcc}  PLCC {plcc}  {row.meaning}{reason}")
-    return "\n".join(lines)
-
-
-def describe_comparison(first: Path, second: Path, compared: Compared) -> str:
+def describe_comparison(both: Sequence[Scores], found: Comparison) -> str:
     """Return the paired differences as text."""
-    drawn = "references" if compared.clustered else "single images"
-    lines = [
-        f"{first} minus {second}",
-        f"  n {compared.n} images that both answer, {compared.n_excluded} that one does not; "
-        f"{CONFIDENCE:.0%} paired intervals from {N_RESAMPLES} resamples of {drawn} "
-        "(KRCC: asymptotic)",
-    ]
-    for which, ids, n in zip(
-        ("first", "second"),
-        (compared.only_first, compared.only_second),
-        compared.n_only,
-        strict=True,
-    ):
-        lines += _left_over(f"image only in the {which}", ids, n)
-    for gap in compared.gaps:
-        if gap.value is None:
-            lines.append(f"    {gap.metric.upper():<5} none: {gap.reason}")
+    lines = [f"{both[0].path} minus {both[1].path}"]
+    for scores, joined in zip(both, found.joined, strict=True):
+        lines += [f"  {scores.path.name}", *("  " + line for line in _held(scores) + _met(joined))]
+    for which, ids in zip(("first", "second"), found.only, strict=True):
+        lines += _left_over(f"image only in the {which}", {"": ids} if ids else {})
+    some = next(iter(found.differences.values()))
+    clustered = any(joined.predictions.clusters for joined in found.joined)
+    drawn = f"{some.n_references} references" if clustered else "images"
+    counted = f"n {some.n} images that both answer, {some.n_excluded} that one does not"
+    lines.append(f"  {counted}; {_drawn(drawn)}")
+    for key, one in found.differences.items():
+        name = f"    {key[0].upper():<5}"
+        if one.value is None:
+            lines.append(f"{name} none: {one.reason}")
             continue
-        ends = f"[{gap.ci_low:+.4f}, {gap.ci_high:+.4f}]" if gap.ci_low is not None else gap.reason
-        p_value = "" if gap.p_value is None else f"  p {_p(gap.p_value)}"
-        lines.append(
-            f"    {gap.metric.upper():<5} {gap.first:.4f} - {gap.second:.4f} = "
-            f"{gap.value:+.4f} {ends}{p_value}"
-        )
-        if gap.steiger_z is not None:
-            lines.append(
-                f"          check: Steiger Z {gap.steiger_z:+.2f}, p {_p(gap.steiger_p)}; "
-                f"Zou [{gap.zou_low:+.4f}, {gap.zou_high:+.4f}]"
-            )
+        ends = "" if one.ci_low is None else f" [{one.ci_low:+.4f}, {one.ci_high:+.4f}]"
+        p_value = "" if one.p_value is None else f"  p {_p(one.p_value)}"
+        values = f"{found.first[key].value:.4f} - {found.second[key].value:.4f}"
+        lines.append(f"{name} {values} = {one.value:+.4f}{ends}{p_value}")
     return "\n".join(lines)
+
+
+def _held(scores: Scores) -> list[str]:
+    lines = [f"  predictions: {scores.layout}: {_counts(scores.states)}"]
+    return lines + [f"    {example}" for example in scores.examples]
+
+
+def _labelled(labels: Labels, joined: Joined) -> list[str]:
+    low, high = joined.label_range
+    lines = [
+        f"  labels: {labels.path.name}, column {labels.column!r}, as published: {low:g} to "
+        f"{high:g}; {_counts(labels.states)}"
+    ]
+    return lines + [f"    {example}" for example in labels.examples]
+
+
+def _met(joined: Joined) -> list[str]:
+    n = len(joined.label_ids)
+    how = ", ".join(by if n == k else f"{by} ({k})" for by, k in joined.by.items())
+    counted = f"{n} of {joined.n_predictions} predictions and {joined.n_labels} labels"
+    return [
+        f"  joined by {how}: {counted}",
+        *_left_over("prediction without label", joined.without_label),
+        *_left_over("label without prediction", joined.without_prediction),
+    ]
+
+
+def _left_over(what: str, by_reason: Mapping[str, Sequence[str]]) -> list[str]:
+    """Name a few of the rows that fell out, and count them."""
+    lines = []
+    for reason, ids in by_reason.items():
+        why = f" ({reason})" if reason else ""
+        named = ", ".join(name[-80:] for name in ids[:_NAMED])
+        more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
+        lines.append(f"    {len(ids)} x {what}{why}: {named}{more}")
+    return lines
+
+
+def _drawn(what: str) -> str:
+    from qponder_lib.metrics.bootstrap import CONFIDENCE, N_RESAMPLES
+
+    return f"{CONFIDENCE:.0%} intervals from {N_RESAMPLES} resamples of {what}"
+
+
+def _number(one: Any) -> str:
+    if one.value is None:
+        return f"none: {one.reason}"
+    ends = "" if one.ci_low is None else f" [{one.ci_low:.3f}, {one.ci_high:.3f}]"
+    noted = one.reason not in (None, "no_interval")
+    return f"{one.value:.3f}{ends}" + (f"  {one.reason}" if noted else "")
 
 
 def _p(p_value: float) -> str:
     return f"{p_value:.4f}" if p_value >= 0.00005 else "< 0.0001"
 
 
-def _number(row: Measured) -> str:
-    if row.value is None:
-        return f"none: {row.reason}"
-    ends = "" if row.ci_low is None else f" [{row.ci_low:.3f}, {row.ci_high:.3f}]"
-    return f"{row.value:.3f}{ends}" + (f"  {row.reason}" if row.reason else "")
+def _counts(states: Mapping[str, int]) -> str:
+    return ", ".join(f"{n} {state}" for state, n in states.items())
 
 
-def _moved(value: float | None, moved: float | None) -> str:
-    return f"{'none':<15}" if value is None else f"{value:.3f} ({moved:+.3f})".ljust(15)
+def _resampling() -> dict[str, float]:
+    from qponder_lib.metrics.bootstrap import CONFIDENCE, N_RESAMPLES
+
+    return {"n_resamples": N_RESAMPLES, "confidence": CONFIDENCE, "seed": 0}
 
 
-def _counts(states: dict[str, int] | Any) -> str:
-    return ", ".join(f"{n} {state}" for state, n in sorted(states.items(), key=lambda s: -s[1]))
-
-
-def _left_over(what: str, ids: Sequence[str], n: int) -> list[str]:
-    more = ", ..." if n > len(ids) else ""
-    return [f"    {n} x {what}: {', '.join(ids)}{more}"] if n else []
-
-
-def _result(
-    submission: Submission,
-    labels: Labels | None,
-    joined: Joined,
-    measured: Sequence[Measured],
-    moved: Sequence[Moved],
-) -> dict[str, Any]:
+def _result(found: Evaluation) -> dict[str, Any]:
     """Return the numbers of one file, with the hashes of what they were made from."""
-    human = labels or submission.labels
+    labels, joined = found.labels, found.joined
     return {
-        "file": submission.path,
-        "sha256": artifacts.file_sha256(submission.path),
-        "layout": submission.layout,
-        "states": dict(submission.states),
-        "examples": submission.examples,
-        "labels": None if human is None else human.path,
-        "labels_sha256": None if human is None else artifacts.file_sha256(human.path),
-        "label_states": {} if human is None else dict(human.states),
-        "join": asdict(joined.report),
-        "clustered": joined.clusters is not None,
+        **_read(found.scores),
+        "labels": labels.path,
+        "labels_sha256": labels.sha256,
+        "label_column": labels.column,
+        "label_range": joined.label_range,
+        "label_states": dict(labels.states),
+        "join": _join(joined),
+        "clustered": joined.predictions.clusters is not None,
         "references_named_as": joined.named_as,
-        "measured": [row.model_dump(mode="json") for row in measured],
-        "protocols": [row.model_dump(mode="json") for row in moved],
+        "measured": _rows(found.estimates.items()),
     }
+
+
+def _compared(both: Sequence[Scores], found: Comparison) -> dict[str, Any]:
+    sides = [
+        _read(scores) | {"join": _join(joined), "only": list(only[:_NAMED]), "n_only": len(only)}
+        for scores, joined, only in zip(both, found.joined, found.only, strict=True)
+    ]
+    rows = _rows(found.differences.items())
+    for row, key in zip(rows, found.differences, strict=True):
+        row |= {"first": found.first[key].value, "second": found.second[key].value}
+    return {
+        "resampling": _resampling(),
+        "first": sides[0],
+        "second": sides[1],
+        "clustered": any(joined.predictions.clusters for joined in found.joined),
+        "differences": rows,
+    }
+
+
+def _read(scores: Scores) -> dict[str, Any]:
+    return {
+        "file": scores.path,
+        "sha256": scores.sha256,
+        "layout": scores.layout,
+        "states": dict(scores.states),
+        "examples": scores.examples,
+    }
+
+
+def _join(joined: Joined) -> dict[str, Any]:
+    lost = {
+        "without_label": joined.without_label,
+        "without_prediction": joined.without_prediction,
+    }
+    return {
+        "by": dict(joined.by),
+        "n_predictions": joined.n_predictions,
+        "n_labels": joined.n_labels,
+        "n_joined": len(joined.label_ids),
+        **{
+            name: {why: {"n": len(ids), "first": ids[:_NAMED]} for why, ids in by_reason.items()}
+            for name, by_reason in lost.items()
+        },
+    }
+
+
+def _rows(numbers: Iterable[tuple[tuple[str, str], Any]]) -> list[dict[str, Any]]:
+    from qponder_lib.metrics.bootstrap import cells
+
+    return [
+        {"metric": metric, "protocol": protocol, **cells(one)}
+        for (metric, protocol), one in numbers
+    ]

@@ -142,8 +142,6 @@ class PredictConfig(Section):
 class EvaluateConfig(Section):
     """Correlations, errors and their intervals."""
 
-    n_resamples: int = Field(2000, ge=100, description=f"bootstrap resamples; {OURS}")
-    confidence: float = Field(0.95, gt=0.0, lt=1.0, description=f"of the intervals; {OURS}")
     seed: int = Field(0, ge=0, description=f"seed of the resamples; {OURS}")
     min_n: int = Field(10, ge=3, description=f"fewest images a correlation is given for; {OURS}")
 
@@ -183,8 +181,6 @@ class JudgeConfig(Section):
     concurrency: int = Field(16, ge=1, description=f"requests in flight per judge; {OURS}")
     timeout_s: float = Field(120.0, gt=0.0, description=f"seconds per request; {OURS}")
     max_attempts: int = Field(5, ge=1, description=f"attempts per request; {OURS}")
-    n_resamples: int = Field(2000, ge=100, description=f"bootstrap resamples; {OURS}")
-    confidence: float = Field(0.95, gt=0.0, lt=1.0, description=f"of the intervals; {OURS}")
     seed: int = Field(0, ge=0, description=f"seed of the resamples and of requests; {OURS}")
 
     @model_validator(mode="after")

@@ -8,13 +8,24 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import product
 
 import numpy as np
 
-from qponder_lib.records import FilteredResponse, ResponseRecord
+from qponder_lib.evaluation.scoring import Predictions, references_of, score
+from qponder_lib.metrics import bootstrap
+from qponder_lib.metrics.bootstrap import Estimate
+from qponder_lib.metrics.statistics import (
+    STATISTICS,
+    DegenerateInputError,
+    Statistic,
+    checked,
+    on_images,
+)
+from qponder_lib.records import FilteredResponse, ImageRecord, ResponseRecord
 from qponder_lib.scales import MOS_MAX, MOS_MIN
 from qponder_lib.text.parsing import parse_answer
 
@@ -22,9 +33,8 @@ KEPT = "kept"
 BEYOND_GAMMA = "beyond_gamma"
 NO_MOS = "no_mos"
 
-Cells = Mapping[str, float | int | str | None]
-Measure = Callable[[Sequence[float], Sequence[float]], Cells]
-"""Scores and MOS of the same answers -> named cells, such as `metrics.agreement`."""
+AGREEMENT = ("plcc", "srcc", "mae")
+"""Metrics that selections of the teacher's answers are compared by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,46 +164,87 @@ def random_keep(
 
 
 def compare_selections(
-    selections: Mapping[str, Iterable[FilteredResponse]],
-    mos: Mapping[str, float | None],
-    measure: Measure,
+    selections: Mapping[str, Iterable[FilteredResponse]], images: Mapping[str, ImageRecord]
 ) -> list[dict[str, float | int | str | None]]:
     """Measure how well the scores of several selections agree with the MOS.
 
     Args:
-        selections: Rows by the selection's name, such as "unfiltered", "kept", "random".
-        mos: MOS by image id.
-        measure: Function of scores and MOS, such as `metrics.agreement`.
+        selections: Rows by the selection's name, such as "unfiltered", "kept", "random". They are
+            held fixed; intervals resample the photographs within each.
+        images: The images by id.
 
     Returns:
-        One table row per selection: selection, n, and the cells of `measure`.
+        One table row per selection: selection, n, n_references, and each of `AGREEMENT` with its
+        interval, such as plcc, plcc_low, plcc_high.
     """
     table = []
     for name, rows in selections.items():
-        scored = [row for row in rows if row.score is not None and mos[row.image_id] is not None]
-        cells = measure([row.score for row in scored], [mos[row.image_id] for row in scored])
-        table.append({"selection": name, "n": len(scored), **cells})
+        predictions = _predictions([row for row in rows if row.score is not None], images)
+        found = score(predictions, [(metric, "raw") for metric in AGREEMENT])
+        row: dict[str, float | int | str | None] = {"selection": name}
+        for (metric, _), one in found.items():
+            row |= {"n": one.n, "n_references": one.n_references}
+            row |= {metric: one.value, f"{metric}_low": one.ci_low, f"{metric}_high": one.ci_high}
+        table.append(row)
+    return table
+
+
+def selection_differences(
+    selections: Mapping[str, Sequence[FilteredResponse]],
+    pairs: Iterable[tuple[str, str]],
+    images: Mapping[str, ImageRecord],
+) -> list[dict[str, float | int | str | None]]:
+    """Compare selections on the same resamples, so that their overlap is accounted for.
+
+    Args:
+        selections: Rows by the selection's name; those of the first are all that were scored.
+        pairs: Names of the selections to compare, first minus second.
+        images: The images by id.
+
+    Returns:
+        One table row per pair and metric: first, second, metric, value, ci_low, ci_high, reason.
+    """
+    scored = list(next(iter(selections.values())))
+    place = {row.response_id: k for k, row in enumerate(scored)}
+    whole = _predictions(scored, images)
+    found: dict[tuple[str, str], Estimate] = {}
+    statistics: dict[tuple[str, str], Statistic] = {}
+    for name, rows in selections.items():
+        chosen = np.array([place[row.response_id] for row in rows], dtype=int)
+        scores, mos = whole.samples[0, chosen], whole.mos[chosen]
+        for metric in AGREEMENT:
+            try:
+                statistic = STATISTICS[metric](*checked(metric, scores, mos))
+                statistics[name, metric] = on_images(statistic, chosen)
+            except DegenerateInputError as error:
+                found[name, metric] = bootstrap.missing(error.reason, len(chosen))
+    found |= bootstrap.estimates(statistics, len(scored), whole.clusters)
+    table = []
+    for (first, second), metric in product(pairs, AGREEMENT):
+        one = bootstrap.difference(found[first, metric], found[second, metric])
+        ends = {"value": one.value, "ci_low": one.ci_low, "ci_high": one.ci_high}
+        names = {"first": first, "second": second, "metric": metric}
+        table.append(names | ends | {"reason": one.reason})
     return table
 
 
 def sweep(
     rows: Iterable[FilteredResponse],
-    mos: Mapping[str, float | None],
+    images: Mapping[str, ImageRecord],
     gammas: Sequence[float],
-    measure: Measure,
     rng: np.random.Generator,
 ) -> list[dict[str, float | int | str | None]]:
-    """Filter by each gamma, and beside it keep the same number by chance.
+    """Filter by each gamma, and beside it keep a random subset of the same size.
 
     Args:
         rows: Filtered or unfiltered rows.
-        mos: MOS by image id.
+        images: The images by id.
         gammas: Shares to keep, each in (0, 1].
-        measure: Function of scores and MOS, such as `metrics.agreement`.
         rng: Source of the control's choice.
 
     Returns:
-        Two table rows per gamma: gamma, selection ("filtered" or "random"), n, and the cells.
+        Two table rows per gamma: gamma, and those of `compare_selections` for "filtered" and
+        "random".
     """
     everything = list(rows)
     table = []
@@ -202,8 +253,7 @@ def sweep(
             "filtered": keep_best(everything, gamma).kept,
             "random": random_keep(everything, gamma, rng),
         }
-        for cells in compare_selections(selections, mos, measure):
-            table.append({"gamma": gamma, **cells})
+        table += [{"gamma": gamma, **row} for row in compare_selections(selections, images)]
     return table
 
 
@@ -237,6 +287,15 @@ def mos_histogram_shift(
         )
         for i in range(n_bins)
     ]
+
+
+def _predictions(
+    rows: Sequence[FilteredResponse], images: Mapping[str, ImageRecord]
+) -> Predictions:
+    about = [images[row.image_id] for row in rows]
+    references = references_of(about)
+    clusters = [references[image.image_id] for image in about]
+    return Predictions.of_scores([row.score for row in rows], [one.mos for one in about], clusters)
 
 
 def _score_response(row: ResponseRecord, mos: Mapping[str, float | None]) -> FilteredResponse:

@@ -1,119 +1,511 @@
-"""The rows of `eval/scores.csv`: every metric of one model on every set and on their mean."""
+"""Scores against human opinion: one scorer and one comparer for whoever wrote the predictions.
+
+A run's own answers, a stranger's file and clips all become `Predictions`. Every number has its
+interval, how many images and photographs stand behind it and how many answers could not be read;
+nothing is filled in. Images of one reference photograph are drawn together.
+
+Protocols: "raw" is the metric on single answers (with k samples per image the mean over them),
+"mean_of_k" the metric of the mean of an image's readable samples, "softmax" that of the share of
+*good* where scores are differences of two logits, "logistic4" and "logistic5" after a fitted curve.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
-from qponder_lib import metrics
-from qponder_lib.config import EvaluateConfig
-from qponder_lib.evaluation.answers import (
-    COMPARED,
-    MEAN,
-    MEAN_OF_K,
-    Answers,
-    mean_part,
-    named_reasons,
-    plan_of,
-    resampled,
+from qponder_lib import artifacts
+from qponder_lib.metrics import bootstrap
+from qponder_lib.metrics.bootstrap import (
+    DIFFERENCE_COLUMNS,
+    ESTIMATE_COLUMNS,
+    NO_INTERVAL,
+    Difference,
+    Estimate,
+    Key,
+    Number,
+    Runs,
 )
-from qponder_lib.metrics import resampling
-from qponder_lib.metrics.scores import RAW
-from qponder_lib.records import Decoding, PredictionRecord, ScoreRow
+from qponder_lib.metrics.logistic import fit_logistic, map_logistic
+from qponder_lib.metrics.statistics import (
+    METRICS,
+    MIN_N,
+    STATISTICS,
+    DegenerateInputError,
+    FloatArray,
+    Statistic,
+    checked,
+    krcc,
+    mean_statistic,
+    on_images,
+)
+from qponder_lib.paths import RunPaths
+from qponder_lib.pipeline import Run
+from qponder_lib.records import Decoding, ImageRecord, PredictionRecord
+
+MEAN = "mean"
+"""Name of the set that stands for the mean over all sets."""
+RAW = "raw"
+MEAN_OF_K = "mean_of_k"
+LOGISTIC_FIT_FAILED = "logistic_fit_failed"
+OTHER_SCALE = "other_scale"
+_ERRORS = ("mae", "rmse")
+
+Wanted = tuple[str, str]
+"""A metric and the protocol it is measured by."""
+_METRICS = ("plcc", "srcc", "krcc", "mae", "rmse", "parse_rate")
+SINGLE: tuple[Wanted, ...] = tuple((metric, RAW) for metric in _METRICS)
+"""What is measured of single answers, in the order of the rows."""
+SCORED: dict[Decoding, tuple[Wanted, ...]] = {
+    "greedy": (*SINGLE, ("plcc", "logistic4"), ("plcc", "logistic5")),
+    "sampled": (*SINGLE, *((metric, MEAN_OF_K) for metric in _METRICS[:-1])),
+}
+"""What is measured of a run's models."""
+COMPARED: dict[Decoding, tuple[Wanted, ...]] = {"greedy": SINGLE, "sampled": SCORED["sampled"]}
+"""What a run's models are compared by."""
 
 
-def model_rows(
-    model: str,
-    decoding: Decoding,
-    predictions: Mapping[str, Sequence[PredictionRecord]],
-    settings: EvaluateConfig,
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """The scores of one model for the images of one set, beside their MOS.
+
+    Attributes:
+        ids: Image ids, shape (n,).
+        mos: Mean opinion scores, shape (n,).
+        samples: Scores, shape (k, n), once per sample of each image; NaN where an answer could
+            not be read.
+        clusters: Reference photograph of each image, shape (n,), or None to draw images singly.
+        same_scale: Whether scores are on the scale of the MOS; else there is no MAE or RMSE.
+    """
+
+    ids: tuple[str, ...]
+    mos: FloatArray
+    samples: FloatArray
+    clusters: tuple[str, ...] | None = None
+    same_scale: bool = True
+
+    @classmethod
+    def of_scores(
+        cls,
+        scores: Sequence[float | None],
+        mos: Sequence[float],
+        clusters: Sequence[str] | None = None,
+    ) -> Self:
+        """Take one score per image, in the order of the MOS; None where there is none.
+
+        Raises:
+            ValueError: If lengths differ.
+        """
+        samples = np.array([scores], dtype=np.float64)
+        if samples.shape != (1, len(mos)):
+            raise ValueError(f"expected one score per mos, got {len(scores)} and {len(mos)}")
+        ids = tuple(str(k) for k in range(len(mos)))
+        groups = None if clusters is None else tuple(clusters)
+        return cls(ids, np.asarray(mos, dtype=np.float64), samples, groups)
+
+    @classmethod
+    def of_rows(
+        cls,
+        rows: Sequence[PredictionRecord],
+        references: Mapping[str, str] | None = None,
+    ) -> Self:
+        """Sort prediction rows by sample and image, the images by id.
+
+        Args:
+            rows: Answers of one model for one set. Images without a MOS are left out.
+            references: Photograph by image id, or None.
+
+        Raises:
+            ValueError: If no row has a MOS, a sample lacks an image, an answer is there twice, or
+                the MOS of one image differs between rows.
+        """
+        mos: dict[str, float] = {}
+        by_sample: dict[int, dict[str, float | None]] = {}
+        for row in rows:
+            if row.mos is None:
+                continue
+            if mos.setdefault(row.image_id, row.mos) != row.mos:
+                raise ValueError(f"image {row.image_id!r} has two mos values")
+            answers = by_sample.setdefault(row.sample, {})
+            if row.image_id in answers:
+                raise ValueError(f"image {row.image_id!r} is answered twice in sample {row.sample}")
+            answers[row.image_id] = row.score
+        if not mos:
+            raise ValueError("no prediction has a mos")
+        for sample, answers in by_sample.items():
+            if len(answers) != len(mos):
+                lacking = sorted(set(mos) - set(answers))
+                raise ValueError(f"sample {sample} lacks images {lacking[:5]}")
+        ids = tuple(sorted(mos))
+        samples = [[by_sample[k][image_id] for image_id in ids] for k in sorted(by_sample)]
+        return cls(
+            ids,
+            np.array([mos[image_id] for image_id in ids]),
+            np.array(samples, dtype=np.float64),
+            None if references is None else tuple(references[image_id] for image_id in ids),
+        )
+
+    @property
+    def answered(self) -> NDArray[np.bool_]:
+        """Whether at least one answer could be read, shape (n,)."""
+        return ~np.isnan(self.samples).all(axis=0)
+
+    def select(self, places: NDArray[np.integer]) -> Self:
+        """Take the images at some places."""
+        chosen = places.tolist()
+        return replace(
+            self,
+            ids=tuple(self.ids[k] for k in chosen),
+            mos=self.mos[places],
+            samples=self.samples[:, places],
+            clusters=self.clusters and tuple(self.clusters[k] for k in chosen),
+        )
+
+
+def references_of(images: Sequence[ImageRecord]) -> dict[str, str]:
+    """Return the photograph that each image was made of; an image without one is its own."""
+    return {image.image_id: image.reference or image.image_id for image in images}
+
+
+def score(
+    predictions: Predictions,
+    wanted: Sequence[Wanted] = SINGLE,
     *,
-    with_mean: bool = True,
-) -> list[ScoreRow]:
-    """Score one model on each set and on the mean over the sets.
+    seed: int = 0,
+    min_n: int = MIN_N,
+    n_resamples: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> dict[Wanted, Estimate]:
+    """Measure one model on one set, every number on the same resamples.
 
     Args:
-        model: Name for the rows.
-        decoding: How the answers were sampled.
-        predictions: Prediction rows by set.
-        settings: Resamples, confidence, seed and least n.
-        with_mean: Add the mean over the sets (if there are several).
+        predictions: Scores with their MOS.
+        wanted: Metrics by protocol. The interval of a fitted PLCC leaves out the uncertainty of
+            the fit, which is made once, on all images.
+        seed: Seed of the resamples.
+        min_n: Fewest readable answers (in every sample) for which a value is given.
+        n_resamples: None for `bootstrap.N_RESAMPLES`.
+        progress: See `bootstrap.draw`.
 
     Returns:
-        One row per set, metric and protocol. If one set has no value, neither has the mean, and
-        the reason names the set.
+        The estimates. Degenerate data give no value and a reason, never 0. KRCC has no interval: a
+        resample of it costs a sort. If a fit fails the PLCC is the raw one and the reason says so.
+
+    Raises:
+        ValueError: If a metric or a protocol is unknown.
+
+    Example:
+        >>> five = Predictions.of_scores([50.0, None, 70.0, 20.0, 90.0], [40.0, 50.0, 75.0, 20, 90])
+        >>> found = score(five, [("mae", "raw")], min_n=2, n_resamples=50)["mae", "raw"]
+        >>> found.value, found.n, found.n_unparsed
+        (3.75, 4, 1)
     """
-    rows: list[ScoreRow] = []
-    protocols = {RAW: {name: Answers.of(found) for name, found in predictions.items()}}
-    for name, found in predictions.items():
-        what = metrics.Evaluated(model, name, decoding)
-        rows += metrics.score_rows(found, what, resampling=plan_of(settings), min_n=settings.min_n)
-    if decoding == "sampled":
-        protocols[MEAN_OF_K] = {name: a.mean_of_samples() for name, a in protocols[RAW].items()}
-        for name, answers in protocols[MEAN_OF_K].items():
-            rows += _mean_of_k_rows(metrics.Evaluated(model, name, decoding), answers, settings)
-    if with_mean and len(predictions) > 1:
-        for protocol, metric in dict.fromkeys((row.protocol, row.metric) for row in rows):
-            sets = [row for row in rows if (row.protocol, row.metric) == (protocol, metric)]
-            rows.append(_mean_row(sets, protocols.get(protocol), settings))
-    return rows
+    views = {name: _view(predictions, name, min_n) for name in {name for _, name in wanted}}
+    statistics: dict[Wanted, Statistic] = {}
+    found: dict[Wanted, Estimate] = {}
+    for metric, protocol in wanted:
+        view, failed = views[protocol]
+        counts = _counts(view)
+        try:
+            if metric == "krcc":
+                value = float(np.mean([krcc(x, y, min_n=min_n) for _, x, y in _readable(view)]))
+                found[metric, protocol] = Estimate(value, None, None, **counts, reason=NO_INTERVAL)
+            elif metric in _ERRORS and (failed or not view.same_scale):
+                found[metric, protocol] = bootstrap.missing(failed or OTHER_SCALE, **counts)
+            else:
+                statistics[metric, protocol] = _statistic(view, metric, min_n)
+        except DegenerateInputError as error:
+            found[metric, protocol] = bootstrap.missing(error.reason, **counts)
+    drawn = bootstrap.estimates(
+        statistics,
+        len(predictions.ids),
+        predictions.clusters,
+        seed=seed,
+        n_resamples=n_resamples,
+        progress=progress,
+    )
+    for (metric, protocol), one in drawn.items():
+        view, failed = views[protocol]
+        found[metric, protocol] = replace(one, **_counts(view), reason=failed or one.reason)
+    return {key: found[key] for key in wanted}
 
 
-def _mean_of_k_rows(
-    evaluated: metrics.Evaluated, answers: Answers, settings: EvaluateConfig
-) -> list[ScoreRow]:
-    """Score the mean of each image's samples; here an image counts as unparsed, not an answer."""
-    ids = sorted(answers.mos)
-    scores = [answers.samples[0][image_id] for image_id in ids]
-    mos = [answers.mos[image_id] for image_id in ids]
-    rows = []
-    for metric in ("plcc", "srcc", "krcc", "mae", "rmse"):
-        result = metrics.estimate(
-            metric, scores, mos, resampling=plan_of(settings), min_n=settings.min_n
+def compare(
+    first: Predictions | Sequence[Predictions],
+    second: Predictions | Sequence[Predictions],
+    wanted: Sequence[Wanted] = SINGLE,
+    *,
+    runs: Runs = "fixed",
+    seed: int = 0,
+    min_n: int = MIN_N,
+    n_resamples: int | None = None,
+) -> dict[Wanted, Difference]:
+    """Compare two models on the same images; every resample draws the same images for both.
+
+    Args:
+        first: Scores of one model, or of several training runs of a method.
+        second: Scores of the other, for the same images; as many runs, in the order of the seeds
+            that both sides share.
+        wanted: Metrics by protocol.
+        runs: Whether intervals hold for these trained models ("fixed") or for the methods
+            ("resampled"); see `bootstrap.mean_over_runs`.
+        seed: Seed of the resamples.
+        min_n: Fewest readable answers for which a value is given.
+        n_resamples: None for `bootstrap.N_RESAMPLES`.
+
+    Returns:
+        First minus second, the mean over runs. Parse rates are compared on all images, all else on
+        those for which both models of a run have a readable answer; `n` counts the images that are
+        compared in at least one run.
+
+    Raises:
+        ValueError: If the two were scored on different images or with different MOS, differ in the
+            number of runs, or runs are to be resampled and there is only one.
+    """
+    sides = [[one] if isinstance(one, Predictions) else list(one) for one in (first, second)]
+    if len(sides[0]) != len(sides[1]):
+        raise ValueError(f"expected as many runs of both, got {len(sides[0])}, {len(sides[1])}")
+    whole = sides[0][0]
+    for run in (*sides[0], *sides[1]):
+        if run.ids != whole.ids or not np.array_equal(run.mos, whole.mos):
+            raise ValueError("the models were scored on different images, or with different MOS")
+    pairs = list(zip(*sides, strict=True))
+    options = {"seed": seed, "min_n": min_n, "n_resamples": n_resamples}
+    rates = [key for key in wanted if key[0] == "parse_rate"]
+    others = [key for key in wanted if key[0] != "parse_rate"]
+    everywhere = [np.full(len(whole.ids), True) for _ in pairs]
+    answered = [a.answered & b.answered for a, b in pairs]
+    found = _differences(pairs, everywhere, rates, runs, options)
+    found |= _differences(pairs, answered, others, runs, options)
+    return {key: found[key] for key in wanted}
+
+
+def _differences(
+    pairs: Sequence[tuple[Predictions, Predictions]],
+    compared: Sequence[NDArray[np.bool_]],
+    wanted: Sequence[Wanted],
+    runs: Runs,
+    options: Mapping[str, int | None],
+) -> dict[Wanted, Difference]:
+    """Compare pairs of runs, each on the images that it is to be compared on."""
+    places = np.flatnonzero(np.any(compared, axis=0))
+    by_run = []
+    for pair, there in zip(pairs, compared, strict=True):
+        masked = (replace(one, samples=np.where(there, one.samples, np.nan)) for one in pair)
+        first, second = (score(one.select(places), wanted, **options) for one in masked)
+        by_run.append({key: bootstrap.difference(first[key], second[key]) for key in wanted})
+    clusters = pairs[0][0].select(places).clusters
+    counts = {
+        "n": len(places),
+        "n_references": len(places) if clusters is None else len(set(clusters)),
+        "n_excluded": len(compared[0]) - len(places),
+    }
+    return {
+        key: replace(bootstrap.mean_over_runs([run[key] for run in by_run], runs), **counts)
+        for key in wanted
+    }
+
+
+def with_mean(
+    by_set: Mapping[str, Mapping[Key, Number]], *, wanted: bool = True
+) -> dict[str, Mapping[Key, Number]]:
+    """Add to what was measured on each set the plain mean over the sets, as the set `MEAN`.
+
+    Args:
+        by_set: Numbers by set, measured with a seed of its own for each set, or all would draw
+            the images at the same places.
+        wanted: Whether the mean is to be added; it never is to one set alone.
+    """
+    if not wanted or len(by_set) < 2:
+        return dict(by_set)
+    keys = next(iter(by_set.values()))
+    mean = {
+        key: bootstrap.mean_over_sets({name: numbers[key] for name, numbers in by_set.items()})
+        for key in keys
+    }
+    return {**by_set, MEAN: mean}
+
+
+def evaluate_run(run: Run) -> list[Path]:
+    """Score every model of a run on every set, and compare the models that the papers compare.
+
+    Args:
+        run: Its `eval/predictions/` and test images are read; models and sets come from its
+            profile.
+
+    Returns:
+        The files written: `eval/scores.csv` and `eval/differences.csv`.
+
+    Raises:
+        FileNotFoundError: If a model has not answered for a set.
+    """
+    scores, differences = [], []
+    for decoding in SCORED:
+        found = _score_and_compare(run, decoding)
+        scores += found[0]
+        differences += found[1]
+    files = [run.paths.scores, run.paths.differences]
+    for file, names, columns, rows in (
+        (files[0], ("model",), ESTIMATE_COLUMNS, scores),
+        (files[1], ("model_a", "model_b"), DIFFERENCE_COLUMNS, differences),
+    ):
+        header = (*names, "dataset", "decoding", "metric", "protocol", *columns)
+        artifacts.write_csv(file, rows, header)
+    return files
+
+
+def _score_and_compare(
+    run: Run, decoding: Decoding
+) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+    predict, settings = run.profile.predict, run.profile.evaluate
+    greedy = decoding == "greedy"
+    sets = predict.sets if greedy else predict.sampled_sets
+    models = predict.models if greedy else predict.sampled_models
+    answers = {
+        model: {name: read_predictions(run.paths, model, name, decoding) for name in sets}
+        for model in models
+    }
+    whole = set(sets) == set(predict.sets)
+    scores, differences = [], []
+    for model, by_set in answers.items():
+        found = {
+            name: score(
+                by_set[name], SCORED[decoding], seed=settings.seed + k, min_n=settings.min_n
+            )
+            for k, name in enumerate(sets)
+        }
+        scores += rows_of(with_mean(found, wanted=whole), model=model, decoding=decoding)
+    for a, b in compared_models(models, run.profile.grpo.start_from):
+        found = {
+            name: compare(
+                answers[a][name],
+                answers[b][name],
+                COMPARED[decoding],
+                seed=settings.seed + k,
+                min_n=settings.min_n,
+            )
+            for k, name in enumerate(sets)
+        }
+        rows = rows_of(with_mean(found, wanted=whole), model_a=a, model_b=b, decoding=decoding)
+        differences += rows
+    return scores, differences
+
+
+def read_predictions(
+    paths: RunPaths, model: str, dataset: str, decoding: Decoding = "greedy"
+) -> Predictions:
+    """Read what a model of a run answered for a set, with the photographs of its images.
+
+    Raises:
+        FileNotFoundError: If the model has not answered for the set.
+    """
+    path = paths.predictions(model, dataset, sampled=decoding == "sampled")
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{model} has no {decoding} predictions for {dataset}: expected {path}; "
+            "run notebook 07 first"
         )
-        names = asdict(evaluated) | {"metric": metric, "protocol": MEAN_OF_K}
-        rows.append(ScoreRow(**names, **asdict(result)))
-    return rows
+    images = artifacts.read_jsonl(paths.split(dataset, "test"), ImageRecord)
+    rows = artifacts.read_jsonl(path, PredictionRecord)
+    return Predictions.of_rows(rows, references_of(images))
 
 
-def _mean_row(
-    sets: Sequence[ScoreRow], answers: Mapping[str, Answers] | None, settings: EvaluateConfig
-) -> ScoreRow:
-    """Average the rows of one metric; where it can be resampled, with an interval."""
-    n, n_unparsed = sum(row.n for row in sets), sum(row.n_unparsed for row in sets)
-    common = {"dataset": MEAN, "n": n, "n_unparsed": n_unparsed}
-    nothing = {"value": None, "ci_low": None, "ci_high": None}
-    missing = {row.dataset: row.reason for row in sets if row.value is None}
-    if missing:
-        return sets[0].model_copy(
-            update=common | nothing | {"reason": named_reasons(missing, len(sets))}
-        )
-    value = float(np.mean([row.value for row in sets]))
-    if answers is None or sets[0].metric not in COMPARED:
-        odd = {row.dataset: row.reason for row in sets if row.reason not in (None, "no_interval")}
-        reason = "; ".join(filter(None, ["no_interval", named_reasons(odd, len(sets))]))
-        return sets[0].model_copy(update=common | nothing | {"value": value, "reason": reason})
-    interval = _interval_of_mean(sets[0].metric, answers, settings)
-    ends = {"ci_low": interval.low, "ci_high": interval.high, "reason": interval.reason}
-    return sets[0].model_copy(update=common | {"value": value} | ends)
+def compared_models(models: Iterable[str], start_from: str = "long") -> list[tuple[str, str]]:
+    """Return the pairs that are compared, of those models that are there.
+
+    Example:
+        >>> compared_models(["base", "ci-long", "qponder"])
+        [('qponder', 'ci-long'), ('ci-long', 'base')]
+    """
+    pairs = [
+        ("qponder", f"ci-{start_from}"),
+        ("qponder", "ci-long"),
+        ("qponder", "ci-short"),
+        ("ci-long", "ci-short"),
+        ("ci-long", "ci-none"),
+        ("ci-short", "ci-none"),
+        ("ci-long", "base"),
+        ("qponder", "teacher"),
+        ("qponder", "handcrafted"),
+    ]
+    there = set(models)
+    return [pair for pair in dict.fromkeys(pairs) if there.issuperset(pair)]
 
 
-def _interval_of_mean(
-    metric: str, answers: Mapping[str, Answers], settings: EvaluateConfig
-) -> metrics.Interval:
-    resampled_parts, kendall_parts = [], []
-    for position, found in enumerate(answers.values()):
-        ids = sorted(found.mos)
-        samples = [[sample[image_id] for image_id in ids] for sample in found.samples]
-        mos = [found.mos[image_id] for image_id in ids]
-        if metric == "krcc":
-            terms = metrics.tau_b_terms(samples, mos, 1.0, settings.min_n)
-            kendall_parts.append(metrics.combined_tau_b(terms, len(ids)))
-        else:
-            statistic = metrics.mean_over_samples(metric, samples, mos, settings.min_n)
-            resampled_parts.append(resampled(statistic, len(ids), settings, position))
-    if kendall_parts:
-        return metrics.mean_of_sets(kendall_parts).within_one(settings.confidence)
-    return resampling.percentiles(mean_part(resampled_parts).draws, plan_of(settings))
+def rows_of(
+    found: Mapping[str, Mapping[Wanted, Estimate | Difference]], **names: str
+) -> list[dict[str, object]]:
+    """Return numbers by set, metric and protocol as the rows of a table, led by `names`."""
+    return [
+        {**names, "dataset": dataset, "metric": metric, "protocol": protocol}
+        | bootstrap.cells(number)
+        for dataset, numbers in found.items()
+        for (metric, protocol), number in numbers.items()
+    ]
+
+
+def _view(predictions: Predictions, protocol: str, min_n: int) -> tuple[Predictions, str | None]:
+    """Return the scores of a protocol; the raw ones and a reason if a fit fails."""
+    scores = predictions.samples
+    if protocol == RAW:
+        return predictions, None
+    if protocol == MEAN_OF_K:
+        there = ~np.isnan(scores)
+        with np.errstate(invalid="ignore"):  # 0 / 0 is NaN: no sample could be read
+            mean = np.where(there, scores, 0.0).sum(axis=0) / there.sum(axis=0)
+        return replace(predictions, samples=mean[None]), None
+    if protocol == "softmax":
+        return replace(predictions, samples=0.5 * (1.0 + np.tanh(scores / 2.0))), None
+    if protocol not in ("logistic4", "logistic5"):
+        raise ValueError(f"unknown protocol {protocol!r}")
+    try:
+        (_, x, y), *_ = _readable(predictions)
+        curve = fit_logistic(x, y, int(protocol[-1]), min_n=min_n)
+    except DegenerateInputError:
+        return predictions, None  # the raw estimate names the reason
+    if curve is None:
+        return predictions, LOGISTIC_FIT_FAILED
+    return replace(predictions, samples=map_logistic(scores, curve), same_scale=True), None
+
+
+def _readable(predictions: Predictions) -> list[tuple[NDArray[np.intp], FloatArray, FloatArray]]:
+    """Return, per sample, the places of readable answers, their scores and their MOS."""
+    places = [np.flatnonzero(~np.isnan(sample)) for sample in predictions.samples]
+    return [
+        (kept, sample[kept], predictions.mos[kept])
+        for kept, sample in zip(places, predictions.samples, strict=True)
+    ]
+
+
+def _statistic(predictions: Predictions, metric: str, min_n: int) -> Statistic:
+    """Prepare a metric that is computed per sample, on its readable answers, and averaged."""
+    n = len(predictions.ids)
+    if metric == "parse_rate":
+        if n < min_n:
+            raise DegenerateInputError("too_few", f"{n} images, at least {min_n} needed")
+        return mean_statistic((~np.isnan(predictions.samples)).mean(axis=0))
+    if metric not in STATISTICS:
+        raise ValueError(f"unknown metric {metric!r}; expected one of {METRICS}")
+    prepared = []
+    for kept, scores, mos in _readable(predictions):
+        one = STATISTICS[metric](*checked(metric, scores, mos, min_n))
+        prepared.append(one if len(kept) == n else on_images(one, kept))
+    return lambda counts: np.mean([one(counts) for one in prepared], axis=0)
+
+
+def _counts(predictions: Predictions) -> dict[str, int]:
+    """Count images with a readable answer, their photographs, and answers without a score."""
+    there, clusters = predictions.answered, predictions.clusters
+    n = int(there.sum())
+    named = clusters and {clusters[k] for k in np.flatnonzero(there).tolist()}
+    n_unparsed = int(np.isnan(predictions.samples).sum())
+    return {
+        "n": n,
+        "n_references": len(named) if named is not None else n,
+        "n_unparsed": n_unparsed,
+    }

@@ -1,52 +1,62 @@
 """How far judges agree, with each other and with themselves, and what their ratings follow.
 
 Every statistic is a function of how often each text is counted, as in `qponder_lib.metrics`, so
-that intervals come from the same resampling.
+that intervals come from the same resampling: by photograph, which several texts may be about.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
-from qponder_lib import metrics
-from qponder_lib.metrics import Estimate, Resampling
-from qponder_lib.metrics.agreement import FloatArray, Statistic, mean_statistic
-from qponder_lib.metrics.resampling import bootstrap_interval
+from qponder_lib.evaluation.scoring import Predictions, score
+from qponder_lib.metrics import bootstrap
+from qponder_lib.metrics.bootstrap import Estimate, missing
+from qponder_lib.metrics.statistics import FloatArray, Statistic, mean_statistic
 
 Level = Literal["nominal", "ordinal", "interval"]
 Ratings = Sequence[float | None]
+Photographs = Sequence[str] | None
 
 RATINGS = (1, 2, 3, 4, 5)
 ONE_JUDGE = "one_judge"
 MIN_N = 10
 
 
-def mean_rating(ratings: Ratings, resampling: Resampling, *, min_n: int = MIN_N) -> Estimate:
+def mean_rating(
+    ratings: Ratings, photographs: Photographs = None, *, seed: int = 0, min_n: int = MIN_N
+) -> Estimate:
     """Average the ratings that are there; how many are missing is `n_unparsed`.
 
+    Args:
+        ratings: One rating per text, None where there is none.
+        photographs: What each text's image was made of; None draws texts one by one.
+        seed: Seed of the resamples.
+        min_n: Fewest ratings.
+
     Example:
-        >>> mean_rating([4, None, 5] * 5, Resampling(100)).value
+        >>> mean_rating([4, None, 5] * 5).value
         4.5
     """
-    there = np.array([rating for rating in ratings if rating is not None], dtype=np.float64)
-    n_missing = len(ratings) - len(there)
+    there = [place for place, rating in enumerate(ratings) if rating is not None]
     if len(there) < min_n:
-        return Estimate(None, None, None, len(there), n_missing, "too_few")
-    return _estimate(mean_statistic(there), len(there), n_missing, resampling)
+        return _too_few(len(there), len(ratings))
+    values = np.array([ratings[place] for place in there], dtype=np.float64)
+    return _estimate(mean_statistic(values), there, len(ratings), photographs, seed)
 
 
 def quadratic_kappa(
-    first: Ratings, second: Ratings, resampling: Resampling | None = None, *, min_n: int = MIN_N
+    first: Ratings, second: Ratings, photographs: Photographs = None, *, min_n: int = MIN_N
 ) -> Estimate:
     """Measure agreement of two judges beyond chance, a disagreement weighed by its square.
 
     Args:
         first: Ratings 1 to 5 by one judge, None where there is none.
         second: By the other, of the same texts in the same order.
-        resampling: How the interval is made, or None.
+        photographs: As for `mean_rating`.
         min_n: Fewest texts that both rated.
 
     Returns:
@@ -58,36 +68,36 @@ def quadratic_kappa(
         >>> quadratic_kappa([1, 5] * 5, [1, 5] * 5).value
         1.0
     """
-    both = _pairs(first, second)
-    n_missing = len(first) - len(both)
+    there, pairs = _pairs(first, second)
+    wrong = pairs[~np.isin(pairs, RATINGS).all(axis=1)]
+    if len(wrong):
+        raise ValueError(f"expected ratings from {RATINGS}, got {wrong[0].tolist()}")
+    both = pairs.astype(int)
     if len(both) < min_n:
-        return Estimate(None, None, None, len(both), n_missing, "too_few")
+        return _too_few(len(both), len(first))
     if len(np.unique(both)) == 1:
-        return Estimate(None, None, None, len(both), n_missing, "constant_ratings")
+        return missing("constant_ratings", len(both), n_unparsed=len(first) - len(both))
     cells = np.zeros((len(both), len(RATINGS) ** 2))
     cells[np.arange(len(both)), (both[:, 0] - 1) * len(RATINGS) + both[:, 1] - 1] = 1.0
-    return _estimate(_kappa_statistic(cells), len(both), n_missing, resampling)
+    return _estimate(_kappa_statistic(cells), there, len(first), photographs)
 
 
 def rank_correlation(
-    first: Ratings, second: Ratings, resampling: Resampling | None = None, *, min_n: int = MIN_N
+    first: Ratings, second: Ratings, photographs: Photographs = None, *, min_n: int = MIN_N
 ) -> Estimate:
     """Measure whether two judges, or a judge and a length, put texts in the same order (SRCC)."""
-    pairs = [(a, b) for a, b in zip(first, second, strict=True) if a is not None and b is not None]
-    result = metrics.estimate(
-        "srcc", [a for a, _ in pairs], [b for _, b in pairs], resampling=resampling, min_n=min_n
-    )
-    reason = result.reason
-    if reason is not None and reason.startswith(("constant", "near_constant")):
-        reason = "constant_ratings"
-    n_missing = len(first) - len(pairs)
-    return Estimate(result.value, result.ci_low, result.ci_high, result.n, n_missing, reason)
+    there, pairs = _pairs(first, second)
+    both = Predictions.of_scores(pairs[:, 0], pairs[:, 1], _chosen(photographs, there))
+    result = score(both, [("srcc", "raw")], min_n=min_n)["srcc", "raw"]
+    constant = (result.reason or "").startswith(("constant", "near_constant"))
+    reason = "constant_ratings" if constant else result.reason
+    return replace(result, n_unparsed=len(first) - len(pairs), reason=reason)
 
 
 def krippendorff_alpha(
     units: Sequence[Ratings],
     level: Level = "ordinal",
-    resampling: Resampling | None = None,
+    photographs: Photographs = None,
     *,
     min_n: int = MIN_N,
 ) -> Estimate:
@@ -101,7 +111,7 @@ def krippendorff_alpha(
         units: Per text one rating per judge, None where there is none.
         level: What a difference of two ratings weighs: nominal (any difference alike), ordinal
             (by how many ratings lie between them), interval (by its square).
-        resampling: How the interval is made, by drawing texts, or None.
+        photographs: As for `mean_rating`.
         min_n: Fewest texts with two ratings or more.
 
     Returns:
@@ -116,26 +126,27 @@ def krippendorff_alpha(
         >>> krippendorff_alpha([[1, 1], [2, 2], [3, 3], [3, 4]], "nominal", min_n=4).value
         0.6956521739130435
     """
-    pairable = [[r for r in unit if r is not None] for unit in units]
-    pairable = [unit for unit in pairable if len(unit) > 1]
-    n_left_out = len(units) - len(pairable)
+    rated = [[r for r in unit if r is not None] for unit in units]
+    there = [place for place, unit in enumerate(rated) if len(unit) > 1]
+    pairable = [rated[place] for place in there]
     if len(pairable) < min_n:
-        return Estimate(None, None, None, len(pairable), n_left_out, "too_few")
+        return _too_few(len(pairable), len(units))
     values = sorted({rating for unit in pairable for rating in unit})
     if len(values) == 1:
-        return Estimate(None, None, None, len(pairable), n_left_out, "constant_ratings")
+        n_left_out = len(units) - len(pairable)
+        return missing("constant_ratings", len(pairable), n_unparsed=n_left_out)
     statistic = _alpha_statistic(pairable, np.array(values, dtype=np.float64), level)
-    return _estimate(statistic, len(pairable), n_left_out, resampling)
+    return _estimate(statistic, there, len(units), photographs)
 
 
 def self_consistency(
-    repeats: Sequence[Ratings], resampling: Resampling | None = None, *, min_n: int = MIN_N
+    repeats: Sequence[Ratings], photographs: Photographs = None, *, min_n: int = MIN_N
 ) -> Estimate:
     """Measure how often a judge rates a text the same again.
 
     Args:
         repeats: Per text the ratings of one judge, None where one is missing.
-        resampling: How the interval is made, or None.
+        photographs: As for `mean_rating`.
         min_n: Fewest texts with two ratings or more.
 
     Returns:
@@ -145,35 +156,43 @@ def self_consistency(
         >>> self_consistency([[4, 4], [4, 5]], min_n=2).value
         0.5
     """
-    shares = []
-    for unit in repeats:
+    shares: dict[int, float] = {}
+    for place, unit in enumerate(repeats):
         there = [rating for rating in unit if rating is not None]
         n_pairs = len(there) * (len(there) - 1) / 2
         if n_pairs:
             equal = sum(a == b for i, a in enumerate(there) for b in there[i + 1 :])
-            shares.append(equal / n_pairs)
+            shares[place] = equal / n_pairs
     if len(shares) < min_n:
-        return Estimate(None, None, None, len(shares), len(repeats) - len(shares), "too_few")
-    statistic = mean_statistic(np.array(shares))
-    return _estimate(statistic, len(shares), len(repeats) - len(shares), resampling)
+        return _too_few(len(shares), len(repeats))
+    statistic = mean_statistic(np.array(list(shares.values())))
+    return _estimate(statistic, list(shares), len(repeats), photographs)
+
+
+def _too_few(n: int, n_all: int) -> Estimate:
+    return missing("too_few", n, n_unparsed=n_all - n)
 
 
 def _estimate(
-    statistic: Statistic, n: int, n_missing: int, resampling: Resampling | None
+    statistic: Statistic,
+    there: Sequence[int],
+    n_all: int,
+    photographs: Photographs,
+    seed: int = 0,
 ) -> Estimate:
-    value = float(statistic(np.ones((1, n)))[0])
-    if resampling is None:
-        return Estimate(value, None, None, n, n_missing)
-    interval = bootstrap_interval(statistic, n, resampling)
-    return Estimate(value, interval.low, interval.high, n, n_missing, interval.reason)
+    """Measure a statistic of the texts at the places `there` of all."""
+    n, chosen = len(there), _chosen(photographs, there)
+    return bootstrap.estimate(statistic, n, chosen, seed=seed, n_unparsed=n_all - n)
 
 
-def _pairs(first: Ratings, second: Ratings) -> np.ndarray:
-    pairs = [(a, b) for a, b in zip(first, second, strict=True) if a is not None and b is not None]
-    wrong = [pair for pair in pairs if not set(pair) <= set(RATINGS)]
-    if wrong:
-        raise ValueError(f"expected ratings from {RATINGS}, got {wrong[0]}")
-    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
+def _chosen(photographs: Photographs, there: Sequence[int]) -> list[str] | None:
+    return None if photographs is None else [photographs[place] for place in there]
+
+
+def _pairs(first: Ratings, second: Ratings) -> tuple[list[int], np.ndarray]:
+    pairs = zip(first, second, strict=True)
+    both = {i: (a, b) for i, (a, b) in enumerate(pairs) if a is not None and b is not None}
+    return list(both), np.array(list(both.values()), dtype=np.float64).reshape(-1, 2)
 
 
 def _kappa_statistic(cells: FloatArray) -> Statistic:

@@ -9,7 +9,6 @@ from qponder_lib.judging.agreement import mean_rating
 from qponder_lib.judging.rubric import Candidate
 from qponder_lib.judging.sanitize import sanitize
 from qponder_lib.judging.server import Asked
-from qponder_lib.metrics import Resampling
 from qponder_lib.records import ASPECTS, ImageRecord, JudgementRecord
 
 MODEL = "canary"
@@ -93,7 +92,6 @@ def canary_rows(
     judge: str,
     canaries: Sequence[Canary],
     judgements: Sequence[JudgementRecord],
-    resampling: Resampling,
 ) -> list[dict[str, str | int | float | None]]:
     """Compare each attempt with its clean text.
 
@@ -101,7 +99,6 @@ def canary_rows(
         judge: Name of the judge.
         canaries: The attempts.
         judgements: Of `canary_questions(canaries)`, in that order.
-        resampling: How the interval of the mean shift is made, by drawing ratings.
 
     Returns:
         Rows for `tables/judge_canaries.csv`, one per kind of attempt.
@@ -126,7 +123,7 @@ def canary_rows(
             for aspect in ASPECTS
             if getattr(before, aspect) is not None and getattr(after, aspect) is not None
         ]
-        shift = mean_rating(shifts, resampling)
+        shift = mean_rating(shifts)
         rows.append(
             {
                 "judge": judge,

@@ -18,7 +18,6 @@ from qponder_lib.judging import summaries
 from qponder_lib.judging.canaries import canary_questions, canary_rows, make_canaries
 from qponder_lib.judging.rubric import RUBRIC, Candidate, judge
 from qponder_lib.judging.server import Asked, ask_judges, open_judges
-from qponder_lib.metrics import Resampling
 from qponder_lib.pipeline import Run
 from qponder_lib.records import FilteredResponse, ImageRecord, JudgementRecord, PredictionRecord
 
@@ -69,7 +68,8 @@ def judge_run(run: Run, *, progress: bool = True) -> list[Path]:
     canaries = make_canaries(docket.images)
     questions: list[Asked] = [*texts, *canary_questions(canaries)]
     judged = _by_all(run, questions, progress)
-    plan = Resampling(config.n_resamples, config.confidence, config.seed)
+    images = [one.image for one in (*docket.answers, *docket.distilled)]
+    references = {(one.dataset, one.image_id): one.reference or one.image_id for one in images}
     written = []
     errors = {
         (one.model, one.image.dataset, one.image.image_id): abs(one.score - one.image.mos)
@@ -81,14 +81,14 @@ def judge_run(run: Run, *, progress: bool = True) -> list[Path]:
         of_texts, of_canaries = rows[: len(texts)], rows[len(texts) :]
         written += _write_judgements(run, name, of_texts)
         of_models = [row for row in of_texts if row.model != DISTILLED]
-        means += summaries.judged_rows(of_models, plan)
-        near += summaries.nearness_rows(of_models, errors, plan)
-        caught += canary_rows(name, canaries, of_canaries, plan)
+        means += summaries.judged_rows(of_models, references)
+        near += summaries.nearness_rows(of_models, errors, references)
+        caught += canary_rows(name, canaries, of_canaries)
         distilled = [r for r in of_texts if r.model == DISTILLED and r.repeat == 0]
         if distilled:
-            filtered += summaries.filter_rows(distilled, docket.selections, plan)
+            filtered += summaries.filter_rows(distilled, docket.selections, references)
     agreed = summaries.agreement_rows(
-        {name: rows[: len(texts)] for name, rows in judged.items()}, plan
+        {name: rows[: len(texts)] for name, rows in judged.items()}, references
     )
     artifacts.write_csv(run.paths.judged, means, summaries.JUDGED_COLUMNS)
     artifacts.write_csv(run.paths.judge_agreement, agreed, summaries.AGREEMENT_COLUMNS)

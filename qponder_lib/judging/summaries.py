@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from qponder_lib.evaluation.scoring import with_mean
 from qponder_lib.judging import agreement
-from qponder_lib.metrics import Estimate, Resampling
-from qponder_lib.metrics.agreement import FloatArray
-from qponder_lib.metrics.resampling import bootstrap_interval, draw, percentiles
+from qponder_lib.metrics import bootstrap
+from qponder_lib.metrics.bootstrap import Estimate
+from qponder_lib.metrics.statistics import mean_statistic, on_images
 from qponder_lib.records import ASPECTS, JudgementRecord
 
 Row = dict[str, str | int | float | None]
+References = Mapping[tuple[str, str], str]
+"""Photograph by set and image id."""
 
 JUDGED_COLUMNS = (
     "judge",
@@ -23,6 +27,7 @@ JUDGED_COLUMNS = (
     "ci_low",
     "ci_high",
     "n",
+    "n_references",
     "n_failed",
     "reason",
 )
@@ -34,6 +39,7 @@ FILTER_COLUMNS = (
     "ci_low",
     "ci_high",
     "n",
+    "n_references",
     "n_failed",
     "reason",
 )
@@ -46,20 +52,20 @@ AGREEMENT_COLUMNS = (
     "ci_low",
     "ci_high",
     "n",
+    "n_references",
     "n_failed",
     "reason",
 )
 NEARNESS_COLUMNS = ("judge", "model", *JUDGED_COLUMNS[4:])
-MEAN = "mean"
 ALL = "all"
 
 
-def judged_rows(judgements: Sequence[JudgementRecord], resampling: Resampling) -> list[Row]:
+def judged_rows(judgements: Sequence[JudgementRecord], references: References) -> list[Row]:
     """Average ratings per judge, model, set and aspect, and over the sets.
 
     Args:
         judgements: Of any judges, models and sets; repeats after the first are left out.
-        resampling: How intervals are made: texts are drawn within each set.
+        references: What the judged images were made of.
 
     Returns:
         Rows of `eval/judged.csv`. The set "mean" is the plain mean over the sets; it has no value
@@ -70,71 +76,89 @@ def judged_rows(judgements: Sequence[JudgementRecord], resampling: Resampling) -
         groups.setdefault((row.judge, row.model), {}).setdefault(row.dataset, []).append(row)
     table: list[Row] = []
     for (judge, model), by_set in groups.items():
-        for aspect in ASPECTS:
-            ratings = {name: _ratings(rows, aspect) for name, rows in by_set.items()}
-            estimates = {
-                name: agreement.mean_rating(these, resampling) for name, these in ratings.items()
+        found = {
+            name: {
+                aspect: agreement.mean_rating(
+                    _ratings(rows, aspect), _photographs(rows, references), seed=seed
+                )
+                for aspect in ASPECTS
             }
-            estimates[MEAN] = _mean_over_sets(ratings, estimates, resampling)
-            table += [
-                {"judge": judge, "model": model, "dataset": name, "aspect": aspect}
-                | _cells(estimate)
-                for name, estimate in estimates.items()
-            ]
+            for seed, (name, rows) in enumerate(by_set.items())
+        }
+        means = with_mean(found)
+        table += [
+            {"judge": judge, "model": model, "dataset": name, "aspect": aspect}
+            | _cells(means[name][aspect])
+            for aspect in ASPECTS
+            for name in means
+        ]
     return table
 
 
 def filter_rows(
     judgements: Sequence[JudgementRecord],
     selections: Mapping[str, Sequence[int]],
-    resampling: Resampling,
+    references: References,
 ) -> list[Row]:
     """Compare selections of the distilled texts with all of them.
 
     Args:
         judgements: One judge's ratings of all distilled texts.
         selections: By name the places in `judgements` of the texts selected; the first is the
-            whole, the others are compared with it.
-        resampling: How intervals are made; the selection is held fixed.
+            whole, the others are compared with it. The selection is held fixed.
+        references: What the judged images were made of.
 
     Returns:
         Rows of `tables/filter_judged.csv`: each selection's mean, and each difference to the
         whole on the same resamples, named such as "filtered - unfiltered".
     """
-    names = list(selections)
+    photographs, names = _photographs(judgements, references), list(selections)
     table: list[Row] = []
     for aspect in ASPECTS:
         ratings = _ratings(judgements, aspect)
-        for name in names:
-            chosen = [ratings[place] for place in selections[name]]
-            table.append(
-                {"judge": judgements[0].judge, "selection": name, "aspect": aspect}
-                | _cells(agreement.mean_rating(chosen, resampling))
+        means = {
+            name: _mean_of_selection(ratings, places, photographs)
+            for name, places in selections.items()
+        }
+        gains = {
+            f"{name} - {names[0]}": replace(
+                bootstrap.difference(means[name], means[names[0]]),
+                n_excluded=means[name].n_unparsed,
             )
-        for name in names[1:]:
-            estimate = _difference(ratings, selections[name], selections[names[0]], resampling)
-            table.append(
-                {
-                    "judge": judgements[0].judge,
-                    "selection": f"{name} - {names[0]}",
-                    "aspect": aspect,
-                }
-                | _cells(estimate)
-            )
+            for name in names[1:]
+        }
+        table += [
+            {"judge": judgements[0].judge, "selection": name, "aspect": aspect} | _cells(number)
+            for name, number in {**means, **gains}.items()
+        ]
     return table
+
+
+def _mean_of_selection(
+    ratings: Sequence[int | None], places: Sequence[int], photographs: Sequence[str]
+) -> Estimate:
+    """Average the ratings at some places, on resamples of all texts, so that gains are paired."""
+    there = np.array([place for place in places if ratings[place] is not None], dtype=int)
+    n_missing = len(places) - len(there)
+    n_references = len({photographs[place] for place in there})
+    if len(there) < agreement.MIN_N:
+        return bootstrap.missing("too_few", len(there), n_references, n_missing)
+    mean = mean_statistic(np.array([ratings[place] for place in there], dtype=np.float64))
+    found = bootstrap.estimate(on_images(mean, there), len(ratings), photographs)
+    return replace(found, n=len(there), n_references=n_references, n_unparsed=n_missing)
 
 
 def nearness_rows(
     judgements: Sequence[JudgementRecord],
     errors: Mapping[tuple[str, str, str], float],
-    resampling: Resampling,
+    references: References,
 ) -> list[Row]:
     """Measure whether answers with nearer scores are judged more accurate.
 
     Args:
         judgements: One judge's ratings; repeats after the first are left out.
         errors: |score - MOS| by model, set and image, of answers that have both.
-        resampling: How intervals are made.
+        references: What the judged images were made of.
 
     Returns:
         Rows of `tables/judge_nearness.csv`: per model the rank correlation, over all sets
@@ -148,19 +172,20 @@ def nearness_rows(
     for model, rows in by_model.items():
         found = [errors.get((model, row.dataset, row.image_id)) for row in rows]
         nearness = [None if error is None else -error for error in found]
-        result = agreement.rank_correlation(_ratings(rows, "accuracy"), nearness, resampling)
+        ratings, photographs = _ratings(rows, "accuracy"), _photographs(rows, references)
+        result = agreement.rank_correlation(ratings, nearness, photographs)
         table.append({"judge": rows[0].judge, "model": model} | _cells(result))
     return table
 
 
 def agreement_rows(
-    by_judge: Mapping[str, Sequence[JudgementRecord]], resampling: Resampling
+    by_judge: Mapping[str, Sequence[JudgementRecord]], references: References
 ) -> list[Row]:
     """Measure agreement of judges, their constancy, and how far they follow length.
 
     Args:
         by_judge: Each judge's judgements of the same texts, repeats included, in one order.
-        resampling: How intervals are made.
+        references: What the judged images were made of.
 
     Returns:
         Rows of `tables/judge_agreement.csv`: per aspect quadratic_kappa and srcc of each pair of
@@ -169,6 +194,7 @@ def agreement_rows(
     """
     judges = list(by_judge)
     first = {judge: _first(rows) for judge, rows in by_judge.items()}
+    photographs = _photographs(first[judges[0]], references)
     table: list[Row] = []
 
     def add(statistic: str, aspect: str, pair: tuple[str, str | None], result: Estimate) -> None:
@@ -179,38 +205,34 @@ def agreement_rows(
     for aspect in ASPECTS:
         ratings = {judge: _ratings(first[judge], aspect) for judge in judges}
         for a, b in pairs:
-            kappa = agreement.quadratic_kappa(ratings[a], ratings[b], resampling)
-            order = agreement.rank_correlation(ratings[a], ratings[b], resampling)
+            kappa = agreement.quadratic_kappa(ratings[a], ratings[b], photographs)
+            order = agreement.rank_correlation(ratings[a], ratings[b], photographs)
             add("quadratic_kappa", aspect, (a, b), kappa)
             add("srcc", aspect, (a, b), order)
         if pairs:
             units = list(zip(*ratings.values(), strict=True))
-            alpha = agreement.krippendorff_alpha(units, "ordinal", resampling)
+            alpha = agreement.krippendorff_alpha(units, "ordinal", photographs)
             add("alpha_ordinal", aspect, (ALL, None), alpha)
         else:
-            none = Estimate(None, None, None, 0, 0, agreement.ONE_JUDGE)
             for statistic in ("quadratic_kappa", "srcc", "alpha_ordinal"):
-                add(statistic, aspect, (judges[0], None), none)
+                add(statistic, aspect, (judges[0], None), bootstrap.missing(agreement.ONE_JUDGE))
         for judge in judges:
-            again = agreement.self_consistency(_repeats(by_judge[judge], aspect), resampling)
-            if again.value is None and again.reason == "too_few":
-                again = Estimate(None, None, None, again.n, again.n_unparsed, "not_repeated")
+            repeats, theirs = _repeats(by_judge[judge], aspect, references)
+            again = agreement.self_consistency(repeats, theirs)
+            if again.reason == "too_few":
+                again = replace(again, reason="not_repeated")
             add("self_consistency", aspect, (judge, None), again)
             lengths = [row.n_words for row in first[judge]]
-            follows = agreement.rank_correlation(ratings[judge], lengths, resampling)
+            follows = agreement.rank_correlation(ratings[judge], lengths, photographs)
             add("length_srcc", aspect, (judge, None), follows)
     return table
 
 
-def _cells(estimate: Estimate) -> Row:
-    return {
-        "value": estimate.value,
-        "ci_low": estimate.ci_low,
-        "ci_high": estimate.ci_high,
-        "n": estimate.n,
-        "n_failed": estimate.n_unparsed,
-        "reason": estimate.reason,
-    }
+def _cells(number: Estimate | bootstrap.Difference) -> Row:
+    cells = bootstrap.cells(number)
+    failed = cells.get("n_unparsed", cells.get("n_excluded"))
+    kept = ("value", "ci_low", "ci_high", "n", "n_references", "reason")
+    return {name: cells[name] for name in kept} | {"n_failed": failed}
 
 
 def _first(rows: Sequence[JudgementRecord]) -> list[JudgementRecord]:
@@ -221,62 +243,22 @@ def _ratings(rows: Sequence[JudgementRecord], aspect: str) -> list[int | None]:
     return [getattr(row, aspect) for row in rows]
 
 
-def _repeats(rows: Sequence[JudgementRecord], aspect: str) -> list[list[int | None]]:
-    """Ratings by text; a text is found again by its author, image and hash."""
+def _photographs(rows: Sequence[JudgementRecord], references: References) -> list[str]:
+    """Return what each judged image was made of, named apart from those of other sets."""
+    return [f"{row.dataset}/{references[row.dataset, row.image_id]}" for row in rows]
+
+
+def _repeats(
+    rows: Sequence[JudgementRecord], aspect: str, references: References
+) -> tuple[list[list[int | None]], list[str]]:
+    """Ratings by text, which is found again by author, image and hash, and its photograph."""
     units: dict[tuple[str, str, str, str | None], list[int | None]] = {}
+    photographs: dict[tuple[str, str, str, str | None], str] = {}
     seen: set[tuple[str, int]] = set()
-    for row in rows:
+    for row, photograph in zip(rows, _photographs(rows, references), strict=True):
         key = (row.model, row.dataset, row.image_id, row.text_sha256)
         if (row.judgement_id, row.repeat) not in seen:
             seen.add((row.judgement_id, row.repeat))
             units.setdefault(key, []).append(getattr(row, aspect))
-    return list(units.values())
-
-
-def _mean_over_sets(
-    ratings: Mapping[str, Sequence[int | None]],
-    estimates: Mapping[str, Estimate],
-    resampling: Resampling,
-) -> Estimate:
-    n = sum(estimate.n for estimate in estimates.values())
-    n_failed = sum(estimate.n_unparsed for estimate in estimates.values())
-    values = [estimate.value for estimate in estimates.values()]
-    if any(value is None for value in values):
-        return Estimate(None, None, None, n, n_failed, "a_set_has_no_value")
-    draws = []
-    for place, these in enumerate(ratings.values()):
-        there = np.array([rating for rating in these if rating is not None], dtype=np.float64)
-        own = Resampling(resampling.n_resamples, resampling.confidence, resampling.seed + place)
-        draws.append(draw(agreement.mean_statistic(there), len(there), own))
-    ends = percentiles(np.mean(draws, axis=0), resampling)
-    return Estimate(float(np.mean(values)), ends.low, ends.high, n, n_failed, ends.reason)
-
-
-def _difference(
-    ratings: Sequence[int | None],
-    chosen: Sequence[int],
-    whole: Sequence[int],
-    resampling: Resampling,
-) -> Estimate:
-    there = [place for place in whole if ratings[place] is not None]
-    values = np.array([ratings[place] for place in there], dtype=np.float64)
-    selected = set(chosen)
-    inside = np.array([place in selected for place in there], dtype=np.float64)
-    n, n_failed = int(inside.sum()), sum(ratings[place] is None for place in chosen)
-    if n < agreement.MIN_N:
-        return Estimate(None, None, None, n, n_failed, "too_few")
-    statistic = _difference_statistic(values, inside)
-    value = float(statistic(np.ones((1, len(values))))[0])
-    interval = bootstrap_interval(statistic, len(values), resampling)
-    return Estimate(value, interval.low, interval.high, n, n_failed, interval.reason)
-
-
-def _difference_statistic(
-    values: FloatArray, inside: FloatArray
-) -> Callable[[FloatArray], FloatArray]:
-    def statistic(counts: FloatArray) -> FloatArray:
-        drawn = counts @ inside
-        mean = (counts @ (inside * values)) / np.where(drawn > 0.0, drawn, np.nan)
-        return mean - (counts @ values) / counts.sum(axis=1)
-
-    return statistic
+            photographs[key] = photograph
+    return list(units.values()), list(photographs.values())

@@ -1,45 +1,21 @@
-"""PLCC after a fitted monotone mapping: the second protocol found in the literature.
+"""The monotone curve that many papers fit from scores to MOS, on the test set itself, before PLCC.
 
-Many papers fit a logistic curve from scores to MOS on the test set itself before they compute the
-PLCC. It is a different number from the raw PLCC, so it gets a different protocol name.
+The PLCC after the fit is a different number from the raw PLCC, so it is a protocol of its own.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from qponder_lib.metrics.agreement import MIN_N, DegenerateInputError, FloatArray, checked
-from qponder_lib.metrics.estimates import Estimate, estimate
-from qponder_lib.metrics.resampling import Resampling
-
-LOGISTIC_FIT_FAILED = "logistic_fit_failed"
-
-
-@dataclass(frozen=True, slots=True)
-class LogisticFit:
-    """A curve from scores to MOS; `parameters` is None if the fit did not converge."""
-
-    parameters: tuple[float, ...] | None
-
-    @property
-    def converged(self) -> bool:
-        """Whether there is a curve."""
-        return self.parameters is not None
-
-    def map(self, scores: FloatArray) -> FloatArray:
-        """Map scores to the MOS scale; without a curve they come back as they are."""
-        if self.parameters is None:
-            return scores
-        return _CURVES[len(self.parameters)](scores, *self.parameters)
+from qponder_lib.metrics.statistics import MIN_N, FloatArray, checked
 
 
 def fit_logistic(
     scores: Sequence[float], mos: Sequence[float], n_parameters: int = 4, *, min_n: int = MIN_N
-) -> LogisticFit:
+) -> tuple[float, ...] | None:
     """Fit a logistic curve from scores to MOS by least squares.
 
     Args:
@@ -49,7 +25,7 @@ def fit_logistic(
         min_n: Fewest images for which a curve is fitted.
 
     Returns:
-        The curve, or one that says it did not converge.
+        The curve's parameters; None if the fit does not converge or makes every score the same.
 
     Raises:
         DegenerateInputError: If the data have no correlation to begin with.
@@ -75,76 +51,20 @@ def fit_logistic(
         try:
             fitted, _ = curve_fit(_CURVES[n_parameters], x, y, p0=start, maxfev=20_000)
         except RuntimeError:  # curve_fit's word for "did not converge"
-            return LogisticFit(None)
-    return LogisticFit(tuple(float(b) for b in fitted) if np.isfinite(fitted).all() else None)
+            return None
+        mapped = map_logistic(x, fitted)
+    usable = np.isfinite(mapped).all() and np.ptp(mapped) > 0.0
+    return tuple(float(b) for b in fitted) if usable else None
 
 
-def plcc_logistic(
-    scores: Sequence[float | None],
-    mos: Sequence[float],
-    n_parameters: int = 4,
-    *,
-    resampling: Resampling | None = None,
-    clusters: Sequence[str] | None = None,
-    min_n: int = MIN_N,
-) -> Estimate:
-    """Measure the PLCC between fitted scores and MOS.
+def map_logistic(scores: FloatArray, parameters: Sequence[float]) -> FloatArray:
+    """Map scores to the MOS scale by the curve of `fit_logistic`.
 
-    Args:
-        scores: One score per image; None could not be read.
-        mos: Mean opinion score per image.
-        n_parameters: 4 or 5.
-        resampling: How the interval is made, or None. The curve is fitted once, on all images,
-            and stays fixed; so the interval leaves out the uncertainty of the fit.
-        clusters: Photograph or reference of each image, or None.
-        min_n: Fewest readable scores for which a value is given.
-
-    Returns:
-        The estimate. If the fit does not converge or makes every score the same, the value is the
-        raw PLCC and the reason says so.
+    Example:
+        >>> map_logistic(np.array([0.0, 50.0]), [100.0, 0.0, 50.0, 10.0]).round(2).tolist()
+        [0.67, 50.0]
     """
-    mapped = mapped_scores(scores, mos, n_parameters, min_n=min_n)
-    failed = mapped is None
-    mapped = list(scores) if mapped is None else mapped
-    result = estimate("plcc", mapped, mos, resampling=resampling, clusters=clusters, min_n=min_n)
-    if failed and result.value is not None:
-        return Estimate(
-            result.value,
-            result.ci_low,
-            result.ci_high,
-            result.n,
-            result.n_unparsed,
-            LOGISTIC_FIT_FAILED,
-        )
-    return result
-
-
-def mapped_scores(
-    scores: Sequence[float | None],
-    mos: Sequence[float],
-    n_parameters: int = 4,
-    *,
-    min_n: int = MIN_N,
-) -> list[float | None] | None:
-    """Map scores to the MOS scale by a curve fitted to those that are readable.
-
-    Returns:
-        One score per image, None where it was None; or None if there is no such curve: degenerate
-        data, a fit that does not converge or one that makes every score the same.
-    """
-    readable = [i for i, score in enumerate(scores) if score is not None]
-    kept = [scores[i] for i in readable]
-    try:
-        fit = fit_logistic(kept, [mos[i] for i in readable], n_parameters, min_n=min_n)
-    except DegenerateInputError:
-        return None  # the raw estimate names the reason
-    values = fit.map(np.array(kept, dtype=np.float64))
-    if not fit.converged or not np.isfinite(values).all() or np.ptp(values) == 0.0:
-        return None
-    mapped: list[float | None] = list(scores)
-    for position, value in zip(readable, values, strict=True):
-        mapped[position] = float(value)
-    return mapped
+    return _CURVES[len(parameters)](scores, *parameters)
 
 
 def _logistic4(x: FloatArray, b1: float, b2: float, b3: float, b4: float) -> FloatArray:

@@ -21,7 +21,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from qponder_lib import artifacts
-from qponder_lib.evaluation import MEAN
+from qponder_lib.evaluation.scoring import MEAN
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.report import cases

@@ -12,10 +12,10 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from tqdm import tqdm
 
-from qponder_lib import metrics
 from qponder_lib.artifacts import JsonlAppender
 from qponder_lib.config import Profile
 from qponder_lib.data.images import load_records
+from qponder_lib.metrics import statistics
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.records import ImageRecord, Split
@@ -166,8 +166,8 @@ def _score(run: Run, student: Student, step: int, records: Sequence[ImageRecord]
     values: dict[str, float | None] = {}
     for name in ("srcc", "plcc"):
         try:
-            found = getattr(metrics, name)(*np.asarray(pairs).T) if pairs else None
-        except metrics.DegenerateInputError:
+            found = getattr(statistics, name)(*np.asarray(pairs).T) if pairs else None
+        except statistics.DegenerateInputError:
             found = None
         values[name] = None if found is None else float(found)
     return SetScore(

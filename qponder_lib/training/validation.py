@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from qponder_lib import metrics
 from qponder_lib.data.images import load_image, load_records
+from qponder_lib.metrics import statistics
 from qponder_lib.pipeline import Run
 from qponder_lib.student.generation import generate
 from qponder_lib.student.model import ImageTextProcessor, Student
@@ -77,8 +77,8 @@ class Validation(TrainerCallback):
         }
         for name in ("srcc", "plcc", "mae"):
             try:
-                value = getattr(metrics, name)(*np.asarray(pairs).T) if pairs else None
-            except metrics.DegenerateInputError:
+                value = getattr(statistics, name)(*np.asarray(pairs).T) if pairs else None
+            except statistics.DegenerateInputError:
                 value = None
             row[f"validation_{name}"] = None if value is None else round(float(value), 4)
         return row

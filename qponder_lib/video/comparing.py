@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
-from qponder_lib import metrics
 from qponder_lib.artifacts import read_jsonl, write_csv, write_jsonl
 from qponder_lib.config import EvaluateConfig
 from qponder_lib.data.clips import CLIP_SET
 from qponder_lib.data.images import load_records
+from qponder_lib.evaluation import scoring
+from qponder_lib.evaluation.scoring import Predictions
+from qponder_lib.metrics import bootstrap
+from qponder_lib.metrics.bootstrap import DIFFERENCE_COLUMNS, ESTIMATE_COLUMNS
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
-from qponder_lib.records import ImageRecord, Record, ScoreRow
+from qponder_lib.records import ImageRecord
 from qponder_lib.video.ordering import Scores, label_of, share_in_order
 from qponder_lib.video.pictures import MEASURED
 from qponder_lib.video.scoring import ClipScore, predict_clips
@@ -22,23 +24,12 @@ PHASES = ("sft", "grpo")
 WHOLE, FRAMES = "", "-frames"
 
 
-class ClipDifference(Record):
-    """A paired difference: first minus second.
-
-    Attributes:
-        metric: srcc, or order: the share of pairs of a ladder in their right order.
-        n: Clips, or pairs of clips, that both answered.
-    """
-
-    first: str
-    second: str
-    dataset: str
-    metric: str
-    value: float | None
-    ci_low: float | None
-    ci_high: float | None
-    n: int
-    reason: str | None = None
+SCORE_NAMES = ("model", "dataset", "decoding", "metric", "protocol")
+DIFFERENCE_NAMES = ("first", "second", "dataset", "metric")
+ORDER = "order"
+"""The share of pairs of a ladder in their right order; its n counts pairs of clips."""
+_SCORED = (("srcc", "raw"), ("plcc", "raw"), ("mae", "raw"))
+_COMPARED = _SCORED[:1]
 
 
 def measure_run(run: Run, work: Path) -> list[Path]:
@@ -70,97 +61,58 @@ def measure_run(run: Run, work: Path) -> list[Path]:
 
 def write_tables(paths: RunPaths, settings: EvaluateConfig) -> list[Path]:
     """Measure the predictions of a run and write both tables."""
-    rows: list[ScoreRow] = []
-    for phase in PHASES:
-        for dataset, split in MEASURED:
-            records = load_records(paths, dataset, split)
-            for suffix in (WHOLE, FRAMES):
-                model = f"video-{phase}{suffix}"
-                rows += _score_rows(model, records, _scores(paths, model, dataset), settings)
+    rows, differences = [], []
     pairs = [("video-grpo", "video-grpo-frames"), ("video-sft", "video-sft-frames")]
     pairs.append(("video-grpo", "video-sft"))
-    differences = [
-        row
-        for dataset, _ in MEASURED
-        for pair in pairs
-        for row in compare(paths, pair, dataset, settings)
-    ]
+    for dataset, split in MEASURED:
+        records = load_records(paths, dataset, split)
+        for model in (f"video-{phase}{suffix}" for phase in PHASES for suffix in (WHOLE, FRAMES)):
+            rows += _score_rows(model, records, _scores(paths, model, dataset), settings)
+        for pair in pairs:
+            differences += compare(paths, pair, dataset, settings)
     folder = paths.scores.parent
     files = [folder / "video_scores.csv", folder / "video_differences.csv"]
-    for file, model, found in ((files[0], ScoreRow, rows), (files[1], ClipDifference, differences)):
-        write_csv(file, [row.model_dump() for row in found], list(model.model_fields))
+    write_csv(files[0], rows, (*SCORE_NAMES, *ESTIMATE_COLUMNS))
+    write_csv(files[1], differences, (*DIFFERENCE_NAMES, *DIFFERENCE_COLUMNS))
     return files
 
 
 def compare(
     paths: RunPaths, models: tuple[str, str], dataset: str, settings: EvaluateConfig
-) -> list[ClipDifference]:
+) -> list[dict[str, object]]:
     """Compare two models on one of the sets `MEASURED`: SRCC, and the order of ladders.
 
-    Clips of one filmed scene of a ladder are drawn together.
+    Clips of one photograph, such as those of a ladder, are drawn together.
     """
     records = load_records(paths, dataset, dict(MEASURED)[dataset])
-    first, second = (_scores(paths, model, dataset) for model in models)
-    mos = {record.image_id: label_of(record) for record in records}
-    scenes = _scenes(records)
-    found = metrics.paired_difference(
-        "srcc", first, second, mos, resampling=_plan(settings), clusters=scenes
+    both = [_scores(paths, model, dataset) for model in models]
+    found = scoring.compare(
+        *(_predictions(records, scores) for scores in both), _COMPARED, seed=settings.seed
     )
-    names = {"first": models[0], "second": models[1], "dataset": dataset}
-    value = {"value": found.value, "ci_low": found.ci_low, "ci_high": found.ci_high}
-    rows = [ClipDifference(**names, metric="srcc", **value, n=found.n, reason=found.reason)]
+    numbers = {"srcc": found["srcc", "raw"]}
     if dataset != CLIP_SET:
-        order = share_in_order(records, first, second, _plan(settings))
-        rows.append(ClipDifference(**names, metric="order", **order))
-    return rows
+        numbers[ORDER] = bootstrap.difference(*share_in_order(records, *both, seed=settings.seed))
+    names = {"first": models[0], "second": models[1], "dataset": dataset}
+    return [names | {"metric": m} | bootstrap.cells(number) for m, number in numbers.items()]
 
 
 def _score_rows(
     model: str, records: Sequence[ImageRecord], scores: Scores, settings: EvaluateConfig
-) -> list[ScoreRow]:
-    mos = [label_of(record) for record in records]
-    stated = [scores[record.image_id] for record in records]
-    scenes = _scenes(records)
-    clusters = None if scenes is None else [scenes[record.image_id] for record in records]
-    rows = []
-    for metric in ("srcc", "plcc", "mae"):
-        found = metrics.estimate(
-            metric,
-            stated,
-            mos,
-            resampling=_plan(settings),
-            clusters=clusters,
-            min_n=settings.min_n,
-        )
-        rows.append(
-            ScoreRow(
-                model=model,
-                dataset=records[0].dataset,
-                decoding="greedy",
-                metric=metric,
-                protocol="raw",
-                **asdict(found),
-            )
-        )
+) -> list[dict[str, object]]:
+    options = {"seed": settings.seed, "min_n": settings.min_n}
+    numbers = scoring.score(_predictions(records, scores), _SCORED, **options)
     if records[0].dataset != CLIP_SET:
-        names = {"model": model, "dataset": records[0].dataset, "decoding": "greedy"}
-        found = share_in_order(records, scores, None, _plan(settings))
-        unread = sum(score is None for score in stated)
-        rows.append(ScoreRow(**names, metric="order", protocol="raw", n_unparsed=unread, **found))
-    return rows
+        (numbers[ORDER, "raw"],) = share_in_order(records, scores, seed=settings.seed)
+    return scoring.rows_of({records[0].dataset: numbers}, model=model, decoding="greedy")
 
 
-def _scenes(records: Sequence[ImageRecord]) -> dict[str, str] | None:
-    """Clips of a ladder show one scene; those of the other set are filmed one by one."""
-    if records[0].dataset == CLIP_SET:
-        return None
-    return {record.image_id: str(record.reference) for record in records}
+def _predictions(records: Sequence[ImageRecord], scores: Scores) -> Predictions:
+    stated = [scores[record.image_id] for record in records]
+    references = scoring.references_of(records)
+    clusters = [references[record.image_id] for record in records]
+    return Predictions.of_scores(stated, [label_of(record) for record in records], clusters)
 
 
 def _scores(paths: RunPaths, model: str, dataset: str) -> dict[str, float | None]:
     rows = read_jsonl(paths.predictions(model, dataset), ClipScore)
     return {row.image_id: row.score for row in rows}
-
-
-def _plan(settings: EvaluateConfig) -> metrics.Resampling:
-    return metrics.Resampling(settings.n_resamples, settings.confidence, settings.seed)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 
-from qponder_lib import metrics
 from qponder_lib.data.clips import LADDERS
-from qponder_lib.metrics.agreement import FloatArray
-from qponder_lib.metrics.resampling import draw, percentiles
+from qponder_lib.metrics import bootstrap
+from qponder_lib.metrics.bootstrap import Estimate
+from qponder_lib.metrics.statistics import ratio_statistic
 from qponder_lib.records import ImageRecord
 
 LEAST_GAP = 5.0
@@ -66,47 +67,38 @@ def _right(better: float | None, worse: float | None) -> float | None:
 
 
 def share_in_order(
-    records: Sequence[ImageRecord],
-    first: Scores,
-    second: Scores | None,
-    resampling: metrics.Resampling,
-) -> dict[str, float | int | str | None]:
-    """Measure the share of pairs that scores put in order, or the difference of two such shares.
+    records: Sequence[ImageRecord], *scores: Scores, seed: int = 0
+) -> list[Estimate]:
+    """Measure the share of pairs that scores put in order.
 
     Args:
         records: Clips of a set of ladders.
-        first: Scores by clip.
-        second: Scores to subtract; a pair counts where both have scored it. None for none.
-        resampling: Scenes are drawn together.
+        scores: Scores by clip, of one model or of several; a pair counts where all have scored it.
+        seed: Of the resamples, in which the clips of a scene are drawn together.
 
     Returns:
-        Value, ci_low, ci_high, n (pairs), reason.
+        The share of each model on the same resamples; n counts pairs, n_unparsed clips without a
+        score.
     """
     pairs = ordered_pairs(records)
-    sums = np.zeros((len(pairs), 3))  # right of the first, right of the second, pairs
+    right = [order_shares(pairs, one) for one in scores]
+    sums = np.zeros((len(pairs), len(scores) + 1))  # right pairs of each model, all pairs
     for place, scene in enumerate(sorted(pairs)):
-        one = order_shares({scene: pairs[scene]}, first)[scene]
-        two = [0.0] * len(one)
-        if second is not None:
-            two = order_shares({scene: pairs[scene]}, second)[scene]
-        both = [(a, b) for a, b in zip(one, two, strict=True) if a is not None and b is not None]
-        sums[place] = [sum(a for a, _ in both), sum(b for _, b in both), len(both)]
-    n = int(sums[:, 2].sum())
+        shares = list(zip(*(one[scene] for one in right), strict=True))
+        known = [row for row in shares if None not in row]
+        sums[place] = (
+            [*(sum(column) for column in zip(*known, strict=True)), len(known)] if known else 0.0
+        )
+    n, n_scenes = int(sums[:, -1].sum()), int((sums[:, -1] > 0).sum())
+    unscored = [sum(one[row.image_id] is None for row in records) for one in scores]
     if not n:
-        return {"value": None, "ci_low": None, "ci_high": None, "n": 0, "reason": "no_pairs"}
-    difference = _difference_of_shares(sums)
-    interval = percentiles(draw(difference, len(sums), resampling), resampling)
-    value = float(difference(np.ones((1, len(sums))))[0])
-    ends = {"ci_low": interval.low, "ci_high": interval.high, "reason": interval.reason}
-    return {"value": value, **ends, "n": n}
-
-
-def _difference_of_shares(sums: FloatArray) -> Callable[[FloatArray], FloatArray]:
-    def statistic(counts: FloatArray) -> FloatArray:
-        first, second, total = (counts @ sums).T
-        return (first - second) / total
-
-    return statistic
+        return [bootstrap.missing("no_pairs", n_unparsed=missing) for missing in unscored]
+    statistics = {k: ratio_statistic(sums[:, k], sums[:, -1]) for k in range(len(scores))}
+    found = bootstrap.estimates(statistics, len(sums), seed=seed)
+    return [
+        replace(found[k], n=n, n_references=n_scenes, n_unparsed=missing)
+        for k, missing in enumerate(unscored)
+    ]
 
 
 def label_of(record: ImageRecord) -> float:

@@ -25,11 +25,11 @@ import typer
 from scipy import stats
 
 from qponder_lib import artifacts
-from qponder_lib.metrics import Resampling, estimate, resampling
-from qponder_lib.metrics.agreement import spearman_statistic
+from qponder_lib.metrics import bootstrap
+from qponder_lib.metrics.bootstrap import N_RESAMPLES
+from qponder_lib.metrics.statistics import spearman_statistic
 
 RESULT = Path(__file__).parent / "results" / "bootstrap_speed.json"
-N_RESAMPLES = 10_000
 
 
 def scores_and_mos(n: int, tied: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -40,22 +40,23 @@ def scores_and_mos(n: int, tied: bool) -> tuple[np.ndarray, np.ndarray]:
     return (scores.round(), mos.round()) if tied else (scores, mos)
 
 
-def replayed(scores: np.ndarray, mos: np.ndarray, plan: Resampling) -> dict[str, object]:
+def replayed(scores: np.ndarray, mos: np.ndarray, n_resamples: int) -> dict[str, object]:
     """Let scipy compute every resample that we drew; both intervals and the largest gap."""
     n = len(scores)
-    ours = resampling.draw(spearman_statistic(scores, mos), n, plan)
+    statistic = spearman_statistic(scores, mos)
+    ours = bootstrap.draw([statistic], n, n_resamples=n_resamples)[:, 0]
     drawn = (
         np.repeat(np.arange(n), row.astype(int))
-        for counts in resampling.resample_counts(n, plan)
+        for counts in bootstrap.resample_counts(n, n_resamples=n_resamples)
         for row in counts
     )
     theirs = np.array([stats.spearmanr(scores[i], mos[i]).statistic for i in drawn])
-    intervals = [resampling.percentiles(draws, plan) for draws in (ours, theirs)]
-    gap = max(abs(intervals[0].low - intervals[1].low), abs(intervals[0].high - intervals[1].high))
+    intervals = [np.quantile(draws, [0.025, 0.975]) for draws in (ours, theirs)]
+    gap = float(np.abs(intervals[0] - intervals[1]).max())
     assert gap < 1e-12, intervals
     return {
         "n_images": n,
-        "n_resamples": plan.n_resamples,
+        "n_resamples": n_resamples,
         "largest_gap_of_a_resample": float(np.abs(ours - theirs).max()),
         "gap_of_the_interval": gap,
     }
@@ -82,7 +83,8 @@ def timed(scores: np.ndarray, mos: np.ndarray, turns: int) -> dict[str, object]:
     ours, theirs, intervals = [], [], {"ours": [], "scipy": []}
     for turn in range(turns):
         start = time.process_time()
-        result = estimate("srcc", scores, mos, resampling=Resampling(N_RESAMPLES, seed=turn))
+        statistic = spearman_statistic(scores, mos)
+        result = bootstrap.estimate(statistic, len(scores), seed=turn)
         ours.append(time.process_time() - start)
         start = time.process_time()
         intervals["scipy"].append(scipy_interval(scores, mos, N_RESAMPLES, turn))
@@ -104,7 +106,7 @@ def main(images: int = 10_000, turns: int = 3, replays: int = 300) -> None:
     measured = {}
     for name, tied in (("untied", False), ("whole numbers", True)):
         scores, mos = scores_and_mos(images, tied)
-        proof = replayed(scores, mos, Resampling(replays))
+        proof = replayed(scores, mos, replays)
         measured[name] = {"proof": proof, **timed(scores, mos, turns)}
     print(f"{images} images, {N_RESAMPLES} resamples, processor seconds of one thread")
     print(f"{'scores':<15}{'ours':>8}{'scipy':>9}{'ratio':>8}   interval of both (first turn)")

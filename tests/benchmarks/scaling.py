@@ -28,12 +28,12 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import synthetic_run
 
-from qponder_lib import artifacts, evaluation
+from qponder_lib import artifacts
 from qponder_lib.artifacts import read_csv, read_jsonl, write_jsonl
 from qponder_lib.config import load_profile
 from qponder_lib.data import benchmark
 from qponder_lib.data.images import load_records
-from qponder_lib.evaluation import filtering
+from qponder_lib.evaluation import filtering, scoring
 from qponder_lib.judging.rubric import Candidate, judge
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
@@ -177,7 +177,7 @@ def predicted_tokens(run: Run, n: int, work: Path) -> None:
 
 def evaluated(run: Run, n: int, work: Path) -> None:
     """08: scores, intervals and differences of seven models on six sets."""
-    evaluation.evaluate(synthetic_run.write_run(work, n))
+    scoring.evaluate_run(synthetic_run.write_run(work, n))
 
 
 def judged(run: Run, n: int, work: Path) -> None:

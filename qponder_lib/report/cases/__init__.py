@@ -87,7 +87,8 @@ def write_cases(run: Run) -> list[Path]:
     known_by_key = {
         key: Known(image.distortions, image.mos, whole[key[0]]) for key, image in images.items()
     }
-    rates = statement_rates(run, known_by_key, answers)
+    references = {key: image.reference or image.image_id for key, image in images.items()}
+    rates = statement_rates(run, known_by_key, references, answers)
     return [listed, *files, write_frame(run.paths.tables / "statements.csv", rates)]
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qponder_lib import artifacts
-from qponder_lib.evaluation import compared_models
+from qponder_lib.evaluation.scoring import compared_models
 from qponder_lib.pipeline import Run
 from qponder_lib.records import ImageRecord, PredictionRecord
 

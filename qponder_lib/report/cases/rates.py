@@ -2,38 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from qponder_lib import metrics
-from qponder_lib.metrics import resampling
-from qponder_lib.metrics.agreement import FloatArray
+from qponder_lib.metrics import bootstrap
+from qponder_lib.metrics.statistics import ratio_statistic
 from qponder_lib.pipeline import Run
 from qponder_lib.report.cases.choosing import Answers, Key
 from qponder_lib.report.cases.statements import Known, read_statements
 from qponder_lib.report.tables.breakdown import ALL_SETS
 
-COLUMNS = ("model", "dataset", "value", "ci_low", "ci_high", "n", "right", "wrong", "undecided")
+COLUMNS = (
+    "model",
+    "dataset",
+    "value",
+    "ci_low",
+    "ci_high",
+    "n",
+    "n_references",
+    "right",
+    "wrong",
+    "undecided",
+)
 
 
-def statement_rates(run: Run, known: Mapping[Key, Known], answers: Answers) -> pd.DataFrame:
+def statement_rates(
+    run: Run, known: Mapping[Key, Known], references: Mapping[Key, str], answers: Answers
+) -> pd.DataFrame:
     """Count right, wrong and undecided statements per model and set.
 
     Args:
-        run: Sets, resamples and seed come from its profile.
+        run: Sets and seed come from its profile.
         known: What is known about each image.
+        references: The photograph each image was made of.
         answers: Greedy answers of each model.
 
     Returns:
-        value: right / (right + wrong), with a bootstrap interval over images; n: answers with
+        value: right / (right + wrong), with a bootstrap interval over photographs; n: answers with
         text; right, wrong, undecided: statements (undecided only those that name damage or
         quality); reason, where there is no value.
     """
-    settings = run.profile.evaluate
-    plan = metrics.Resampling(settings.n_resamples, settings.confidence, settings.seed)
     rows = []
     bar = tqdm(answers.items(), desc="statements", mininterval=5)
     for model, said in bar:
@@ -43,20 +54,28 @@ def statement_rates(run: Run, known: Mapping[Key, Known], answers: Answers) -> p
             if row.text is not None and key in known
         }
         for dataset in (*run.profile.predict.sets, ALL_SETS):
-            mine = [c for (name, _), c in counts.items() if dataset in (name, ALL_SETS)]
-            rows.append({"model": model, "dataset": dataset} | rate(mine, plan))
+            keys = [key for key in counts if dataset in (key[0], ALL_SETS)]
+            found = rate(
+                [counts[key] for key in keys],
+                [references[key] for key in keys],
+                seed=run.profile.evaluate.seed,
+            )
+            rows.append({"model": model, "dataset": dataset} | found)
     return pd.DataFrame(rows, columns=[*COLUMNS, "reason"])
 
 
-def rate(counts: list[tuple[int, int, int]], plan: metrics.Resampling) -> dict[str, object]:
+def rate(
+    counts: Sequence[tuple[int, int, int]], photographs: Sequence[str], *, seed: int = 0
+) -> dict[str, object]:
     """Return the share of right statements among the decided ones.
 
     Args:
         counts: Right, wrong and undecided statements of each answer.
-        plan: How the interval is made; answers are drawn, not statements.
+        photographs: What the image of each answer was made of; these are drawn, not statements.
+        seed: Seed of the resamples.
 
     Example:
-        >>> found = rate([(3, 1, 0), (0, 0, 2)], metrics.Resampling(10))
+        >>> found = rate([(3, 1, 0), (0, 0, 2)], ["a", "b"])
         >>> found["value"], found["n"], found["undecided"]
         (0.75, 2, 2)
     """
@@ -68,19 +87,14 @@ def rate(counts: list[tuple[int, int, int]], plan: metrics.Resampling) -> dict[s
         "undecided": int(undecided.sum()),
     }
     if not (right + wrong).sum():
-        nothing = {"value": None, "ci_low": None, "ci_high": None}
+        nothing = {"value": None, "ci_low": None, "ci_high": None, "n_references": 0}
         reason = "nothing_decided" if counts else "no_text"
         return nothing | totals | {"reason": reason}
 
-    def statistic(weights: FloatArray) -> FloatArray:
-        decided = weights @ (right + wrong)
-        with np.errstate(invalid="ignore"):
-            return (weights @ right) / decided
-
-    value = float(right.sum() / (right + wrong).sum())
-    found = resampling.bootstrap_interval(statistic, len(counts), plan)
-    ends = {"value": value, "ci_low": found.low, "ci_high": found.high}
-    return ends | totals | {"reason": found.reason}
+    share = ratio_statistic(right, right + wrong)
+    found = bootstrap.estimate(share, len(counts), photographs, seed=seed)
+    ends = {"value": found.value, "ci_low": found.ci_low, "ci_high": found.ci_high}
+    return ends | totals | {"n_references": found.n_references, "reason": found.reason}
 
 
 def _counts(text: str, known: Known) -> tuple[int, int, int]:

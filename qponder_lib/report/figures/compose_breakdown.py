@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from qponder_lib.evaluation import MEAN
+from qponder_lib.evaluation.scoring import MEAN
 from qponder_lib.pipeline import Run
 from qponder_lib.report.figures import breakdown
 from qponder_lib.report.figures.style import Drawing, house_style, new_figure

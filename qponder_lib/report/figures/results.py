@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from qponder_lib import artifacts, metrics
-from qponder_lib.evaluation import MEAN
+from qponder_lib import artifacts
+from qponder_lib.evaluation.scoring import MEAN
+from qponder_lib.metrics import statistics
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.records import PredictionRecord
@@ -176,8 +177,8 @@ def scatter(ax: Axes, data: pd.DataFrame, *, colour: str = BLUE, title: str = ""
     ax.set_yticks(range(0, 101, 25))
     ax.set_aspect("equal")
     try:
-        told = f"SRCC {metrics.srcc(read['score'].to_numpy(), read['mos'].to_numpy()):.2f}"
-    except metrics.DegenerateInputError as error:
+        told = f"SRCC {statistics.srcc(read['score'].to_numpy(), read['mos'].to_numpy()):.2f}"
+    except statistics.DegenerateInputError as error:
         told = f"no SRCC ({error.reason})"
     unread = len(data) - len(read)
     told += f", n {len(read)}" + (f", {unread} unread" if unread else "")

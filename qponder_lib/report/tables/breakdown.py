@@ -6,13 +6,15 @@ are a group of their own. So counts by type overlap, counts by level and by seve
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 from tqdm import tqdm
 
-from qponder_lib import artifacts, metrics
+from qponder_lib import artifacts
+from qponder_lib.evaluation.scoring import Predictions, references_of, score
+from qponder_lib.metrics.bootstrap import CONFIDENCE, ESTIMATE_COLUMNS, Estimate, cells
 from qponder_lib.pipeline import Run
 from qponder_lib.records import ImageRecord, PredictionRecord
 from qponder_lib.report.tables.render import Block, Cell, Table, estimate
@@ -22,19 +24,13 @@ from qponder_lib.scales import SEVERITIES, severity_of
 ALL_SETS = "all sets"
 UNTAGGED = "untagged"
 METRICS = ("mae", "srcc")
-N_RESAMPLES = 1000
 COLUMNS = (
     "model",
     "dataset",
     "kind",
     "group",
     "metric",
-    "value",
-    "ci_low",
-    "ci_high",
-    "n",
-    "n_unparsed",
-    "reason",
+    *ESTIMATE_COLUMNS,
 )
 _KIND_TITLES = {
     "type": "By tagged type of damage",
@@ -99,16 +95,13 @@ def breakdown_data(run: Run) -> pd.DataFrame:
     """Measure mean absolute error and SRCC per model, set and group.
 
     Args:
-        run: Its test rows and greedy predictions are read; confidence and the least n come from
-            its profile, and the resamples, if they are no more than `N_RESAMPLES`.
+        run: Its test rows and greedy predictions are read; the least n comes from its profile.
 
     Returns:
         One row per number, with its interval, n and reason. Types with levels are measured over
         all sets together only: in one set too few images are left.
     """
     settings = run.profile.evaluate
-    resamples = min(N_RESAMPLES, settings.n_resamples)
-    plan = metrics.Resampling(resamples, settings.confidence, settings.seed)
     rows = []
     for model in tqdm(run.profile.predict.models, desc="breakdown", mininterval=5):
         by_set = {name: read_answers(run, model, name) for name in run.profile.predict.sets}
@@ -118,10 +111,8 @@ def breakdown_data(run: Run) -> pd.DataFrame:
                 if kind == "type and level" and dataset != ALL_SETS:
                     continue
                 names = {"model": model, "dataset": dataset, "kind": kind, "group": group}
-                rows += [
-                    names | {"metric": metric} | measured(metric, mine, plan, settings.min_n)
-                    for metric in METRICS
-                ]
+                found = measured(mine, seed=settings.seed, min_n=settings.min_n)
+                rows += [names | {"metric": metric} | cells(one) for metric, one in found.items()]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -134,18 +125,17 @@ def grouped(answers: Sequence[Answered]) -> dict[tuple[str, str], list[Answered]
     return dict(sorted(found.items(), key=lambda item: _place(*item[0])))
 
 
-def measured(
-    metric: str, answers: Sequence[Answered], plan: metrics.Resampling, min_n: int
-) -> Mapping[str, object]:
-    """Return one number of a group of answers as the cells of a row."""
-    found = metrics.estimate(
-        metric,
+def measured(answers: Sequence[Answered], **options: int) -> dict[str, Estimate]:
+    """Measure a group of answers by each of `METRICS`, images of one photograph drawn together."""
+    images = [answer.image for answer in answers]
+    references = references_of(images)
+    predictions = Predictions.of_scores(
         [answer.score for answer in answers],
-        [answer.image.mos for answer in answers],
-        resampling=plan,
-        min_n=min_n,
+        [image.mos for image in images],
+        [references[image.image_id] for image in images],
     )
-    return asdict(found)
+    found = score(predictions, [(metric, "raw") for metric in METRICS], **options)
+    return {metric: found[metric, "raw"] for metric in METRICS}
 
 
 def breakdown(run: Run) -> Table:
@@ -175,7 +165,7 @@ def breakdown(run: Run) -> Table:
             blocks.append(Block(f"{title}: {name}", header, tuple(rows)))
     note = (
         f"{origin(run)} Greedy answers on all test sets together, "
-        f"{run.profile.evaluate.confidence:.0%} bootstrap intervals over images; n of readable "
+        f"{CONFIDENCE:.0%} bootstrap intervals over photographs; n of readable "
         "answers is in the CSV. An image counts for every type it is tagged with and for its "
         f"strongest level. Groups of fewer than {run.profile.evaluate.min_n} readable answers "
         "have no value."

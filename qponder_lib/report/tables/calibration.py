@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from qponder_lib import metrics
-from qponder_lib.metrics import resampling
-from qponder_lib.metrics.agreement import mean_statistic
+from qponder_lib.evaluation.scoring import references_of
+from qponder_lib.metrics import bootstrap
+from qponder_lib.metrics.statistics import mean_statistic
 from qponder_lib.pipeline import Run
 from qponder_lib.report.tables.breakdown import ALL_SETS, Answered, read_answers
 from qponder_lib.report.tables.render import MISSING, Block, Cell, Table, interval, number
@@ -31,36 +31,37 @@ def calibration_data(run: Run) -> pd.DataFrame:
 
     Returns:
         model, dataset, low, high (ends of the bin), n, mean_score, mean_mos, ci_low, ci_high
-        (bootstrap over the images of the bin), reason. Bins without an answer are not listed.
+        (bootstrap over the photographs of the bin), reason. Bins without an answer are not listed.
     """
-    settings = run.profile.evaluate
-    plan = metrics.Resampling(settings.n_resamples, settings.confidence, settings.seed)
     rows = []
     for model, dataset, answers in _asked(run):
-        for row in calibration_bins(answers, plan):
+        for row in calibration_bins(answers, seed=run.profile.evaluate.seed):
             rows.append({"model": model, "dataset": dataset} | row)
     columns = ["model", "dataset", "low", "high", "n", "mean_score", "mean_mos"]
     return pd.DataFrame(rows, columns=[*columns, "ci_low", "ci_high", "reason"])
 
 
 def calibration_bins(
-    answers: Sequence[Answered], plan: metrics.Resampling, n_bins: int = N_BINS
+    answers: Sequence[Answered], *, seed: int = 0, n_bins: int = N_BINS
 ) -> list[dict[str, object]]:
     """Average score and MOS in equal parts of the scale; the highest score is in the last one."""
     width = (MOS_MAX - MOS_MIN) / n_bins
-    bins: dict[int, list[tuple[float, float]]] = {}
+    references = references_of([answer.image for answer in answers])
+    bins: dict[int, list[tuple[float, float, str]]] = {}
     for answer in answers:
         if answer.score is not None and answer.image.mos is not None:
             place = int(np.clip((answer.score - MOS_MIN) // width, 0, n_bins - 1))
-            bins.setdefault(place, []).append((answer.score, answer.image.mos))
+            reference = references[answer.image.image_id]
+            bins.setdefault(place, []).append((answer.score, answer.image.mos, reference))
     rows = []
     for place, pairs in sorted(bins.items()):
-        scores, mos = np.array(pairs).T
+        scores, mos, photographs = (list(column) for column in zip(*pairs, strict=True))
         ends: dict[str, object] = {"ci_low": None, "ci_high": None, "reason": "too_few"}
         if len(pairs) >= LEAST_IN_BIN:
-            found = resampling.bootstrap_interval(mean_statistic(mos), len(mos), plan)
-            ends = {"ci_low": found.low, "ci_high": found.high, "reason": found.reason}
-        means = {"mean_score": float(scores.mean()), "mean_mos": float(mos.mean())}
+            mean = mean_statistic(np.array(mos))
+            found = bootstrap.estimate(mean, len(mos), photographs, seed=seed)
+            ends = {"ci_low": found.ci_low, "ci_high": found.ci_high, "reason": found.reason}
+        means = {"mean_score": float(np.mean(scores)), "mean_mos": float(np.mean(mos))}
         edges = {"low": MOS_MIN + place * width, "high": MOS_MIN + (place + 1) * width}
         rows.append(edges | {"n": len(pairs)} | means | ends)
     return rows
@@ -135,8 +136,8 @@ def calibration(run: Run) -> Table:
         rows.append((Cell(f"{low:g} to {high:g}"), *cells))
     note = (
         f"{origin(run)} Greedy answers on all test sets together. A calibrated model's mean MOS "
-        f"lies inside the bin it stated. {run.profile.evaluate.confidence:.0%} bootstrap intervals "
-        f"over the images of a bin; none below {LEAST_IN_BIN} images."
+        f"lies inside the bin it stated. {bootstrap.CONFIDENCE:.0%} bootstrap intervals "
+        f"over the photographs of a bin; none below {LEAST_IN_BIN} images."
     )
     header = ("Stated score", *(model_label(model) for model in models))
     blocks = (Block("Mean MOS by stated score", header, tuple(rows)),)

@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from qponder_lib import artifacts, metrics
+from qponder_lib import artifacts
 from qponder_lib.evaluation import filtering
 from qponder_lib.evaluation.filtering import FilterResult
-from qponder_lib.metrics import resampling
-from qponder_lib.metrics.agreement import STATISTICS, FloatArray, checked
+from qponder_lib.metrics.bootstrap import CONFIDENCE
 from qponder_lib.pipeline import Run
 from qponder_lib.records import FilteredResponse, ImageRecord
 from qponder_lib.report.tables.render import (
@@ -28,8 +27,6 @@ from qponder_lib.report.tables.render import (
 )
 from qponder_lib.report.tables.sources import one, origin, read_reported
 
-N_RESAMPLES = 1000
-CONFIDENCE = 0.95
 N_BINS = 10
 SELECTIONS = {
     "unfiltered": "All answers with a score",
@@ -61,7 +58,8 @@ def filter_tables(run: Run) -> list[Path]:
         tuple(artifacts.read_jsonl(run.paths.kept, FilteredResponse)),
         tuple(artifacts.read_jsonl(run.paths.rejected, FilteredResponse)),
     )
-    mos = _mos(run)
+    images = _images(run)
+    mos = {name: image.mos for name, image in images.items()}
     chosen = {
         "unfiltered": result.scored,
         "filtered": result.kept,
@@ -69,12 +67,10 @@ def filter_tables(run: Run) -> list[Path]:
             result.rows, config.gamma, np.random.default_rng(config.seed)
         ),
     }
-    plan = metrics.Resampling(N_RESAMPLES, CONFIDENCE, config.seed)
-    compared = _comparison(run, chosen, mos, plan)
-    differences = _differences(chosen, mos, plan)
-    swept = filtering.sweep(
-        result.rows, mos, config.sweep, _measure(plan), np.random.default_rng(config.seed)
-    )
+    compared = _comparison(run, chosen, images)
+    pairs = (("filtered", "unfiltered"), ("filtered", "random"))
+    differences = pd.DataFrame(filtering.selection_differences(chosen, pairs, images))
+    swept = filtering.sweep(result.rows, images, config.sweep, np.random.default_rng(config.seed))
     bins = filtering.mos_histogram_shift(result, mos, N_BINS)
     blocks = (
         _agreement_block(compared),
@@ -83,10 +79,10 @@ def filter_tables(run: Run) -> list[Path]:
     )
     note = (
         f"{origin(run)} gamma = {config.gamma:g}, teacher {run.profile.distill.teacher_model}. "
-        f"Scores of the teacher against the MOS, {CONFIDENCE:.0%} bootstrap intervals over answers "
-        "with the selection held fixed. Answers are kept for a small error, so agreement must "
-        "rise; how much, and which images it costs, is the finding. Reported: section 3.2 of the "
-        "paper, another teacher on other images."
+        f"Scores of the teacher against the MOS, {CONFIDENCE:.0%} bootstrap intervals over "
+        "photographs with the selection held fixed. Answers are kept for a small error, so "
+        "agreement must rise; how much, and which images it costs, is the finding. Reported: "
+        "section 3.2 of the paper, another teacher on other images."
     )
     tables = (
         Table("filter", "The distilled data before and after the filter", note, compared, blocks),
@@ -98,27 +94,15 @@ def filter_tables(run: Run) -> list[Path]:
     return [path for table in tables for path in write(table, run.paths.tables)]
 
 
-def _mos(run: Run) -> dict[str, float | None]:
+def _images(run: Run) -> dict[str, ImageRecord]:
     images = artifacts.read_jsonl(run.paths.split(run.profile.data.train_set, "train"), ImageRecord)
-    return {image.image_id: image.mos for image in images}
-
-
-def _measure(plan: metrics.Resampling) -> filtering.Measure:
-    def measure(scores: Sequence[float], mos: Sequence[float]) -> filtering.Cells:
-        error = metrics.estimate("mae", scores, mos, resampling=plan)
-        ends = {"mae": error.value, "mae_low": error.ci_low, "mae_high": error.ci_high}
-        return metrics.agreement(scores, mos, plan) | ends
-
-    return measure
+    return {image.image_id: image for image in images}
 
 
 def _comparison(
-    run: Run,
-    chosen: Mapping[str, Sequence[FilteredResponse]],
-    mos: Mapping[str, float | None],
-    plan: metrics.Resampling,
+    run: Run, chosen: Mapping[str, Sequence[FilteredResponse]], images: Mapping[str, ImageRecord]
 ) -> pd.DataFrame:
-    rows = filtering.compare_selections(chosen, mos, _measure(plan))
+    rows = filtering.compare_selections(chosen, images)
     reported = read_reported("section_3_2")
     for row in rows:
         row["gamma"] = None if row["selection"] == "unfiltered" else run.profile.filter.gamma
@@ -126,51 +110,6 @@ def _comparison(
             told = one(reported, method=row["selection"], metric=metric)
             row[f"reported_{metric}"] = told["value"] if told else None
     return pd.DataFrame(rows)
-
-
-def _differences(
-    chosen: Mapping[str, Sequence[FilteredResponse]],
-    mos: Mapping[str, float | None],
-    plan: metrics.Resampling,
-) -> pd.DataFrame:
-    """Compare selections; each resample draws answers once, so their overlap is accounted for."""
-    scored = list(chosen["unfiltered"])
-    place = {row.response_id: position for position, row in enumerate(scored)}
-    scores = np.array([row.score for row in scored])
-    targets = np.array([mos[row.image_id] for row in scored])
-    rows = []
-    for first, second in (("filtered", "unfiltered"), ("filtered", "random")):
-        parts = [
-            np.array([place[row.response_id] for row in chosen[name]], dtype=int)
-            for name in (first, second)
-        ]
-        for metric in ("plcc", "srcc", "mae"):
-            cells = _difference(metric, scores, targets, parts, plan)
-            rows.append({"first": first, "second": second, "metric": metric} | cells)
-    return pd.DataFrame(rows)
-
-
-def _difference(
-    metric: str,
-    scores: FloatArray,
-    mos: FloatArray,
-    parts: Sequence[np.ndarray],
-    plan: metrics.Resampling,
-) -> dict[str, float | str | None]:
-    try:
-        both = [STATISTICS[metric](*checked(metric, scores[part], mos[part])) for part in parts]
-    except metrics.DegenerateInputError as error:
-        return {"value": None, "ci_low": None, "ci_high": None, "reason": error.reason}
-
-    def statistic(counts: FloatArray) -> FloatArray:
-        first, second = (
-            one_side(counts.take(part, axis=1)) for one_side, part in zip(both, parts, strict=True)
-        )
-        return first - second
-
-    value = float(statistic(np.ones((1, len(scores))))[0])
-    found = resampling.bootstrap_interval(statistic, len(scores), plan)
-    return {"value": value, "ci_low": found.low, "ci_high": found.high, "reason": found.reason}
 
 
 def _reasons(result: FilterResult) -> pd.DataFrame:

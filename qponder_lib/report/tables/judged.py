@@ -9,6 +9,7 @@ from qponder_lib.pipeline import Run
 from qponder_lib.report.tables.render import MISSING, Block, Cell, Table, interval, number
 from qponder_lib.report.tables.sources import (
     in_order,
+    intervals_of,
     model_label,
     one,
     origin,
@@ -62,7 +63,7 @@ def _measured(run: Run, number_: int, title: str, judged: pd.DataFrame) -> Table
         blocks.append(Block(f"Judge: {judge}", header, tuple(rows)))
     note = (
         f"{origin(run)} Completeness / accuracy / reasonableness, 1 to 5, mean over images with "
-        f"{run.profile.evaluate.confidence:.0%} intervals; answers without a valid verdict are "
+        f"{intervals_of(judged)}; answers without a valid verdict are "
         "left out and counted. The paper's own numbers, of another judge on other sets, are in "
         f"table{number_}_reported."
     )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pandas as pd
 
-from qponder_lib.evaluation import MEAN
+from qponder_lib.evaluation.scoring import MEAN
 from qponder_lib.pipeline import Run
 from qponder_lib.report.tables.render import MISSING, Block, Cell, Table, estimate, number, pair
 from qponder_lib.report.tables.sources import (
     METRIC_LABELS,
     REPORTED_SETS,
     in_order,
+    intervals_of,
     model_label,
     one,
     origin,
@@ -24,11 +25,18 @@ from qponder_lib.report.tables.sources import (
 )
 
 CORRELATIONS = ("plcc", "srcc")
-COLUMNS = ["model", "dataset", "metric", "value", "ci_low", "ci_high", "n", "n_unparsed", "reason"]
-
-
-def _confidence(run: Run) -> str:
-    return f"{run.profile.evaluate.confidence:.0%}"
+COLUMNS = [
+    "model",
+    "dataset",
+    "metric",
+    "value",
+    "ci_low",
+    "ci_high",
+    "n",
+    "n_references",
+    "n_unparsed",
+    "reason",
+]
 
 
 def _title(run: Run, number: int) -> str:
@@ -57,7 +65,7 @@ def table1(run: Run) -> Table:
             else Cell(f"{number(row['plcc'])} / {number(row['srcc'])}")
             for name in sets
         ]
-        rows.append((Cell("Ceiling (true quality against the raters)"), *cells, Cell(""), Cell("")))
+        rows.append((Cell("Ceiling (true quality against the raters)"), *cells, *[Cell("")] * 3))
     for model in in_order(list(scores["model"].unique())):
         mine = select(scores, model=model)
         cells = [
@@ -65,16 +73,20 @@ def table1(run: Run) -> Table:
             for name in sets
         ]
         counted = select(mine, metric="srcc", dataset=[name for name in sets if name != MEAN])
-        counts = [Cell(str(counted[name].sum())) for name in ("n", "n_unparsed")]
+        counts = [_count(counted[name]) for name in ("n", "n_references", "n_unparsed")]
         rows.append((Cell(model_label(model)), *cells, *counts))
     note = (
-        f"{origin(run)} Greedy answers; PLCC / SRCC (no fitted curve), {_confidence(run)} "
-        "bootstrap intervals over images; n images with a readable answer, unread answers left "
-        f"out and counted. {sets_note(run)}"
+        f"{origin(run)} Greedy answers; PLCC / SRCC (no fitted curve), "
+        f"{intervals_of(scores)}; n images with a readable answer, made of as many photographs; "
+        f"unparsed answers left out and counted. {sets_note(run)}"
     )
     data = pd.concat([scores[COLUMNS], _long_ceilings(ceilings)], ignore_index=True)
-    header = ("Model", *map(set_label, sets), "n", "unread")
+    header = ("Model", *map(set_label, sets), "n", "photographs", "unparsed")
     return Table("table1", _title(run, 1), note, data, (Block("", header, tuple(rows)),))
+
+
+def _count(counts: pd.Series) -> Cell:
+    return Cell(MISSING if counts.isna().any() else f"{counts.sum():.0f}")
 
 
 def _long_ceilings(ceilings: pd.DataFrame) -> pd.DataFrame:
@@ -146,7 +158,7 @@ def table3(run: Run) -> Table:
         blocks.append(Block(metric.upper(), header, tuple(rows)))
     note = (
         f"{origin(run)} Measured: greedy answers of {run.profile.student.model}, "
-        f"{_confidence(run)} bootstrap intervals over images, one training seed. Reported: the "
+        f"{intervals_of(scores)}, one training seed. Reported: the "
         "paper's Table 3, Qwen2.5-VL-7B on the public sets. Only the order of the variants can be "
         "compared, not the numbers."
     )
@@ -180,8 +192,7 @@ def decoding(run: Run) -> Table:
         f"{origin(run)} Sampled: temperature {predict.sampling_temperature:g}, "
         f"{predict.n_samples} answers an image; each metric on single answers, averaged over the "
         "samples. Mean of samples: the metric of an image's mean readable score (unread there: "
-        f"images without one). {_confidence(run)} bootstrap intervals over images. MAE in MOS "
-        "units."
+        f"images without one). {intervals_of(scores)}. MAE in MOS units."
     )
     header = ("Model and set", "Decoding", "SRCC", "MAE", "Parse rate", "unread")
     blocks = (Block("", header, tuple(rows)),)
@@ -232,7 +243,7 @@ def differences(run: Run) -> Table:
         rows.append((label, Cell(way), *cells))
     note = (
         f"{origin(run)} First minus second on the images that both answered readably; "
-        f"{_confidence(run)} paired bootstrap intervals over images, each by itself (not corrected "
+        f"paired {intervals_of(found)}, each by itself (not corrected "
         "for the number of comparisons). MAE in MOS units: below 0 is better. n and p are in the "
         "CSV."
     )

@@ -8,16 +8,16 @@ test images, and step by step.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from qponder_lib import artifacts, metrics, pipeline
+from qponder_lib import artifacts, pipeline
 from qponder_lib.config import Profile
-from qponder_lib.metrics import resampling
-from qponder_lib.metrics.agreement import FloatArray, Statistic, mean_statistic
-from qponder_lib.metrics.crowding import Crowding, crowding_statistic
-from qponder_lib.records import PredictionRecord
+from qponder_lib.metrics import bootstrap
+from qponder_lib.metrics.statistics import Diversity, diversity_statistic, mean_statistic
+from qponder_lib.records import ImageRecord, PredictionRecord
 from qponder_lib.report.tables.sources import read
 from qponder_lib.report.tables.study_arms import Arm, StudyRun
 from qponder_lib.text.prompts import answer_form
@@ -34,8 +34,9 @@ LABELS = {
     "qponder-one-score": "Q-Ponder, its own form (one score)",
 }
 """Systems for readers, in the order of the rows."""
+NOTHING = "nothing to compare"
 ROLLOUT_METRICS = ("zero_variance_share", "parse_rate", "distinct_scores")
-CROWDING: tuple[Crowding, ...] = ("modal_share", "effective")
+DIVERSITY: tuple[Diversity, ...] = ("modal_share", "effective")
 
 
 Systems = Mapping[str, Mapping[int, StudyRun]]
@@ -142,29 +143,31 @@ def rollout_rows(systems: Systems) -> list[dict[str, object]]:
     for metric in ROLLOUT_METRICS:
         for name, runs in systems.items():
             values = {seed: logs[name, seed][metric] for seed in runs}
-            rows += _step_rows(system_label(name), metric, values, _plan(runs))
+            rows += _step_rows(system_label(name), metric, values, _seed(runs))
         for a, b in pairings(systems):
             seeds = sorted(set(systems[a]) & set(systems[b]))
             values = {seed: logs[a, seed][metric] - logs[b, seed][metric] for seed in seeds}
-            rows += _step_rows(pair_label(a, b), metric, values, _plan(systems[a]))
+            rows += _step_rows(pair_label(a, b), metric, values, _seed(systems[a]))
     return rows
 
 
 def _step_rows(
-    what: str, metric: str, values: Mapping[int, pd.Series], plan: metrics.Resampling
+    what: str, metric: str, values: Mapping[int, pd.Series], seed: int
 ) -> list[dict[str, object]]:
     rows = []
     for name, seeds in _jobs(values).items():
-        steps = np.concatenate([values[seed].dropna().to_numpy(float) for seed in seeds])
+        steps = np.concatenate([values[one].dropna().to_numpy(float) for one in seeds])
         row = {"what": what, "seed": name, "n_runs": len(seeds), "metric": metric, "n": len(steps)}
-        rows.append(
-            row | _interval(mean_statistic(steps) if len(steps) else None, len(steps), plan)
-        )
+        if len(steps):
+            found = bootstrap.estimate(mean_statistic(steps), len(steps), seed=seed)
+        else:
+            found = bootstrap.missing(NOTHING)
+        rows.append(row | _ends(found))
     return rows
 
 
-def crowding_rows(systems: Systems) -> list[dict[str, object]]:
-    """Measure how the greedy scores of each system crowd, and compare systems.
+def diversity_rows(systems: Systems) -> list[dict[str, object]]:
+    """Measure the diversity of each system's greedy scores, and compare systems.
 
     Scores are rounded to whole points of 0 to 100 first, since a mean of five scores has more
     digits than a single one; the images of all test sets are taken together.
@@ -175,50 +178,52 @@ def crowding_rows(systems: Systems) -> list[dict[str, object]]:
     scores = {
         (name, seed): _greedy(run) for name, runs in systems.items() for seed, run in runs.items()
     }
+    photographs = _photographs(next(iter(next(iter(systems.values())).values())))
     rows: list[dict[str, object]] = []
-    for kind in CROWDING:
+    for kind in DIVERSITY:
         for name, runs in systems.items():
             sides = {seed: [scores[name, seed]] for seed in runs}
-            rows += _crowding(system_label(name), kind, sides, _plan(runs))
+            rows += _diversity(system_label(name), kind, sides, photographs, _seed(runs))
         for a, b in pairings(systems):
             seeds = sorted(set(systems[a]) & set(systems[b]))
             sides = {seed: [scores[a, seed], scores[b, seed]] for seed in seeds}
-            rows += _crowding(pair_label(a, b), kind, sides, _plan(systems[a]))
+            rows += _diversity(pair_label(a, b), kind, sides, photographs, _seed(systems[a]))
     return rows
 
 
-def _crowding(
+def _diversity(
     what: str,
-    kind: Crowding,
+    kind: Diversity,
     sides: Mapping[int, Sequence[Mapping[str, float]]],
-    plan: metrics.Resampling,
+    photographs: Mapping[str, str],
+    seed: int,
 ) -> list[dict[str, object]]:
-    """Compare on the images that all models of all seeds gave a readable score for."""
+    """Measure, or compare, on the images that all models of all seeds gave a readable score for."""
     rows = []
     for name, seeds in _jobs(sides).items():
-        common = sorted(set.intersection(*(set(one) for seed in seeds for one in sides[seed])))
+        common = sorted(set.intersection(*(set(side) for one in seeds for side in sides[one])))
         row = {"what": what, "seed": name, "n_runs": len(seeds), "metric": kind, "n": len(common)}
-        parts = [
-            [crowding_statistic([one[image] for image in common], kind) for one in sides[seed]]
-            for seed in seeds
-            if common
-        ]
-        found = _interval(_mean_difference(parts) if parts else None, len(common), plan)
-        if len(sides[seeds[0]]) == 1 and parts:
-            # A resample leaves values out, so it crowds more than the data; in differences of two
-            # models that cancels.
-            found |= {"ci_low": None, "ci_high": None, "reason": "no_interval"}
-        rows.append(row | found)
+        if not common:
+            rows.append(row | _ends(bootstrap.missing(NOTHING)))
+            continue
+        statistics = {
+            (one, k): diversity_statistic([side[image] for image in common], kind)
+            for one in seeds
+            for k, side in enumerate(sides[one])
+        }
+        clusters = [photographs[image] for image in common]
+        found = bootstrap.estimates(statistics, len(common), clusters, seed=seed)
+        if len(sides[seeds[0]]) > 1:
+            by_run = [bootstrap.difference(found[one, 0], found[one, 1]) for one in seeds]
+            number = bootstrap.mean_over_runs(by_run)
+        else:
+            # A resample leaves values out, so it is less diverse than the data; in differences of
+            # two models that cancels.
+            mean = float(np.mean([found[one, 0].value for one in seeds]))
+            ends = {"value": mean, "ci_low": None, "ci_high": None}
+            number = replace(found[seeds[0], 0], **ends, reason=bootstrap.NO_INTERVAL)
+        rows.append(row | _ends(number))
     return rows
-
-
-def _mean_difference(parts: Sequence[Sequence[Statistic]]) -> Statistic:
-    """First minus second of each part (or the first alone), averaged."""
-
-    def statistic(counts: FloatArray) -> FloatArray:
-        return np.mean([one(counts) - sum(o(counts) for o in others) for one, *others in parts], 0)
-
-    return statistic
 
 
 def _jobs(values: Mapping[int, object]) -> dict[str, list[int]]:
@@ -227,17 +232,13 @@ def _jobs(values: Mapping[int, object]) -> dict[str, list[int]]:
     return jobs | {"all": list(values)} if len(jobs) > 1 else jobs
 
 
-def _interval(statistic: Statistic | None, n: int, plan: metrics.Resampling) -> dict[str, object]:
-    if statistic is None:
-        return dict.fromkeys(("value", "ci_low", "ci_high")) | {"reason": "nothing to compare"}
-    value = float(statistic(np.ones((1, n)))[0])
-    found = resampling.bootstrap_interval(statistic, n, plan)
-    return {"value": value, "ci_low": found.low, "ci_high": found.high, "reason": found.reason}
+def _ends(number: bootstrap.Estimate | bootstrap.Difference) -> dict[str, object]:
+    cells = bootstrap.cells(number)
+    return {name: cells[name] for name in ("value", "ci_low", "ci_high", "reason")}
 
 
-def _plan(runs: Mapping[int, StudyRun]) -> metrics.Resampling:
-    settings = next(iter(runs.values())).profile.evaluate
-    return metrics.Resampling(settings.n_resamples, settings.confidence, settings.seed)
+def _seed(runs: Mapping[int, StudyRun]) -> int:
+    return next(iter(runs.values())).profile.evaluate.seed
 
 
 def _greedy(run: StudyRun) -> dict[str, float]:
@@ -249,3 +250,12 @@ def _greedy(run: StudyRun) -> dict[str, float]:
             if row.score is not None:
                 found[f"{dataset}/{row.image_id}"] = float(round(row.score))
     return found
+
+
+def _photographs(run: StudyRun) -> dict[str, str]:
+    """Read what the test images of all sets were made of; a set's photographs are its own."""
+    return {
+        f"{dataset}/{image.image_id}": f"{dataset}/{image.reference or image.image_id}"
+        for dataset in run.profile.predict.sets
+        for image in artifacts.read_jsonl(run.paths.split(dataset, "test"), ImageRecord)
+    }

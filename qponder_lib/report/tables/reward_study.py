@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from qponder_lib import config, pipeline
-from qponder_lib.evaluation import MEAN
+from qponder_lib.evaluation.scoring import MEAN
+from qponder_lib.metrics.bootstrap import CONFIDENCE
 from qponder_lib.report.tables.render import (
     MISSING,
     Block,
@@ -22,13 +23,19 @@ from qponder_lib.report.tables.render import (
 from qponder_lib.report.tables.reward_arms import (
     Systems,
     by_system,
-    crowding_rows,
+    diversity_rows,
     model_arms,
     rollout_rows,
     system_label,
     system_of,
 )
-from qponder_lib.report.tables.sources import METRIC_LABELS, one, read_scores, select
+from qponder_lib.report.tables.sources import (
+    METRIC_LABELS,
+    intervals_of,
+    one,
+    read_scores,
+    select,
+)
 from qponder_lib.report.tables.study_arms import (
     StudyRun,
     arm_differences,
@@ -167,8 +174,8 @@ def _differences_table(systems: Systems, note: str) -> Table:
         label = f"all {mine['n_runs'].max()}" if seed == "all" else f"seed {seed}"
         rows.append((Cell(str(arm)), Cell(label), *cells))
     text = (
-        f"{note} First minus second on the same images, {profile.evaluate.confidence:.0%} paired "
-        'bootstrap intervals over images. "all": mean over the seeds. MAE in points of 0 to 100: '
+        f"{note} First minus second on the same images, paired {intervals_of(found)}. "
+        '"all": mean over the seeds. MAE in points of 0 to 100: '
         "below 0 is better."
     )
     names = (f"{way} {dataset} {METRIC_LABELS[metric]}" for way, dataset, metric, _ in wanted)
@@ -178,7 +185,7 @@ def _differences_table(systems: Systems, note: str) -> Table:
 
 def _health_table(systems: Systems, note: str) -> Table:
     """Groups that teach nothing and scores that crowd, with paired differences."""
-    data = pd.DataFrame([*rollout_rows(systems), *crowding_rows(systems)])
+    data = pd.DataFrame([*rollout_rows(systems), *diversity_rows(systems)])
     rows = []
     for what in dict.fromkeys(data["what"]):
         mine = select(data, what=what)
@@ -189,13 +196,12 @@ def _health_table(systems: Systems, note: str) -> Table:
         ]
         label = f"all {mine['n_runs'].max()}" if seed == "all" else f"seed {seed}"
         rows.append((Cell(str(what)), Cell(label), *cells))
-    confidence = _any(systems).profile.evaluate.confidence
     text = (
-        f"{note} Rollouts: mean over training steps, {confidence:.0%} bootstrap intervals over "
-        "steps drawn one by one; differences step by step. Crowding: greedy answers to all test "
-        "images, rounded to whole points of 0 to 100; effective: how many equally frequent scores "
-        "would have the same entropy. Intervals over images for differences alone: a resample "
-        "crowds more than the data."
+        f"{note} Rollouts: mean over training steps, {CONFIDENCE:.0%} bootstrap intervals over "
+        "steps drawn one by one; differences step by step. Score diversity: greedy answers to "
+        "all test images, rounded to whole points of 0 to 100; effective: how many equally "
+        "frequent scores would have the same entropy. Intervals over photographs for differences "
+        "alone: a resample is less diverse than the data."
     )
     header = ("System or difference", "Seeds", *(title for title, _ in HEALTH.values()))
     blocks = (Block("", header, tuple(rows)),)

@@ -7,10 +7,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from qponder_lib.data.catalog import SPECS
 from qponder_lib.data.prepare import prepared_sets
+from qponder_lib.metrics.bootstrap import CONFIDENCE
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 
@@ -87,13 +89,23 @@ def read(path: Path) -> pd.DataFrame:
 
 
 def read_scores(paths: RunPaths) -> pd.DataFrame:
-    """Read `eval/scores.csv`, one row per `ScoreRow`."""
-    return read(paths.scores)
+    """Read `eval/scores.csv`; a run made before photographs were counted has none."""
+    return _with_references(read(paths.scores))
 
 
 def read_differences(paths: RunPaths) -> pd.DataFrame:
-    """Read `eval/differences.csv`, one row per `DifferenceRow`."""
-    return read(paths.differences)
+    """Read `eval/differences.csv`; as `read_scores`."""
+    return _with_references(read(paths.differences))
+
+
+def _with_references(data: pd.DataFrame) -> pd.DataFrame:
+    return data if "n_references" in data else data.assign(n_references=np.nan)
+
+
+def intervals_of(data: pd.DataFrame) -> str:
+    """Say what was resampled for the intervals of a table: photographs, in older runs images."""
+    known = "n_references" in data and data["n_references"].notna().any()
+    return f"{CONFIDENCE:.0%} bootstrap intervals over {'photographs' if known else 'images'}"
 
 
 def read_reported(name: str) -> pd.DataFrame:

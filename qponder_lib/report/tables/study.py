@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from qponder_lib import config
-from qponder_lib.evaluation import MEAN
+from qponder_lib.evaluation.scoring import MEAN
 from qponder_lib.report.tables.render import (
     MISSING,
     Block,
@@ -19,7 +19,14 @@ from qponder_lib.report.tables.render import (
     number,
     write,
 )
-from qponder_lib.report.tables.sources import METRIC_LABELS, model_label, one, read_scores, select
+from qponder_lib.report.tables.sources import (
+    METRIC_LABELS,
+    intervals_of,
+    model_label,
+    one,
+    read_scores,
+    select,
+)
 from qponder_lib.report.tables.study_arms import (
     StudyRun,
     arm_differences,
@@ -115,8 +122,8 @@ def _differences_table(found: pd.DataFrame, profile: config.Profile, note: str) 
         label = f"all {mine['n_runs'].max()}" if seed == "all" else f"seed {seed}"
         rows.append((Cell(f"{arm}"), Cell(label), *cells))
     text = (
-        f"{note} First minus second, {profile.evaluate.confidence:.0%} paired bootstrap intervals "
-        'over images. "all": mean over the seeds, the same images drawn for all; the spread of '
+        f"{note} First minus second, paired {intervals_of(found)}. "
+        '"all": mean over the seeds, the same images drawn for all; the spread of '
         "the seeds is in the CSV. MAE in MOS units: below 0 is better."
     )
     names = (f"{way} {dataset} {METRIC_LABELS[metric]}" for way, dataset, metric, _ in wanted)
@@ -176,7 +183,7 @@ def _gamma_table(runs: Sequence[StudyRun], note: str) -> Table:
         for model in ("Cold start", "GRPO")
         for what in ("SRCC, in domain", "MAE, in domain", "SRCC, mean")
     ]
-    text = f"{note} Seed {usual}; greedy answers, bootstrap intervals over images."
     data = pd.concat(frames) if frames else pd.DataFrame(columns=["gamma", "run"])
+    text = f"{note} Seed {usual}; greedy answers, {intervals_of(data)}."
     blocks = (Block("", ("γ", *names), tuple(rows)),)
     return Table("study_gamma", "The share kept, trained through", text, data, blocks)

@@ -17,13 +17,13 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
-from qponder_lib import artifacts, config, evaluation
-from qponder_lib.evaluation import Answers, Comparison
+from qponder_lib import artifacts, config
+from qponder_lib.evaluation import scoring
+from qponder_lib.evaluation.scoring import Predictions
 from qponder_lib.paths import RunPaths
-from qponder_lib.records import Decoding, PredictionRecord
+from qponder_lib.records import Decoding
 from qponder_lib.report.tables.sources import model_label
 
-DECODINGS: tuple[Decoding, ...] = ("greedy", "sampled")
 T = TypeVar("T")
 _VARIED = {"filter.gamma", "grpo.shuffle_rewards"}
 
@@ -187,7 +187,7 @@ def arm_differences(arms: Iterable[Arm]) -> pd.DataFrame:
     """Compare both sides of every arm: a row per seed, decoding, protocol, set and metric."""
     rows: list[dict[str, object]] = []
     for arm in arms:
-        for decoding in DECODINGS:
+        for decoding in scoring.COMPARED:
             rows += _arm_rows(arm, decoding)
     return pd.DataFrame(rows)
 
@@ -205,38 +205,35 @@ def _arm_rows(arm: Arm, decoding: Decoding) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for name, seeds in jobs.items():
         common = [s for s in sides[seeds[0]][0] if all(s in sides[seed][0] for seed in seeds)]
-        first, second = (
-            {dataset: [sides[seed][side][dataset] for seed in seeds] for dataset in common}
-            for side in (0, 1)
-        )
-        found = evaluation.difference_rows(
-            Comparison("a", "b", decoding),
-            first,
-            second,
-            profile.evaluate,
-            with_mean=len(common) == len(profile.predict.sets),
-        )
-        for row in found:
-            values = row.model_dump(exclude={"model_a", "model_b"})
-            rows.append({"arm": arm.name, "seed": name, "n_runs": len(seeds)} | values)
+        found = {
+            dataset: scoring.compare(
+                *([sides[seed][side][dataset] for seed in seeds] for side in (0, 1)),
+                scoring.COMPARED[decoding],
+                seed=profile.evaluate.seed + place,
+                min_n=profile.evaluate.min_n,
+            )
+            for place, dataset in enumerate(common)
+        }
+        whole = len(common) == len(profile.predict.sets)
+        for row in scoring.rows_of(scoring.with_mean(found, wanted=whole), decoding=decoding):
+            rows.append({"arm": arm.name, "seed": name, **row})
     return _with_spread(rows)
 
 
 def _both_sides(
     arm: Arm, seed: int, decoding: Decoding
-) -> tuple[dict[str, Answers], dict[str, Answers]]:
+) -> tuple[dict[str, Predictions], dict[str, Predictions]]:
     """Read what both models of a seed answered, for the sets that both have."""
     first, second = (_answers(*side[seed], decoding) for side in (arm.first, arm.second))
     common = [name for name in first if name in second]
     return {name: first[name] for name in common}, {name: second[name] for name in common}
 
 
-def _answers(run: StudyRun, model: str, decoding: Decoding) -> dict[str, Answers]:
+def _answers(run: StudyRun, model: str, decoding: Decoding) -> dict[str, Predictions]:
     found = {}
     for dataset in run.profile.predict.sets:
-        path = run.paths.predictions(model, dataset, sampled=decoding == "sampled")
-        if path.is_file():
-            found[dataset] = Answers.of(artifacts.read_jsonl(path, PredictionRecord))
+        if run.paths.predictions(model, dataset, sampled=decoding == "sampled").is_file():
+            found[dataset] = scoring.read_predictions(run.paths, model, dataset, decoding)
     return found
 
 

@@ -9,6 +9,7 @@ sorting per resample: the order of the images is fixed, and cumulative counts al
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 Statistic = Callable[[FloatArray], FloatArray]
 """Counts, shape (resamples, images) -> values, shape (resamples,); NaN where undefined."""
+Diversity = Literal["modal_share", "effective"]
 
 MIN_N = 10
 NEAR_CONSTANT = 1e-13
@@ -168,12 +170,15 @@ def spearman_statistic(x: FloatArray, y: FloatArray) -> Statistic:
     Ranks are kept as whole numbers, twice the distance of the mid-rank from the mean rank; every
     sum below is then exact up to some 200,000 images, whatever the ties.
     """
-    doubled_ranks_x, doubled_ranks_y = _rank_statistic(x), _rank_statistic(y)
+    by_x, starts_x, _ = _tied_groups(x)
+    by_y, starts_y, group_y = _tied_groups(y[by_x])
 
     def statistic(counts: FloatArray) -> FloatArray:
-        (ranks_x, spread_x), (ranks_y, spread_y) = doubled_ranks_x(counts), doubled_ranks_y(counts)
-        weighted_x = counts.astype(ranks_x.dtype) * ranks_x
-        cov = np.einsum("rn,rn->r", weighted_x.astype(np.float64), ranks_y.astype(np.float64))
+        drawn = counts.astype(np.int32).take(by_x, axis=1)  # from here on in the order of x
+        ranks_x, spread_x = _doubled_ranks(_summed(drawn, starts_x))
+        ranks_y, spread_y = _doubled_ranks(_summed(drawn.take(by_y, axis=1), starts_y))
+        weighted = drawn.astype(np.float64) * ranks_y.astype(np.float64).take(group_y, axis=1)
+        cov = np.einsum("rg,rg->r", _summed(weighted, starts_x), ranks_x.astype(np.float64))
         scale = np.sqrt(np.where((spread_x > 0.0) & (spread_y > 0.0), spread_x * spread_y, np.nan))
         return np.clip(cov / scale, -1.0, 1.0)
 
@@ -185,6 +190,16 @@ def mean_statistic(values: FloatArray) -> Statistic:
 
     def statistic(counts: FloatArray) -> FloatArray:
         return (counts @ values) / _drawn(counts)
+
+    return statistic
+
+
+def ratio_statistic(numerator: FloatArray, denominator: FloatArray) -> Statistic:
+    """Prepare the sum of one value per image over the sum of another."""
+
+    def statistic(counts: FloatArray) -> FloatArray:
+        below = counts @ denominator
+        return (counts @ numerator) / np.where(below > 0.0, below, np.nan)
 
     return statistic
 
@@ -207,32 +222,79 @@ STATISTICS: dict[str, Callable[[FloatArray, FloatArray], Statistic]] = {
     "rmse": squared_error_statistic,
 }
 METRICS = (*STATISTICS, "krcc", "parse_rate")
+"""What a model is measured by on a set; mae and rmse are better when lower."""
 
 
-def _rank_statistic(
+def diversity_statistic(scores: Sequence[float], kind: Diversity) -> Statistic:
+    """Prepare a measure of score diversity: stated scores crowd on few values.
+
+    A resample leaves some values out, so it is less diverse than the data: `modal_share` is higher
+    and `effective` lower. In differences of two models that cancels, more or less.
+
+    Args:
+        scores: Stated scores, shape (n,); equal where they are the same number.
+        kind: modal_share: share of the commonest score; effective: how many equally frequent
+            scores would have the same entropy.
+
+    Raises:
+        ValueError: If there is no score, or one is not finite.
+
+    Example:
+        >>> count = np.ones((1, 4))
+        >>> diversity_statistic([60.0, 60.0, 60.0, 65.0], "modal_share")(count)
+        array([0.75])
+        >>> diversity_statistic([60.0, 60.0, 65.0, 65.0], "effective")(count).round(6)
+        array([2.])
+    """
+    stated = numeric(scores, "scores")
+    if not stated.size:
+        raise ValueError("expected at least one score, got none")
+    values, place = np.unique(stated, return_inverse=True)
+    member = np.zeros((len(stated), len(values)))
+    member[np.arange(len(stated)), place] = 1.0
+
+    def statistic(counts: FloatArray) -> FloatArray:
+        shares = counts @ member / counts.sum(axis=1, keepdims=True)
+        if kind == "modal_share":
+            return shares.max(axis=1)
+        logs = np.log(shares, out=np.zeros_like(shares), where=shares > 0)
+        return np.exp(-(shares * logs).sum(axis=1))
+
+    return statistic
+
+
+def on_images(statistic: Statistic, places: NDArray[np.integer]) -> Statistic:
+    """Take a statistic of some images for one of all: of the counts it sees those at `places`."""
+    return lambda counts: statistic(counts.take(places, axis=1))
+
+
+def _tied_groups(
     values: FloatArray,
-) -> Callable[[FloatArray], tuple[NDArray[np.integer], FloatArray]]:
-    """Prepare twice the centred mid-ranks, shape (resamples, images), and their sum of squares.
+) -> tuple[NDArray[np.intp], NDArray[np.intp] | None, NDArray[np.intp]]:
+    """Return the order of the values, where a group of ties starts in it, the group of each value.
 
-    The sum of squares needs no ranks: it is (n^3 - sum of t^3) / 3 for tied groups of t.
+    There are no starts where no two values are tied.
     """
     _, group_of, sizes = np.unique(values, return_inverse=True, return_counts=True)
     order = np.argsort(group_of, kind="stable")
-    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     tied = len(sizes) < len(values)
-    whole = np.int32 if len(values) ** 2 < np.iinfo(np.int32).max else np.int64  # count x rank
+    return order, np.concatenate([[0], np.cumsum(sizes)[:-1]]) if tied else None, group_of
 
-    def ranks(counts: FloatArray) -> tuple[NDArray[np.integer], FloatArray]:
-        in_group = counts.astype(whole).take(order, axis=1)
-        if tied:
-            in_group = np.add.reduceat(in_group, starts, axis=1)
-        last = np.cumsum(in_group, axis=1, dtype=whole)
-        n, t = last[:, -1:], in_group.astype(np.float64)
-        squares = (n[:, 0].astype(np.float64) ** 3 - np.einsum("rg,rg,rg->r", t, t, t)) / 3.0
-        centred = 2 * last - in_group - n  # twice: last - (t - 1)/2 - (n + 1)/2
-        return centred.take(group_of, axis=1), squares
 
-    return ranks
+def _summed(values: NDArray[Any], starts: NDArray[np.intp] | None) -> NDArray[Any]:
+    """Add up the groups that start at some places, shape (resamples, groups)."""
+    return values if starts is None else np.add.reduceat(values, starts, axis=1)
+
+
+def _doubled_ranks(in_group: NDArray[np.int32]) -> tuple[NDArray[np.int32], FloatArray]:
+    """Return twice the centred mid-rank of each group of ties, and their sum of squares.
+
+    The sum of squares needs no ranks: it is (n^3 - sum of t^3) / 3 for tied groups of t.
+    """
+    last = np.cumsum(in_group, axis=1, dtype=np.int32)
+    n, t = last[:, -1:], in_group.astype(np.float64)
+    squares = (n[:, 0].astype(np.float64) ** 3 - np.einsum("rg,rg,rg->r", t, t, t)) / 3.0
+    return 2 * last - in_group - n, squares  # twice: last - (t - 1)/2 - (n + 1)/2
 
 
 def _drawn(counts: FloatArray) -> FloatArray:
