@@ -11,7 +11,6 @@ from qponder_lib.config import DataConfig, DistillConfig, load_profile
 from qponder_lib.data import benchmark
 from qponder_lib.data.images import load_image, load_records
 from qponder_lib.gpu import at_scale
-from qponder_lib.gpu.at_scale import engines, folder
 from qponder_lib.paths import RunPaths
 from qponder_lib.student.generation import generate
 from qponder_lib.student.model import load_student
@@ -42,14 +41,14 @@ def local_ray():
 
 def ask(place, keys, engine="engine"):
     rows = [{"id": key, "path": f"{key}.png", "sha256": "0" * 64, "hint": None} for key in keys]
-    folder._write_questions(place, {"engine": engine}, rows)
+    at_scale.write_requests(place, {"engine": engine}, rows)
 
 
 def say(place, name, keys):
     (place / "answers").mkdir(exist_ok=True)
     rows = [{"id": k, "text": "t", "n_tokens": 1, "finish_reason": "stop"} for k in keys]
     pq.write_table(
-        pa.Table.from_pylist(rows, schema=folder.ANSWERED), place / "answers" / f"{name}.parquet"
+        pa.Table.from_pylist(rows, schema=at_scale.RESPONSES), place / "answers" / f"{name}.parquet"
     )
 
 
@@ -66,16 +65,16 @@ def test_a_folder_tells_missing_strange_and_repeated_answers(tmp_path):
     ask(tmp_path, "abc")
     say(tmp_path, "0", "ab")
     with pytest.raises(ArtifactError, match="1 of 3 have no answer"):
-        list(folder.answers_in(tmp_path))
+        list(at_scale.responses_in(tmp_path))
     say(tmp_path, "1", "c")
-    assert [row["id"] for row in folder.answers_in(tmp_path)] == ["a", "b", "c"]
+    assert [row["id"] for row in at_scale.responses_in(tmp_path)] == ["a", "b", "c"]
     say(tmp_path, "2", "c")
     with pytest.raises(ArtifactError, match="c is answered twice"):
-        list(folder.answers_in(tmp_path))
+        list(at_scale.responses_in(tmp_path))
 
 
 def test_more_questions_than_a_file_takes_make_several_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(folder, "_ROWS_PER_FILE", 2)
+    monkeypatch.setattr(at_scale, "_ROWS_PER_FILE", 2)
     ask(tmp_path, "abcde")
     files = sorted(file.name for file in (tmp_path / "questions").iterdir())
     assert files == ["000000.parquet", "000001.parquet", "000002.parquet"]
@@ -89,7 +88,7 @@ def test_what_the_vllm_stage_says_becomes_an_answer_or_a_named_state():
         {**said, "id": "c", "num_generated_tokens": 0, "__inference_error__": "out of memory"},
         {**said, "id": "d", "num_generated_tokens": 1, "usable": False},
     ]
-    answers = engines.from_vllm(pa.Table.from_pylist(rows), max_tokens=10).to_pylist()
+    answers = at_scale.from_vllm(pa.Table.from_pylist(rows), max_tokens=10).to_pylist()
     assert [(row["text"], row["finish_reason"]) for row in answers] == [
         ("x", "stop"),
         ("x", "length"),
@@ -100,15 +99,15 @@ def test_what_the_vllm_stage_says_becomes_an_answer_or_a_named_state():
 
 def test_the_vllm_stage_is_shown_the_picture_and_the_hint_or_neither(built):
     record = load_records(built, "mini-koniq", "train")[0]
-    row = folder.question("0f", record, built, "Severe_Blur")
-    asked = engines.vllm_request(row, EXPERT)
+    row = at_scale.request("0f", record, built, "Severe_Blur")
+    asked = at_scale.vllm_request(row, EXPERT)
     image, text = asked["messages"][1]["content"]
     assert image["image_url"]["url"].startswith("data:image/png;base64,")
     assert "Severe_Blur" in str(asked["messages"])
     assert text["type"] == "text"
     assert asked["sampling_params"]["max_tokens"] == EXPERT.max_tokens
-    assert asked["sampling_params"] == engines.vllm_request(row, EXPERT)["sampling_params"]
-    broken = engines.vllm_request({**row, "sha256": "0" * 64}, EXPERT)
+    assert asked["sampling_params"] == at_scale.vllm_request(row, EXPERT)["sampling_params"]
+    broken = at_scale.vllm_request({**row, "sha256": "0" * 64}, EXPERT)
     assert not broken["usable"]
     assert "image_url" not in str(broken["messages"])
     assert broken["sampling_params"]["max_tokens"] == 1
@@ -117,14 +116,14 @@ def test_the_vllm_stage_is_shown_the_picture_and_the_hint_or_neither(built):
 @pytest.mark.parametrize("n_cores", [1, 2, 3, 16])
 @pytest.mark.parametrize("n_workers", [1, 2, 15, 16, 40])
 def test_workers_leave_ray_a_core_to_read_and_write_with(n_workers, n_cores):
-    booked = engines.cores_of_each(n_workers, n_cores)
+    booked = at_scale.cores_of_each(n_workers, n_cores)
     assert 0.0 < booked <= 1.0
     assert n_cores - n_workers * booked >= min(1.0, n_cores / 2.0) - 1e-9
 
 
 def test_workers_book_a_whole_core_each_while_there_are_enough():
-    assert engines.cores_of_each(15, 16) == 1.0
-    assert engines.cores_of_each(2, 2) == 0.5
+    assert at_scale.cores_of_each(15, 16) == 1.0
+    assert at_scale.cores_of_each(2, 2) == 0.5
 
 
 @with_ray
@@ -153,7 +152,7 @@ def test_ray_collects_the_answers_that_one_process_collects(built, local_ray, tm
 def test_a_failed_job_goes_on_with_the_questions_that_are_left(
     built, local_ray, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(folder, "_ROWS_PER_FILE", 2)
+    monkeypatch.setattr(at_scale, "_ROWS_PER_FILE", 2)
     place, log = tmp_path / "scale", tmp_path / "log"
     log.mkdir()
 
@@ -166,7 +165,7 @@ def test_a_failed_job_goes_on_with_the_questions_that_are_left(
                 (log / f"{key}-{broken}").touch()
                 row = {"id": key, "text": key, "n_tokens": 1, "finish_reason": "stop"}
                 rows.append(row)
-            return pa.Table.from_pylist(rows, schema=folder.ANSWERED)
+            return pa.Table.from_pylist(rows, schema=at_scale.RESPONSES)
 
         return at_scale.Engine(
             {}, lambda ds: ds.map_batches(answered, batch_format="pyarrow", concurrency=1)
@@ -174,9 +173,9 @@ def test_a_failed_job_goes_on_with_the_questions_that_are_left(
 
     asked = [{"id": k, "path": k, "sha256": k, "hint": None} for k in "abcdef"]
     with pytest.raises(Exception, match="the machine went away"):
-        folder.answer(place, asked, fails_on("f"))
-    folder.answer(place, asked, fails_on("none"))
-    assert sorted(row["text"] for row in folder.answers_in(place)) == list("abcdef")
+        at_scale.respond(place, asked, fails_on("f"))
+    at_scale.respond(place, asked, fails_on("none"))
+    assert sorted(row["text"] for row in at_scale.responses_in(place)) == list("abcdef")
     again = sorted(file.name for file in log.glob("*-none"))
     done_before = {row for row in "abcdef" if f"{row}-none" not in again}
     assert "f-none" in again
@@ -190,7 +189,7 @@ def test_the_mini_student_answers_on_ray_as_it_does_without(built, local_ray, tm
     records = load_records(built, "mini-csiq", "test")
     broken = records[1].model_copy(update={"sha256": "0" * 64})
     write_jsonl(built.split("mini-csiq", "test"), [records[0], broken, records[2]])
-    engine = at_scale.student_answers(student, None, 12, ONE)
+    engine = at_scale.student_engine(student, None, 12, ONE)
     rows = at_scale.predict_at_scale(built, "mini-csiq", student, tmp_path, engine)
     images = [load_image(built, one) for one in (records[0], records[2])]
     said = generate(load_student(student), images, student.prompt_id, max_new_tokens=12)

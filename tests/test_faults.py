@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from qponder_lib.artifacts import ArtifactError, read_json, to_json
 from qponder_lib.cli import app
 from qponder_lib.data.images import ImageError, decode_rgb, read_rgb, scan
 from qponder_lib.metrics import statistics
+from qponder_lib.paths import MINI_WEIGHTS
 from qponder_lib.teacher.responses import read_recorded
 
 
@@ -128,12 +130,18 @@ def test_reading_an_image_names_the_file_and_what_is_wrong(
         read_rgb(files_that_cannot_be_scored / name)
 
 
-def test_scoring_refuses_what_it_cannot_decode_before_it_loads_a_model(
-    files_that_cannot_be_scored,
+def test_a_file_that_cannot_be_scored_costs_its_own_row_and_no_model_is_loaded_for_it_alone(
+    files_that_cannot_be_scored, caplog, monkeypatch
 ):
-    image = files_that_cannot_be_scored / "deep.png"
-    model = files_that_cannot_be_scored / "run" / "sft" / "none"
-    result = CliRunner().invoke(app, ["score", str(image), "--model", str(model)])
-    assert result.exit_code == 1
-    assert "qponder: invalid_image: " in result.stderr
-    assert "deep.png" in result.stderr
+    deep = files_that_cannot_be_scored / "deep.png"
+    good = files_that_cannot_be_scored / "good.jpg"
+    good.write_bytes(jpeg())
+    words = ["score", str(good), str(deep), str(good), "--json", "--model", str(MINI_WEIGHTS)]
+    done = CliRunner().invoke(app, words)
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.exit_code == 1
+    assert [row["parse_status"] == "invalid_image" for row in rows] == [False, True, False]
+    assert rows[0]["text"] == rows[2]["text"] is not None
+    assert "deep.png" in caplog.text
+    monkeypatch.setattr("qponder_lib.student.prediction.load_student", None)
+    assert CliRunner().invoke(app, ["score", str(deep), *words[5:]]).exit_code == 1

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from qponder_lib.artifacts import read_csv
 from qponder_lib.cli import app
 from qponder_lib.config import dump_profile, load_profile
-from qponder_lib.gpu.preflight import Machine, answers, checks, preflight, refused, shapes
-from qponder_lib.gpu.preflight.lengths import Lengths, lengths
-from qponder_lib.gpu.preflight.memory import GIB, cache, hours, memory
+from qponder_lib.gpu import preflight as checks
+from qponder_lib.gpu.preflight import preflight, refused
+from qponder_lib.gpu.sizes import GIB, Lengths, Machine, cache, hours, lengths, memory, shape_of
 from qponder_lib.paths import RunPaths
 from qponder_lib.student import model as adapters
 from qponder_lib.student.model import load_base
@@ -70,34 +70,34 @@ def test_a_format_regex_that_the_prompts_own_example_fails_is_found():
     def compliant(text):
         return bool(re.fullmatch(r"<think>.*</think>\s*<answer>\{.*\}</answer>", text, re.DOTALL))
 
-    assert answers.check_example(EXPERT, compliant, parse).verdict == "problem"
-    assert answers.check_example(EXPERT, is_format_compliant, parse).verdict == "ok"
+    assert checks.check_example(EXPERT, compliant, parse).verdict == "problem"
+    assert checks.check_example(EXPERT, is_format_compliant, parse).verdict == "ok"
 
 
 def test_a_prompt_that_asks_for_another_tag_than_the_parser_reads_is_found():
     prompt = EXPERT.replace("answer>", "score>")
-    assert "fails the format" in answers.check_example(prompt, is_format_compliant, parse).said
-    assert "parser reads None" in answers.check_example(prompt, lambda text: True, parse).said
+    assert "fails the format" in checks.check_example(prompt, is_format_compliant, parse).said
+    assert "parser reads None" in checks.check_example(prompt, lambda text: True, parse).said
 
 
 def test_a_prompt_of_1150_tokens_against_a_limit_of_1024_is_found():
     profile = load_profile("full").with_overrides({"sft.max_length": 1024})
     tokens = Lengths(prompt=150, image=1000, completion=200, counted=True)
-    shape = shapes.shape_of(profile.student.model)
+    shape = shape_of(profile.student.model)
     said = [f.said for f in checks.check_lengths(profile, shape, tokens) if f.verdict == "problem"]
     assert said == [
-        "prompt 150 (counted) + image 1000 leave no room for an answer in sft.max_length, 1024"
+        "prompt 150 (counted) + image 1000 leave no room for a completion in sft.max_length, 1024"
     ]
 
 
 def test_a_limit_of_1024_is_found_in_a_whole_profile(tmp_path):
     said = problems(checked(tmp_path, **{"sft.max_length": 1024}))["lengths"]
-    assert "leave no room for an answer in sft.max_length, 1024" in said
+    assert "leave no room for a completion in sft.max_length, 1024" in said
 
 
 def test_an_answer_that_would_be_cut_is_found(tmp_path):
     report = checked(tmp_path, **{"sft.max_length": 2000})
-    assert "answers are cut off" in problems(report)["lengths"]
+    assert "completions are cut off" in problems(report)["lengths"]
 
 
 def test_labels_from_1_to_5_on_a_scale_to_100_are_found(tmp_path):
@@ -156,15 +156,15 @@ def test_a_checkpoint_that_would_never_be_written_is_found(tmp_path):
 
 def test_a_reward_that_a_perfect_answer_does_not_earn_is_found():
     config = load_profile("full").grpo
-    right = answers.reward_of(config, "student_expert", parse)
-    assert answers.check_perfect_answer(config, right).verdict == "ok"
-    of_five = answers.reward_of(config, "student_expert", lambda text: (parse(text) or 0.0) / 20)
-    assert "earns" in answers.check_perfect_answer(config, of_five).said
+    right = checks.reward_of(config, "student_expert", parse)
+    assert checks.check_perfect_answer(config, right).verdict == "ok"
+    of_five = checks.reward_of(config, "student_expert", lambda text: (parse(text) or 0.0) / 20)
+    assert "earns" in checks.check_perfect_answer(config, of_five).said
 
 
 def test_a_prompt_with_another_scale_is_found():
     prompt = "Give a score between 1 and 5 in <answer>...</answer>."
-    assert answers.check_scale_of_prompt(prompt).verdict == "problem"
+    assert checks.check_scale_of_prompt(prompt).verdict == "problem"
 
 
 @pytest.mark.parametrize("prompt_id", ["preresq_image", "preresq_video"])
@@ -178,9 +178,9 @@ def test_prompts_for_scores_from_1_to_5_fit_every_reward(tmp_path, prompt_id, re
 
 def test_aspects_read_on_the_scale_of_one_score_are_found():
     prompt = "\n".join(one["content"] for one in student_messages("preresq_image"))
-    finding = answers.check_example(prompt, lambda text: True, parse, "preresq_image")
+    finding = checks.check_example(prompt, lambda text: True, parse, "preresq_image")
     assert "parser reads None" in finding.said  # five numbers are not one
-    assert answers.check_scale_of_prompt(prompt, "student_expert").said == (
+    assert checks.check_scale_of_prompt(prompt, "student_expert").said == (
         "the prompt asks for 1 to 5, answers are read and rewarded as 0 to 100"
     )
 
@@ -188,8 +188,8 @@ def test_aspects_read_on_the_scale_of_one_score_are_found():
 @pytest.mark.parametrize("reward", ["preresq", "fidelity"])
 def test_a_comparing_reward_that_pays_a_wrong_answer_more_is_found(reward):
     config = load_profile("full").grpo.model_copy(update={"reward": reward})
-    upside_down = answers.reward_of(config, "student_expert", lambda text: 100.0 - parse(text))
-    finding = answers.check_perfect_answer(config, upside_down)
+    upside_down = checks.reward_of(config, "student_expert", lambda text: 100.0 - parse(text))
+    finding = checks.check_perfect_answer(config, upside_down)
     assert (finding.verdict, "a wrong one up to" in finding.said) == ("problem", True)
 
 
@@ -220,7 +220,7 @@ def mini():
 
 
 def test_counts_of_weights_are_those_of_the_model(mini):
-    shape = shapes.shape_of("builtin:mini")
+    shape = shape_of("builtin:mini")
     unique = {weight.data_ptr(): weight.numel() for weight in mini.parameters()}
     assert shape.parameters == sum(unique.values())
     assert shape.vision == sum(
@@ -229,12 +229,12 @@ def test_counts_of_weights_are_those_of_the_model(mini):
     adapted = adapters.new_adapter(load_base(load_profile("mini").student).model, 4, 8, 0)
     trained = sum(one.numel() for one in adapted.parameters() if one.requires_grad)
     assert shape.adapter(4) == trained
-    assert shapes.shape_of("Qwen/Qwen2.5-VL-7B-Instruct").parameters == 8_292_166_656
+    assert shape_of("Qwen/Qwen2.5-VL-7B-Instruct").parameters == 8_292_166_656
 
 
 @pytest.mark.parametrize("frozen", [False, True])
 def test_bytes_of_cache_gradients_and_optimizer_are_those_of_a_step(mini, frozen):
-    shape = shapes.shape_of("builtin:mini")
+    shape = shape_of("builtin:mini")
     ids = torch.randint(7, 700, (3, 20))
     out = mini(input_ids=ids, use_cache=True)
     held = sum(layer.keys.nbytes + layer.values.nbytes for layer in out.past_key_values.layers)
@@ -265,7 +265,7 @@ def test_the_estimate_of_activations_is_near_what_a_step_allocates():
 def test_prompt_tokens_are_counted_as_the_processor_counts_them():
     student = load_base(load_profile("mini").student)
     profile = load_profile("mini")
-    counted = lengths(profile, shapes.shape_of("builtin:mini"))
+    counted = lengths(profile, shape_of("builtin:mini"))
     content = [
         {"type": "image"},
         {"type": "text", "text": student_messages("student_short")[0]["content"]},
@@ -283,7 +283,7 @@ def test_prompt_tokens_are_counted_as_the_processor_counts_them():
 def test_hours_follow_from_the_stated_throughput(tmp_path):
     machine = Machine(gpus=8, sharded=True, train_tokens_per_s=1000.0, generate_tokens_per_s=500.0)
     report = checked(tmp_path, machine)
-    tokens = lengths(load_profile("full"), shapes.shape_of("Qwen/Qwen2.5-VL-7B-Instruct"))
+    tokens = lengths(load_profile("full"), shape_of("Qwen/Qwen2.5-VL-7B-Instruct"))
     answers = 700 * 8 * 8 / 8
     seconds = answers * (4 / 3 * tokens.whole / 1000.0 + 1024 / 500.0)
     assert report.hours["grpo"] == pytest.approx(seconds / 3600)

@@ -15,7 +15,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from qponder_lib import artifacts, config, pipeline
 from qponder_lib.cli import run as run_commands
-from qponder_lib.cli import scoring
+from qponder_lib.cli.models import latest_model
 from qponder_lib.paths import RunPaths
 from qponder_lib.runner import notebooks, runner, study
 
@@ -252,7 +252,7 @@ def test_missing_notebook_is_named(root, capsys):
 # ---- studies, commands
 
 
-def test_last_sealed_model_passes_over_a_damaged_one(root, capsys):
+def test_the_latest_model_passes_over_a_damaged_one(root, capsys):
     for run, created in (("old", "2026-01-01"), ("new", "2026-01-02")):
         folder = RunPaths.named(run).grpo("qponder")
         folder.mkdir(parents=True)
@@ -262,9 +262,9 @@ def test_last_sealed_model_passes_over_a_damaged_one(root, capsys):
             folder / artifacts.SEAL_NAME, seal.model_copy(update={"created": created})
         )
     below = root / "papermill_runs"
-    assert scoring.last_sealed_model(below) == RunPaths.named("new").grpo("qponder")
+    assert latest_model(below) == RunPaths.named("new").grpo("qponder")
     (RunPaths.named("new").grpo("qponder") / "model.safetensors").write_text("torn")
-    assert scoring.last_sealed_model(below) == RunPaths.named("old").grpo("qponder")
+    assert latest_model(below) == RunPaths.named("old").grpo("qponder")
 
 
 def test_a_warmed_up_video_model_is_not_asked_about_clips(root):
@@ -274,15 +274,15 @@ def test_a_warmed_up_video_model_is_not_asked_about_clips(root):
         folder.mkdir(parents=True)
         if phase == "sft":
             with pytest.raises(FileNotFoundError, match="qponder run video"):
-                scoring.last_sealed_model(root / "papermill_runs", ("video",))
+                latest_model(root / "papermill_runs", ("video",))
         (folder / "model.safetensors").write_text(phase)
         artifacts.seal_folder(folder, stage=stage, key="k", config={}, seconds=0.0)
-    assert scoring.last_sealed_model(root / "papermill_runs", ("video",)) == paths.video("sft")
+    assert latest_model(root / "papermill_runs", ("video",)) == paths.video("sft")
 
 
 def test_no_model_says_how_to_get_one(root):
     with pytest.raises(FileNotFoundError, match="qponder run mini"):
-        scoring.last_sealed_model(root / "papermill_runs")
+        latest_model(root / "papermill_runs")
 
 
 def test_setting_without_a_value_is_refused():

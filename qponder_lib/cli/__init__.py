@@ -10,15 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from qponder_lib import __version__
-from qponder_lib.cli import (
-    at_scale,
-    audit,
-    data,
-    evaluate,
-    preflight,
-    run,
-    scoring,
-)
+from qponder_lib.cli import audit, data, evaluate, models, run
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
 
@@ -81,12 +73,12 @@ for command in (
     run.health,
     run.diff,
     run.reference,
-    preflight.preflight,
-    scoring.score,
+    models.preflight,
+    models.score,
     evaluate.evaluate,
     evaluate.compare,
 ):
     app.command()(command)
 app.add_typer(audit.audit, name="audit")
 app.add_typer(data.app, name="data")
-app.add_typer(at_scale.app, name="at-scale")
+app.add_typer(models.at_scale, name="at-scale")

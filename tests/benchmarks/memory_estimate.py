@@ -25,9 +25,7 @@ from tqdm import tqdm
 from trl import GRPOTrainer
 
 from qponder_lib.config import load_profile
-from qponder_lib.gpu.preflight.lengths import Lengths
-from qponder_lib.gpu.preflight.memory import TILE_TOKENS, activations
-from qponder_lib.gpu.preflight.shapes import shape_of
+from qponder_lib.gpu.sizes import TILE_TOKENS, Lengths, activations, shape_of
 from qponder_lib.student.architecture import build_mini
 from qponder_lib.student.model import load_student
 

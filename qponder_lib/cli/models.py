@@ -1,0 +1,252 @@
+"""`qponder score`, `preflight` and `at-scale`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from qponder_lib import artifacts, paths
+from qponder_lib.config import Profile, load_profile, profile_path
+from qponder_lib.paths import RunPaths
+from qponder_lib.pipeline import model_folder
+
+if TYPE_CHECKING:
+    from qponder_lib.gpu.preflight import Report
+    from qponder_lib.records import PredictionRecord
+
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
+
+# ---- score
+
+IMAGE_MODELS, CLIP_MODELS = ("grpo", "sft"), ("video",)
+TRAINED_ON_CLIPS = ("video-sft", "video-grpo")
+
+
+def score(
+    files: Annotated[
+        list[Path], typer.Argument(help="image files or video clips", exists=True, dir_okay=False)
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON, one object a line")] = False,
+    model: Annotated[
+        Path | None, typer.Option(help="model folder; default: the latest trained one")
+    ] = None,
+) -> None:
+    """Score images or clips with the latest trained model; exit code 1 if a file is unusable."""
+    from qponder_lib.data.images import CLIP_SUFFIXES
+
+    clips = [file for file in files if file.suffix.lower() in CLIP_SUFFIXES]
+    if clips and len(clips) < len(files):
+        raise ValueError("images and clips have different models: score them apart")
+    folder = _model_for(model, for_clips=bool(clips))
+    rows = _score_clips(files, folder) if clips else _score_images(files, folder)
+    unusable = 0
+    for file, row in zip(files, rows, strict=True):
+        unusable += row.text is None
+        if as_json:
+            kind = "clip" if clips else "image"
+            print(artifacts.to_json({kind: str(file), **row.model_dump(mode="json")}))
+        else:
+            shown = f"{row.score:.1f}" if row.score is not None else f"no score, {row.parse_status}"
+            print(f"{file}: {shown}{_notes(row)}\n{row.text or ''}\n", flush=True)
+    raise typer.Exit(1 if unusable else 0)
+
+
+def _score_images(files: Sequence[Path], folder: Path) -> Iterable[PredictionRecord]:
+    from qponder_lib.student.prediction import score_images  # torch
+
+    return score_images(files, folder)
+
+
+def _score_clips(files: Sequence[Path], folder: Path) -> Iterable[PredictionRecord]:
+    from qponder_lib.video.scoring import score_clips
+
+    return score_clips(files, folder)
+
+
+def latest_model(runs: Path, kinds: Sequence[str] = IMAGE_MODELS) -> Path:
+    """Return the model that was trained last and whose files are as they were left.
+
+    Args:
+        runs: The folder of all runs; study runs, which hold controls, lie deeper and are not
+            looked at.
+        kinds: Folders of a run that hold models, the first that has one counts.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    for kind in kinds:
+        folders = [seal.parent for seal in runs.glob(f"*/{kind}/*/{artifacts.SEAL_NAME}")]
+        sealed = [
+            (seal.created, folder)
+            for folder in folders
+            if (seal := artifacts.read_seal(folder))
+            and (kinds != CLIP_MODELS or seal.stage in TRAINED_ON_CLIPS)
+        ]
+        for _, folder in sorted(sealed, reverse=True):
+            problems = artifacts.verify_seal(folder)
+            if not problems:
+                return folder
+            print(f"qponder: passed over {folder}: {problems[0]}", file=sys.stderr)
+    kind, command = (
+        ("video model", "video --run mini") if kinds == CLIP_MODELS else ("model", "mini")
+    )
+    raise FileNotFoundError(f"no trained {kind} below {runs}; `qponder run {command}` trains one")
+
+
+def _model_for(model: Path | None, *, for_clips: bool) -> Path:
+    """Take the stated model, if it is one for such files, else the latest."""
+    if model is None:
+        return latest_model(paths.runs_root(), CLIP_MODELS if for_clips else IMAGE_MODELS)
+    if not model.is_dir():
+        raise FileNotFoundError(
+            f"{model} is no folder; state a model folder, such as RUN/grpo/qponder"
+        )
+    seal = artifacts.read_seal(model)
+    trained_on_clips = seal is not None and seal.stage in TRAINED_ON_CLIPS
+    if trained_on_clips != for_clips:
+        wanted, given = ("clips", "images") if for_clips else ("images", "clips")
+        raise ValueError(f"{model} is a model for {given}; state one for {wanted}")
+    return model
+
+
+def _notes(row: PredictionRecord) -> str:
+    """Say what is unusual about a clip, and its two scores."""
+    shown = getattr(row, "shown", None)
+    if shown is None:
+        return ""
+    notes = []
+    if row.score is not None:
+        notes.append(f"over time {row.global_score:.2f}, frames {row.local_score:.2f} of 1 to 5")
+    if shown["truncated"]:
+        notes.append(f"the file breaks off after {shown['n_frames']} frames")
+    elif shown["repeated"]:
+        notes.append(f"{shown['n_frames']} frames, some shown again")
+    return f" ({'; '.join(notes)})" if notes else ""
+
+
+# ---- preflight
+
+
+def preflight(
+    profile: Annotated[str, typer.Argument(help="name or path of a profile")],
+    as_json: AsJson = False,
+    run_dir: Annotated[Path | None, typer.Option(help="default: papermill_runs/PROFILE")] = None,
+    gpus: Annotated[int, typer.Option(min=1, help="GPUs that train together")] = 1,
+    gpu_gib: Annotated[float | None, typer.Option(help="memory of each GPU, GiB")] = None,
+    sharded: Annotated[bool, typer.Option(help="FSDP2 or ZeRO-3 over the GPUs")] = False,
+    train_tokens_per_s: Annotated[
+        float | None, typer.Option(help="tokens one GPU trains on in a second")
+    ] = None,
+    generate_tokens_per_s: Annotated[
+        float | None, typer.Option(help="tokens one GPU samples in a second")
+    ] = None,
+) -> None:
+    """Check in seconds, without weights, whether a profile can work; exit code 1 if it cannot."""
+    from qponder_lib.gpu import preflight as checks
+    from qponder_lib.gpu.sizes import Machine
+
+    machine = Machine(gpus, sharded, gpu_gib, train_tokens_per_s, generate_tokens_per_s)
+    profile_path(profile)  # a missing file is bad usage, not a profile that cannot work
+    try:
+        settings = load_profile(profile)
+    except ValueError as error:
+        report = checks.refused(profile, error)
+    else:
+        run = RunPaths.at(run_dir.absolute()) if run_dir else RunPaths.named(Path(profile).stem)
+        report = checks.preflight(settings, run, machine)
+    print(artifacts.to_json(report.as_json(), indent=2) if as_json else _preflight_text(report))
+    raise typer.Exit(0 if report.ok else 1)
+
+
+def _preflight_text(report: Report) -> str:
+    from qponder_lib.gpu.sizes import FORMULAS, HOURS_FORMULAS
+
+    signs = {"ok": "ok     ", "problem": "PROBLEM", "unknown": "unknown"}
+    lines = []
+    for finding in report.findings:
+        lines.append(f"{signs[finding.verdict]}  {finding.check}: {finding.said}")
+        if finding.verdict == "problem" and finding.remedy:
+            lines.append(f"         change: {finding.remedy}")
+    for stage, parts in report.memory_gib.items():
+        shown = ", ".join(f"{name} {value:.2f}" for name, value in parts.items() if value)
+        lines.append(f"{stage}, GiB on each GPU: {shown}")
+    if report.memory_gib:
+        lines += [f"  {name} = {formula}" for name, formula in FORMULAS.items()]
+    if report.hours is not None:
+        lines.append(", ".join(f"{stage} {value:.1f} h" for stage, value in report.hours.items()))
+        lines += [f"  {stage} = {formula}" for stage, formula in HOURS_FORMULAS.items()]
+    elif report.memory_gib:
+        lines.append("hours: state --train-tokens-per-s and --generate-tokens-per-s")
+    return "\n".join(lines)
+
+
+# ---- at-scale
+
+at_scale = typer.Typer(no_args_is_help=True, help="Ask about millions of images, on Ray Data.")
+
+Folder = Annotated[Path, typer.Option(help="requests and responses; all machines must reach it")]
+Count = Annotated[int, typer.Option(help="workers, each with the model", min=1)]
+Gpus = Annotated[int, typer.Option(help="GPUs of each worker", min=0)]
+Batch = Annotated[int, typer.Option(help="images that a worker takes at once", min=1)]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="name in papermill_runs/")]
+
+
+@at_scale.command()
+def distil(
+    run: RunName,
+    folder: Folder,
+    engine: Annotated[
+        Literal["vllm", "offline"], typer.Option(help="vllm: needs ray[llm] and GPUs")
+    ] = "vllm",
+    workers: Count = 1,
+    gpus: Gpus = 0,
+    batch: Batch = 64,
+    options: Annotated[str, typer.Option(help="JSON, more options of vLLM's engine")] = "{}",
+) -> None:
+    """Collect the teacher's responses for a run's training images."""
+    from qponder_lib.gpu import at_scale as scale
+
+    place, profile = _open(run)
+    many = scale.Workers(workers, gpus, batch)
+    if engine == "vllm":
+        more = artifacts.loads_strict(options.encode(), "--options")
+        responding = scale.vllm_teacher(profile.distill, many, more)
+    else:
+        responding = scale.offline_teacher(profile.distill, many)
+    train_set = profile.data.train_set
+    added = scale.distil_at_scale(place, train_set, profile.distill, folder, responding)
+    print(f"{added} responses added to {place.raw_responses}")
+
+
+@at_scale.command()
+def predict(
+    run: RunName,
+    model: Annotated[str, typer.Argument(help="as in predict.models, or base")],
+    dataset: Annotated[str, typer.Argument(metavar="SET", help="its test images are asked about")],
+    folder: Folder,
+    workers: Count = 1,
+    gpus: Gpus = 0,
+    batch: Batch = 64,
+) -> None:
+    """Collect a student's greedy predictions for the test images of a set."""
+    from qponder_lib.gpu import at_scale as scale
+
+    place, profile = _open(run)
+    if model in ("teacher", "handcrafted"):
+        raise ValueError(f"{model} is no student; expected base, ci-... or qponder")
+    many = scale.Workers(workers, gpus, batch)
+    weights = model_folder(model, profile, place)
+    length = profile.predict.max_new_tokens
+    responding = scale.student_engine(profile.student, weights, length, many)
+    rows = scale.predict_at_scale(place, dataset, profile.student, folder, responding)
+    read = sum(row.score is not None for row in rows)
+    print(f"{len(rows)} predictions, {read} with a score: {folder / 'predictions.jsonl'}")
+
+
+def _open(run: str) -> tuple[RunPaths, Profile]:
+    place = RunPaths.find(run)
+    return place, load_profile(place.profile)
