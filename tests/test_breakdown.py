@@ -1,4 +1,4 @@
-"""Breakdown, calibration and clustering: worked by hand, and laws."""
+"""Breakdown, calibration and score diversity: worked by hand, and laws."""
 
 import math
 from collections import Counter
@@ -11,20 +11,16 @@ from synthetic_run import NO_SHA, write_run
 
 from qponder_lib import artifacts
 from qponder_lib.records import Distortion, ImageRecord
-from qponder_lib.report import tables
-from qponder_lib.report.figures import breakdown as drawing
-from qponder_lib.report.figures import compose_breakdown, style
-from qponder_lib.report.figures.style import new_figure
-from qponder_lib.report.tables.breakdown import (
-    ALL_SETS,
+from qponder_lib.report import breakdowns, judged, outputs, style
+from qponder_lib.report.breakdowns import (
     UNTAGGED,
-    Answered,
+    calibration_bins,
     grouped,
     measured,
-    read_answers,
+    read_responses,
+    score_diversity,
 )
-from qponder_lib.report.tables.calibration import calibration_bins, clustering
-from qponder_lib.report.tables.sources import one, select
+from qponder_lib.report.render import ALL_SETS, one, select, write_frame
 
 scores = st.one_of(st.none(), st.integers(0, 100).map(float))
 
@@ -45,9 +41,18 @@ def image(number, mos, *tags):
 def run(tmp_path_factory):
     few = {"predict.sets": ("mini-koniq", "mini-spaq")}
     run = write_run(tmp_path_factory.mktemp("runs") / "here", n=30, **few)
-    for made in (tables.breakdown(run), *tables.judged_tables(run)):
-        tables.write(made, run.paths.tables)
+    write_frame(run.paths.tables / "breakdown.csv", breakdowns.measure_breakdown(run))
     return run
+
+
+def responses(*pairs):
+    """A frame of (image, score) as `read_responses` yields it."""
+    rows = [
+        {"image": one_image, "mos": one_image.mos, "score": score, "photograph": one_image.image_id}
+        for one_image, score in pairs
+    ]
+    columns = ["image", "mos", "score", "photograph"]
+    return pd.DataFrame(rows, columns=columns).astype({"score": float})
 
 
 # ---- groups
@@ -55,7 +60,7 @@ def run(tmp_path_factory):
 
 def test_image_counts_for_each_of_its_types_and_once_for_its_strongest_level():
     both = image(1, 50.0, ("blur", 2), ("noise", 4))
-    found = grouped([Answered(both, 40.0)])
+    found = grouped(responses((both, 40.0)))
     assert set(found) == {
         ("type", "blur"),
         ("type", "noise"),
@@ -67,22 +72,22 @@ def test_image_counts_for_each_of_its_types_and_once_for_its_strongest_level():
 
 
 def test_image_without_a_tag_is_a_group_of_its_own_and_comes_last():
-    found = grouped([Answered(image(1, 10.0), 1.0), Answered(image(2, 90.0, ("noise", 1)), 1.0)])
+    found = grouped(responses((image(1, 10.0), 1.0), (image(2, 90.0, ("noise", 1)), 1.0)))
     assert [group for kind, group in found if kind == "type"] == ["noise", UNTAGGED]
     assert [group for kind, group in found if kind == "severity"] == ["extreme", "slight"]
 
 
-def test_error_of_a_group_is_the_mean_distance_of_its_readable_answers():
-    off_by_ten = [Answered(image(i, 50.0), 40.0) for i in range(6)]
-    off_by_six = [Answered(image(i, 70.0), 76.0) for i in range(6)]
-    answers = [*off_by_ten, *off_by_six, Answered(image(3, 20.0), None)]
-    found = measured(answers, min_n=2)["mae"]
+def test_error_of_a_group_is_the_mean_distance_of_its_parsed_responses():
+    off_by_ten = [(image(i, 50.0), 40.0) for i in range(6)]
+    off_by_six = [(image(10 + i, 70.0), 76.0) for i in range(6)]
+    rows = responses(*off_by_ten, *off_by_six, (image(30, 20.0), None))
+    found = measured(rows, min_n=2)["mae"]
     assert (found.value, found.n, found.n_unparsed) == (8.0, 12, 1)
     assert 6.0 <= found.ci_low <= found.ci_high <= 10.0
 
 
 def test_small_group_has_no_value_but_a_reason_and_its_count():
-    found = measured([Answered(image(1, 50.0), 40.0)], min_n=10)["srcc"]
+    found = measured(responses((image(1, 50.0), 40.0)), min_n=10)["srcc"]
     assert (found.value, found.ci_low, found.n, found.reason) == (None, None, 1, "too_few")
 
 
@@ -103,16 +108,16 @@ def test_one_type_for_all_images_gives_the_error_of_the_whole_set(run):
         group="blur",  # every image of the synthetic run is tagged blur
         metric="mae",
     )
-    answers = read_answers(run, "teacher", "mini-koniq")
-    errors = [abs(a.score - a.image.mos) for a in answers if a.score is not None]
-    assert row["value"] == pytest.approx(sum(errors) / len(errors))
+    answers = dict(read_responses(run, "teacher"))["mini-koniq"]
+    errors = (answers["score"] - answers["mos"]).abs().dropna()
+    assert row["value"] == pytest.approx(errors.mean())
 
 
 def test_answer_for_an_image_the_set_lacks_is_refused(run, tmp_path):
     rows = artifacts.read_jsonl(run.paths.split("mini-koniq", "test"), ImageRecord)
     artifacts.write_jsonl(run.paths.split("mini-koniq", "test"), rows[1:])
     with pytest.raises(ValueError, match="answered for images that mini-koniq lacks"):
-        read_answers(run, "teacher", "mini-koniq")
+        list(read_responses(run, "teacher"))
     artifacts.write_jsonl(run.paths.split("mini-koniq", "test"), rows)
 
 
@@ -120,31 +125,29 @@ def test_answer_for_an_image_the_set_lacks_is_refused(run, tmp_path):
 
 
 def test_bin_holds_its_lower_end_and_the_last_one_the_best_score():
-    answers = [Answered(image(i, 30.0), s) for i, s in enumerate([0.0, 9.9, 10.0, 100.0])]
-    rows = calibration_bins(answers)
+    stated = enumerate([0.0, 9.9, 10.0, 100.0])
+    rows = calibration_bins(responses(*((image(i, 30.0), score) for i, score in stated)))
     assert [(row["low"], row["n"]) for row in rows] == [(0.0, 2), (10.0, 1), (90.0, 1)]
 
 
 def test_bin_means_are_those_of_its_images():
-    answers = [Answered(image(1, 20.0), 42.0), Answered(image(2, 60.0), 46.0)]
-    (row,) = calibration_bins(answers)
+    (row,) = calibration_bins(responses((image(1, 20.0), 42.0), (image(2, 60.0), 46.0)))
     assert (row["mean_score"], row["mean_mos"]) == (44.0, 40.0)
     assert (row["ci_low"], row["reason"]) == (None, "too_few")
 
 
 @given(st.lists(scores, max_size=40))
-def test_bins_hold_every_readable_answer_once(stated):
-    answers = [Answered(image(i, 50.0), score) for i, score in enumerate(stated)]
-    rows = calibration_bins(answers)
+def test_bins_hold_every_parsed_response_once(stated):
+    rows = calibration_bins(responses(*((image(i, 50.0), s) for i, s in enumerate(stated))))
     assert sum(row["n"] for row in rows) == sum(score is not None for score in stated)
     assert all(row["low"] <= row["mean_score"] <= row["high"] for row in rows)
 
 
-# ---- clustering
+# ---- score diversity
 
 
 def test_scores_of_a_small_model_by_hand():
-    found = clustering([60.0, 60.0, 62.0, 65.0, None])
+    found = score_diversity([60.0, 60.0, 62.0, 65.0, None])
     assert (found["n"], found["n_unparsed"], found["n_distinct"]) == (4, 1, 3)
     assert (found["modal_score"], found["modal_share"]) == (60.0, 0.5)
     assert (found["tens"], found["fives"]) == (0.5, 0.75)
@@ -152,8 +155,8 @@ def test_scores_of_a_small_model_by_hand():
     assert found["effective"] == pytest.approx(2.0**1.5)
 
 
-def test_no_readable_answer_is_no_score_and_not_zero():
-    found = clustering([None, None])
+def test_no_parsed_response_is_no_score_and_not_zero():
+    found = score_diversity([None, None])
     assert (found["n"], found["n_unparsed"]) == (0, 2)
     assert found["n_distinct"] is None
     assert found["modal_share"] is None
@@ -162,7 +165,7 @@ def test_no_readable_answer_is_no_score_and_not_zero():
 
 @given(st.lists(st.integers(0, 100).map(float), min_size=1))
 def test_effective_number_lies_between_one_and_the_distinct_scores(stated):
-    found = clustering(stated)
+    found = score_diversity(stated)
     assert 1.0 - 1e-9 <= found["effective"] <= found["n_distinct"] + 1e-9
     assert found["modal_share"] == max(Counter(stated).values()) / len(stated)
     assert math.isclose(found["effective"], 1.0) == (found["n_distinct"] == 1)
@@ -192,54 +195,53 @@ def judged_rows(value=3.5):
     ]
 
 
-def test_without_a_judge_only_reported_tables_are_made(run):
-    assert [table.name for table in tables.judged_tables(run)] == [
-        "table2_reported",
-        "table4_reported",
-    ]
-
-
-def test_judged_and_reported_numbers_never_share_a_table(run):
+@pytest.fixture
+def judged_run(run):
     rows = judged_rows()
     artifacts.write_csv(run.paths.judged, rows, list(rows[0]))
-    made = {table.name: table for table in tables.judged_tables(run)}
+    yield run
     run.paths.judged.unlink()
-    assert set(made) == {"table2", "table4", "table2_reported", "table4_reported"}
-    for name in ("table2", "table4"):
-        assert not {"CSIQ", "KADID", "TID2013"} & set(made[name].data["dataset"])
-        assert [block.heading for block in made[name].blocks] == ["Judge: rubric", "Judge: second"]
-    first = made["table2"].blocks[0].rows
-    assert first[0][1].main == "–"
-    assert first[0][1].below == "no_answer"
-    assert first[1][1].main == "3.50 / 3.50 / 3.50"
-    assert (first[1][-2].main, first[1][-1].main) == ("80", "0")
+
+
+def test_judged_tables_need_a_judge(run):
+    with pytest.raises(FileNotFoundError, match=r"judged\.csv"):
+        outputs.TABLES["table2"](run)
+
+
+def test_judged_and_reported_numbers_never_share_a_table(judged_run):
+    for table in (judged.table2(judged_run), judged.table4(judged_run)):
+        assert not {"CSIQ", "KADID", "TID2013"} & set(table.data["dataset"])
+        assert list(table.grids) == ["Judge: rubric", "Judge: second"]
+    cells = judged.table2(judged_run).grids["Judge: rubric"].set_index("Model")
+    assert cells.loc["Base (before SFT)", "mini-csiq"] == "–\nno_answer"
+    trained = cells.loc["Q-Ponder (cold start + GRPO)"]
+    assert trained["mini-csiq"].startswith("3.50 / 3.50 / 3.50\n[3.40, 3.60] / ")
+    assert (trained["n"], trained["not judged"]) == ("80", "0")
 
 
 def test_reported_table_4_prints_the_papers_baseline_and_no_interval(run):
-    made = {table.name: table for table in tables.judged_tables(run)}["table4_reported"]
-    label, first, *_ = made.blocks[0].rows[0]
-    assert label.main == "Qwen2.5VL-7B"
-    assert first.main == "4.094 / 2.000 / 3.952"  # CIDIQ, as printed
+    made = judged.table4_reported(run)
+    row = made.grids[""].iloc[0]
+    assert (row["Method"], row["CIDIQ"]) == ("Qwen2.5VL-7B", "4.094 / 2.000 / 3.952")  # as printed
     assert "[" not in made.markdown().split("\n\n", 2)[2]
 
 
-def test_lines_of_a_model_without_a_verdict_say_so():
-    drawn = compose_breakdown.fig4b_lines(pd.DataFrame(judged_rows()))
-    ax = drawn.figure.axes[0]
-    labels = ax.get_legend_handles_labels()[1]
-    assert labels[0] == "Base (no value)"
-    assert len(drawn.figure.axes) == 6
+def test_judged_figure_has_a_panel_per_judge_and_aspect_and_names_who_has_no_verdict(judged_run):
+    figure, data = judged.fig4b_lines(judged_run)
+    assert len(figure.axes) == 6
+    assert "No verdict: Base." in figure.get_supxlabel()
+    assert len(data) == len(judged_rows())
 
 
-def test_group_without_enough_answers_is_not_drawn_as_zero():
+def test_group_without_enough_responses_is_not_drawn_as_zero():
     rows = [
         {"model": "qponder", "dataset": ALL_SETS, "kind": "type", "group": name, "metric": "mae"}
         | {"value": value, "ci_low": value, "ci_high": value, "n": 3, "n_unparsed": 0}
         for name, value in (("blur", 12.0), ("noise", None))
     ]
     with style.house_style():
-        ax = new_figure(3.0, 3.0)[1][0, 0]
-        drawing.group_dots(ax, pd.DataFrame(rows), "type", "mae")
-    points = ax.containers[0].lines[0].get_xdata()
-    assert points[0] == 12.0
-    assert math.isnan(points[1])
+        ax = style.new_figure(3.0, 3.0)[1][0, 0]
+        breakdowns.group_dots(ax, pd.DataFrame(rows))
+    dots = [tuple(xy) for points in ax.collections for xy in points.get_offsets()]
+    assert (12.0, 0.0) in dots
+    assert not any(y == 1.0 for _, y in dots)

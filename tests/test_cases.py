@@ -10,8 +10,8 @@ from synthetic_run import NO_SHA, SETS, prediction, write_run
 from qponder_lib import artifacts
 from qponder_lib.records import Distortion, ImageRecord
 from qponder_lib.report import cases
-from qponder_lib.report.cases import Known, choosing, rates, read_statements
-from qponder_lib.report.cases.rows import CaseAnswer
+from qponder_lib.report.cases import CaseAnswer
+from qponder_lib.report.statements import Known, read_statements
 from qponder_lib.text.assertions import read
 
 HOSTILE = (
@@ -91,7 +91,7 @@ def test_clauses_of_one_sentence_are_decided_one_by_one():
 
 
 @pytest.mark.parametrize(("mos", "expected"), [(30.0, "right"), (50.0, None), (70.0, "wrong")])
-def test_word_for_the_quality_is_held_against_the_fifth_of_the_mos(mos, expected):
+def test_word_for_the_quality_is_held_against_the_severity_bin_of_the_mos(mos, expected):
     found = standings("Overall the quality is poor.", known(mos=mos))
     assert [standing for _, standing in found] == ([expected] if expected else [])
 
@@ -127,18 +127,19 @@ def test_huge_text_is_read_in_part_and_kept_whole():
 
 
 def test_rate_is_right_among_decided_and_counts_the_rest():
-    found = rates.rate([(2, 1, 5), (1, 0, 0)], ["a", "b"])
+    found = cases.rate([(2, 1, 5), (1, 0, 0)], ["a", "b"])
     assert (found["value"], found["right"], found["wrong"], found["undecided"]) == (0.75, 3, 1, 5)
 
 
 def test_rate_of_nothing_is_missing_with_a_reason():
-    assert rates.rate([], [])["reason"] == "no_text"
-    assert rates.rate([(0, 0, 4)], ["a"]) == {
+    assert cases.rate([], [])["reason"] == "no_text"
+    assert cases.rate([(0, 0, 4)], ["a"]) == {
         "value": None,
         "ci_low": None,
         "ci_high": None,
         "n": 1,
         "n_references": 0,
+        "n_unparsed": 0,
         "right": 0,
         "wrong": 0,
         "undecided": 4,
@@ -162,14 +163,14 @@ def run(tmp_path_factory):
 
 
 def test_quantiles_of_the_change_are_chosen_greatest_gain_first(run):
-    images, answers = choosing.read_all(run)
-    changes = choosing.changes(("qponder", "ci-long"), answers)
-    chosen = choosing.choose(run, images, answers)
+    images, answers = cases.read_all(run)
+    changes = cases.changes(("qponder", "ci-long"), answers)
+    chosen = cases.choose(run, images, answers)
     ordered = sorted(changes.values())
     n = len(ordered)
     wanted = [ordered[round(q * (n - 1))] for q in (0.0, 0.25, 0.5, 0.75, 1.0)]
     assert [choice.change for choice in chosen[:5]] == wanted
-    assert [choice.rule for choice in chosen[5:]] == ["drawn by chance from all others"] * 3
+    assert [choice.rule for choice in chosen[5:]] == ["drawn at random from all others"] * 3
     assert len({choice.key for choice in chosen}) == 8
 
 
@@ -181,16 +182,16 @@ def test_change_is_the_later_error_minus_the_earlier_and_needs_both():
         "qponder": {("s", "a"): prediction(image, 55.0), ("s", "b"): prediction(image, None)},
         "ci-long": {("s", "a"): prediction(image, 30.0), ("s", "b"): prediction(image, 30.0)},
     }
-    assert choosing.changes(("qponder", "ci-long"), answers) == {("s", "a"): -15.0}
+    assert cases.changes(("qponder", "ci-long"), answers) == {("s", "a"): -15.0}
 
 
 def test_choice_depends_on_errors_and_seed_and_on_no_text(run):
-    images, answers = choosing.read_all(run)
+    images, answers = cases.read_all(run)
     rewritten = {
         model: {key: row.model_copy(update={"text": "x"}) for key, row in rows.items()}
         for model, rows in answers.items()
     }
-    assert choosing.choose(run, images, answers) == choosing.choose(run, images, rewritten)
+    assert cases.choose(run, images, answers) == cases.choose(run, images, rewritten)
 
 
 def test_cases_are_written_with_their_pictures_and_read_back(run):
@@ -206,15 +207,15 @@ def test_cases_are_written_with_their_pictures_and_read_back(run):
     assert (run.paths.cases / "cases.jsonl").read_bytes() == first
 
 
-def test_run_without_a_pair_has_cases_by_chance_alone(run, tmp_path):
+def test_run_without_a_pair_has_random_cases_alone(run, tmp_path):
     shutil.copytree(run.paths.root, tmp_path / "copy")
     profile = run.profile.with_overrides(
         {"predict.models": ["teacher"], "predict.sampled_models": []}
     )
     alone = type(run)(type(run.paths)(tmp_path / "copy"), profile)
-    images, answers = choosing.read_all(alone)
-    assert {choice.rule for choice in choosing.choose(alone, images, answers)} == {
-        "drawn by chance from all others"
+    images, answers = cases.read_all(alone)
+    assert {choice.rule for choice in cases.choose(alone, images, answers)} == {
+        "drawn at random from all others"
     }
 
 
@@ -228,10 +229,7 @@ def test_statements_with_a_gap_are_refused():
 
 def hostile_case(run):
     case = cases.read_cases(run.paths.cases)[0]
-    statements = tuple(
-        {"start": s.start, "end": s.end, "standing": s.standing, "why": s.why}
-        for s in read_statements(HOSTILE, known(("blur", 4)))
-    )
+    statements = tuple(read_statements(HOSTILE, known(("blur", 4))))
     answer = CaseAnswer(
         model="<b>m</b>", score=None, parse_status="no_answer", text=HOSTILE, statements=statements
     )

@@ -5,7 +5,7 @@ from qponder_lib.config import dump_profile, load_profile
 from qponder_lib.data.prepare import PreparedSet
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
-from qponder_lib.report.tables.sources import origin, set_label, sets_note
+from qponder_lib.report.render import origin, set_label, sets_note
 from qponder_lib.report.verdicts import smaller_than_the_paper
 
 

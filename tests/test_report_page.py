@@ -4,6 +4,7 @@ import re
 from html.parser import HTMLParser
 from urllib.parse import unquote
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,16 +18,19 @@ from qponder_lib.cli import app
 from qponder_lib.evaluation.scoring import evaluate_run
 from qponder_lib.paths import RunPaths
 from qponder_lib.records import ImageRecord, PredictionRecord
-from qponder_lib.report import cases, tables
+from qponder_lib.report import cases
 from qponder_lib.report.claims import load_claims
+from qponder_lib.report.filtering import write_filter
+from qponder_lib.report.outputs import write_tables
 from qponder_lib.report.page import Page, prose, short, write_report
-from qponder_lib.report.tables.markup import element, escape, visible
+from qponder_lib.report.render import Table, visible
 from qponder_lib.runner.reference import keep_reference
 
 HOSTILE = (
     "<script>alert(1)</script><img src=x onerror=alert(2)> severe blur \u202eevil " + "B" * 9000
 )
 VOID = {"img", "meta", "br", "link", "hr"}
+TABLE_TAGS = {"section", "h2", "p", "h3", "table", "thead", "tbody", "tr", "th", "br", "small"}
 
 
 class Reader(HTMLParser):
@@ -68,8 +72,8 @@ def run(tmp_path_factory):
             artifacts.write_jsonl(path, [r.model_copy(update={"text": HOSTILE}) for r in rows])
     evaluate_run(made)
     filter_answers(made)
-    tables.filter_tables(made)
-    tables.write_tables(made)
+    write_filter(made)
+    write_tables(made)
     cases.write_cases(made)
     stages = [
         {"name": "sft-long", "notebook": "04", "seconds": 90.0, "created": "t"},
@@ -135,7 +139,7 @@ def test_headline_shows_the_number_of_the_scores_with_interval_and_n(run):
     wanted["protocol"] = "raw"
     (row,) = [r for r in rows if all(r[k] == v for k, v in wanted.items())]
     ends = f"[{float(row['ci_low']):.3f}, {float(row['ci_high']):.3f}]"
-    card = text_of(run).split("Q-Ponder (CI + GRPO)</p>")[1].split("</div>")[0]
+    card = text_of(run).split("Q-Ponder (cold start + GRPO)</p>")[1].split("</div>")[0]
     assert f'<p class="value">{float(row["value"]):.3f} <small>{ends}</small></p>' in card
     assert f"SRCC mean over the sets, n = {row['n']}" in card
 
@@ -214,19 +218,18 @@ def test_command_prints_where_the_page_is(run):
 # ---- markup
 
 
-@given(st.text(), st.text())
-def test_text_and_attributes_never_leave_their_place(text, value):
+@given(st.text(min_size=1), st.text())
+def test_text_of_a_table_never_leaves_its_place(heading, text):
     reader = Reader()
-    reader.feed(element("p", text, title=value))
-    assert reader.tags == ["p"]
-    assert len(reader.attributes) == 1
+    reader.feed(Table(text, text, {heading: pd.DataFrame({"a": [text]})}).html())
+    assert reader.open == []
+    assert set(reader.tags) <= TABLE_TAGS
 
 
 @given(st.text())
 def test_visible_text_has_no_control_and_no_direction_character(text):
     shown = visible(text)
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]", shown)
-    assert escape(shown).count("<") == 0
 
 
 def test_numbers_of_a_csv_are_cut_for_readers_and_text_is_kept():

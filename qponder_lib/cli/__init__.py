@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from qponder_lib import __version__
-from qponder_lib.cli import audit, data, evaluate, models, run
+from qponder_lib.cli import audit, data, evaluate, models, reporting, run
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
 
@@ -70,6 +70,8 @@ app.command(cls=run.NamesProfiles)(run.run)
 for command in (
     run.status,
     run.report,
+    reporting.figure,
+    reporting.table,
     run.health,
     run.diff,
     run.reference,

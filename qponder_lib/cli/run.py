@@ -24,7 +24,7 @@ from qponder_lib.runner import notebooks, runner
 from qponder_lib.runner import study as studies
 
 if TYPE_CHECKING:
-    from qponder_lib.report.health import Health
+    from qponder_lib.report.training import Health
     from qponder_lib.runner.reference import Compared
 
 _MOST_LINES = 40
@@ -220,7 +220,7 @@ def health(
     ),
 ) -> None:
     """Draw figures/health.* of a run's reinforcement learning; exit code 1 if it has alarms."""
-    from qponder_lib.report.health import write_health
+    from qponder_lib.report.training import write_health
 
     found = write_health(RunPaths.find(run), out)
     if as_json:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
@@ -25,9 +24,7 @@ from qponder_lib.evaluation.scoring import MEAN
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.report import cases
-from qponder_lib.report.tables.markup import visible
-from qponder_lib.report.tables.render import MISSING
-from qponder_lib.report.tables.sources import in_order, model_label
+from qponder_lib.report.render import MISSING, in_order, model_label, template
 from qponder_lib.report.verdicts import Verdict, runs_over_seeds, smaller_than_the_paper, verdicts
 
 Row = dict[str, str | None]
@@ -58,17 +55,8 @@ def write_report(paths: RunPaths) -> Path:
     """
     if not paths.root.is_dir():
         raise FileNotFoundError(f"no run in {paths.root}; `qponder run mini` makes one")
-    environment = Environment(
-        loader=PackageLoader("qponder_lib", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: visible(value) if type(value) is str else value,
-    )
-    environment.filters |= {"short": short, "ends": ends, "model": model_label, "prose": prose}
     style = (resources.files("qponder_lib") / "report" / "style.css").read_text(encoding="utf-8")
-    html = environment.get_template("page.html.jinja").render(
+    html = template("page.html.jinja", short=short, ends=ends, prose=prose).render(
         page=Page(paths), signs=SIGNS, style=Markup(style + cases.cases_style())
     )
     target = paths.report / "index.html"

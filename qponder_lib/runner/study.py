@@ -72,12 +72,9 @@ def summarise(study: Study) -> list[Path]:
     Returns:
         The files written, below `papermill_runs/<study>/`.
     """
-    from qponder_lib.report import figures, tables
+    from qponder_lib.report import outputs  # pandas, which a plan does not need
 
-    folder = paths.runs_root() / study.name
-    if len({profile.grpo.reward for profile, _ in study_runs(study)}) > 1:
-        return [*tables.reward_tables(folder, study), *figures.reward_figures(folder)]
-    return [*tables.study_tables(folder, study), *figures.study_figures(folder)]
+    return outputs.write_study(paths.runs_root() / study.name, study)
 
 
 def show(study: Study) -> int:

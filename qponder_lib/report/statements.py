@@ -1,9 +1,9 @@
-"""Whether an image's tags bear out what an answer says about it, stretch by stretch.
+"""Whether an image's tags bear out what a response says about it, stretch by stretch.
 
-What an answer says is read by `qponder_lib.text.assertions`, as the rubric judge reads it. Only
-damage that was tagged is known, and only sets whose damage was made on purpose know all of it. So a
-stretch is right or wrong where the tags decide it, and undecided everywhere else: a weak defect
-that nobody tagged may be the photograph's own, and composition has no tag at all.
+What it says is read by `qponder_lib.text.assertions`, as the rubric judge reads it. Only
+distortions that were tagged are known, and only sets that were distorted on purpose know all of
+them. So a stretch is right or wrong where the tags decide it, and undecided everywhere else: a weak
+defect that nobody tagged may be the photograph's own, and composition has no tag at all.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Literal
 
-from qponder_lib.records import Distortion
+from pydantic import Field
+
+from qponder_lib.records import Distortion, Record
 from qponder_lib.scales import SEVERITIES, severity_of
 from qponder_lib.text import lexicon
 from qponder_lib.text.assertions import (
@@ -60,7 +62,7 @@ _HIDES = {
 _QUALITY = ("bad", "poor", "fair", "good", "excellent")
 _JOINT = re.compile(r",\s+(?:and\s+|or\s+|but\s+)?|\s+(?:and|or|but|with|due to)\s+")
 _LONGEST = 20_000
-"""Characters of an answer that are read; what follows is undecided."""
+"""Characters of a response that are read; what follows is undecided."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class Known:
     Attributes:
         distortions: Its tags.
         mos: Its MOS, or None.
-        complete: Whether the tags name all damage that was done to it.
+        complete: Whether the tags name all distortions that were applied to it.
     """
 
     distortions: Sequence[Distortion]
@@ -98,9 +100,8 @@ class Known:
         return {lexicon.DEFECTS[name].kind for name in self.levels}
 
 
-@dataclass(frozen=True)
-class Statement:
-    """A stretch of an answer, whether it is right, and why.
+class Statement(Record):
+    """A stretch of a response, whether it is right, and why.
 
     Attributes:
         start: First character.
@@ -109,17 +110,17 @@ class Statement:
         why: One reason for readers; empty if the stretch claims nothing that tags speak of.
     """
 
-    start: int
-    end: int
+    start: int = Field(ge=0)
+    end: int = Field(ge=0)
     standing: Standing
     why: str
 
 
 def read_statements(text: str, known: Known) -> list[Statement]:
-    """Decide the statements of an answer by an image's tags and MOS.
+    """Decide the statements of a response by an image's tags and MOS.
 
     Args:
-        text: The answer of a model.
+        text: The response of a model.
         known: What is known about the image.
 
     Returns:
@@ -147,8 +148,8 @@ def read_statements(text: str, known: Known) -> list[Statement]:
         starts.append((len(read) if starts else 0, ("undecided", "")))
     ends = [*(start for start, _ in starts[1:]), len(text)]
     return [
-        Statement(0 if k == 0 else start, end, *decided)
-        for k, ((start, decided), end) in enumerate(zip(starts, ends, strict=True))
+        Statement(start=0 if k == 0 else start, end=end, standing=standing, why=why)
+        for k, ((start, (standing, why)), end) in enumerate(zip(starts, ends, strict=True))
         if text
     ]
 
@@ -209,7 +210,7 @@ def _by_tags(claim: Mention, known: Known) -> Decided:
 
 
 def _by_praise(clause: Clause, known: Known) -> Decided:
-    """Praise of an attribute denies each defect that damages it."""
+    """Praise of an attribute denies each defect that spoils it."""
     denied = {name for name, defect in lexicon.DEFECTS.items() if defect.attribute in clause.clean}
     if not denied or clause.asks or clause.hedged:
         return "undecided", ""
@@ -234,10 +235,10 @@ def _by_denial(denied: set[str], hiding: set[str], known: Known) -> Decided:
 
 def _by_mos(step: int, mos: float) -> Decided:
     true = SEVERITIES.index(severity_of(mos))
-    fifth = f"the MOS is {mos:.0f}, the fifth called {_QUALITY[true]}"
+    why = f"the MOS is {mos:.0f}, in the severity bin called {_QUALITY[true]}"
     if step == true:
-        return "right", fifth
-    return ("undecided" if abs(step - true) == 1 else "wrong"), fifth
+        return "right", why
+    return ("undecided" if abs(step - true) == 1 else "wrong"), why
 
 
 def _tagged(name: str, level: int) -> str:

@@ -1,0 +1,445 @@
+"""Where models err, whether their scores mean what they say, and how diverse the scores are.
+
+An image belongs to every type it is tagged with, and to its strongest level; images without a tag
+are a group of their own. So counts by type overlap, counts by level and by severity do not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from qponder_lib import artifacts
+from qponder_lib.evaluation.scoring import Predictions, references_of, score
+from qponder_lib.metrics import bootstrap
+from qponder_lib.metrics.statistics import mean_statistic
+from qponder_lib.pipeline import Run
+from qponder_lib.records import ImageRecord
+from qponder_lib.report import style
+from qponder_lib.report.render import (
+    ALL_SETS,
+    MISSING,
+    Table,
+    by_model,
+    estimates,
+    grid,
+    in_order,
+    intervals,
+    origin,
+    plain,
+    read,
+    select,
+)
+from qponder_lib.report.results import read_predictions
+from qponder_lib.report.style import GREY, house_style
+from qponder_lib.scales import MOS_MAX, MOS_MIN, SEVERITIES, severity_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+UNTAGGED = "untagged"
+METRICS = ("mae", "srcc")
+N_BINS = 10
+LEAST_IN_BIN = 5
+"""Fewest responses in a bin for which its mean MOS has an interval."""
+_KINDS = {
+    "type": "By tagged type of distortion",
+    "level": "By strongest tagged level",
+    "severity": "By severity bin",
+}
+_METRIC_TITLES = {"mae": "mean absolute error, MOS units", "srcc": "SRCC"}
+
+
+def read_responses(run: Run, model: str) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Read the greedy scores of a model set by set, and those of all sets together.
+
+    Yields:
+        Set, and a frame with score (NaN: unparsed), mos, image (its row) and photograph.
+
+    Raises:
+        ValueError: If a response is about an image that the set does not have.
+    """
+    frames = []
+    for dataset in run.profile.predict.sets:
+        images = artifacts.read_jsonl(run.paths.split(dataset, "test"), ImageRecord)
+        by_id, photographs = {image.image_id: image for image in images}, references_of(images)
+        rows = read_predictions(run.paths, model, dataset).dropna(subset=["mos"])
+        unknown = sorted(set(rows["image_id"]) - set(by_id))
+        if unknown:
+            raise ValueError(f"{model} answered for images that {dataset} lacks: {unknown[:3]}")
+        rows["image"], rows["photograph"] = (
+            rows["image_id"].map(of) for of in (by_id, photographs)
+        )
+        frames.append(rows)
+        yield dataset, rows
+    yield ALL_SETS, pd.concat(frames, ignore_index=True)
+
+
+# ---- by type, level and severity
+
+
+def groups_of(image: ImageRecord) -> Iterator[tuple[str, str]]:
+    """Name the groups of an image as (kind, group).
+
+    Source:
+        Q-Ponder (arXiv:2506.05384), section 3.1: severities are equal parts of the MOS scale. The
+        papers break no result down by type or level; ours (decision D33).
+
+    Example:
+        >>> from qponder_lib.records import Distortion
+        >>> image = ImageRecord(image_id="a", image="a.png", dataset="s", split="test", mos=35.0,
+        ...     distortions=(Distortion(name="blur", level=2), Distortion(name="noise", level=4)),
+        ...     sha256="0" * 64)
+        >>> list(groups_of(image))[:3]
+        [('type', 'blur'), ('type and level', 'blur 2'), ('type', 'noise')]
+        >>> list(groups_of(image))[4:]
+        [('level', '4'), ('severity', 'severe')]
+    """
+    for tag in image.distortions:
+        yield "type", tag.name
+        yield "type and level", f"{tag.name} {tag.level}"
+    if image.distortions:
+        yield "level", str(max(tag.level for tag in image.distortions))
+    else:
+        yield "type", UNTAGGED
+        yield "level", UNTAGGED
+    if image.mos is not None:
+        yield "severity", severity_of(image.mos)
+
+
+def grouped(responses: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
+    """Sort responses into groups: severities from bad to good, others by name, untagged last."""
+
+    def place(key: tuple[str, str]) -> tuple[str, int, str]:
+        kind, group = key
+        if kind == "severity":
+            return kind, SEVERITIES.index(group), ""  # type: ignore[arg-type]
+        return kind, int(group == UNTAGGED), group
+
+    keys = responses["image"].map(lambda image: list(groups_of(image)))
+    rows = responses.assign(key=keys).explode("key")
+    return {key: rows[rows["key"] == key] for key in sorted(set(rows["key"]), key=place)}
+
+
+def measure_breakdown(run: Run) -> pd.DataFrame:
+    """Measure mean absolute error and SRCC per model, set and group.
+
+    Args:
+        run: Its test rows and greedy predictions are read; the least n comes from its profile.
+
+    Returns:
+        One row per number, with its interval, n and reason. Types with levels are measured over
+        all sets together only: in one set too few images are left.
+    """
+    settings, rows = run.profile.evaluate, []
+    for model in tqdm(run.profile.predict.models, desc="breakdown", mininterval=5):
+        for dataset, responses in read_responses(run, model):
+            for (kind, group), mine in grouped(responses).items():
+                if kind == "type and level" and dataset != ALL_SETS:
+                    continue
+                names = {"model": model, "dataset": dataset, "kind": kind, "group": group}
+                found = measured(mine, seed=settings.seed, min_n=settings.min_n)
+                rows += [
+                    names | {"metric": metric} | bootstrap.cells(number)
+                    for metric, number in found.items()
+                ]
+    return pd.DataFrame(rows)
+
+
+def measured(responses: pd.DataFrame, **options: int) -> dict[str, bootstrap.Estimate]:
+    """Measure a group of responses by each of `METRICS`, images of one photograph together."""
+    columns = (responses[name].tolist() for name in ("score", "mos", "photograph"))
+    found = score(Predictions.of_scores(*columns), [(m, "raw") for m in METRICS], **options)
+    return {metric: found[metric, "raw"] for metric in METRICS}
+
+
+def breakdown_table(run: Run) -> Table:
+    """Lay out error and order over all sets: groups in rows, models in columns.
+
+    Args:
+        run: Its `tables/breakdown.csv` is read; that also holds each set by itself, and types
+            with levels.
+    """
+    data = read(run.paths.tables / "breakdown.csv")
+    rows = by_model(select(data, dataset=ALL_SETS))
+    rows["images"] = _images(rows).astype(str)
+    rows["group"] = rows["group"].str.replace("_", " ")
+    grids = {}
+    for kind, title in _KINDS.items():
+        for metric, told in _METRIC_TITLES.items():
+            cell = partial(estimates, digits=1 if metric == "mae" else 2)
+            mine = select(rows, kind=kind, metric=metric)
+            cells = grid(mine, ["group", "images"], "Model", cell)
+            grids[f"{title}: {told}"] = cells.rename(columns={"group": kind.capitalize()})
+    note = (
+        f"{origin(run)} Greedy decoding, all test sets together, {intervals(data)}; n of parsed "
+        "responses is in the CSV. An image counts for every type it is tagged with and for its "
+        f"strongest level. Groups of fewer than {run.profile.evaluate.min_n} parsed responses have "
+        "no value."
+    )
+    return Table("Where the models err", note, grids)
+
+
+def _images(rows: pd.DataFrame) -> pd.Series:
+    """Count the images of each row's group, whether or not their responses were parsed."""
+    images = rows["n"] + rows["n_unparsed"]
+    return images.groupby([rows["kind"], rows["group"]]).transform("max")
+
+
+@house_style()
+def breakdown_figure(run: Run) -> tuple[Figure, pd.DataFrame]:
+    """Draw error by type, level and severity for Q-Ponder, its cold start and the baseline."""
+    data = read(run.paths.tables / "breakdown.csv")
+    wanted = (f"ci-{run.profile.grpo.start_from}", "qponder", "handcrafted")
+    shown = [name for name in wanted if name in run.profile.predict.models]
+    chosen = select(data, model=shown or list(run.profile.predict.models)[:3])
+    pooled = select(chosen, dataset=ALL_SETS)
+    figure, axes = style.new_figure(10.6, 9.2, 2, 2)
+    figure.get_layout_engine().set(h_pad=0.1)
+    axes[0, 0].get_gridspec().set_height_ratios([14, 7])
+    panels = {
+        "(a) Error by tagged type": ("type", "mae"),
+        "(b) SRCC within a type": ("type", "srcc"),
+        "(c) Error by strongest level": ("level", "mae"),
+        "(d) Error by severity bin": ("severity", "mae"),
+    }
+    for ax, (title, (kind, metric)) in zip(axes.flat, panels.items(), strict=True):
+        group_dots(ax, select(pooled, kind=kind, metric=metric)).set_title(title)
+        ax.set_xlabel("SRCC" if metric == "srcc" else "Mean absolute error (MOS units)")
+    axes[0, 1].tick_params(axis="y", labelleft=False)
+    style.legend_above(figure, map(style.look, in_order(chosen["model"])))
+    told = f"In brackets: images; types by their number. Bars: {intervals(data)}; all test sets"
+    style.caption(figure, f"{told} together, greedy decoding. {origin(run)}")
+    return figure, chosen
+
+
+def group_dots(ax: Axes, rows: pd.DataFrame) -> Axes:
+    """Draw one metric per group and model, with intervals; types with most images first.
+
+    Args:
+        ax: Where to draw.
+        rows: Of `tables/breakdown.csv`, all of one dataset, kind and metric.
+    """
+    if rows["value"].notna().sum() == 0:
+        return style.say_missing(ax, "no group has enough parsed responses")
+    rows = rows.assign(images=_images(rows))
+    if set(rows["kind"]) == {"type"}:
+        rows = rows.sort_values("images", ascending=False, kind="stable")
+    names = rows["group"].str.replace("_", " ") + " (" + rows["images"].astype(str) + ")"
+    style.dots(ax, rows.assign(name=names), "name", horizontal=True)
+    if set(rows["metric"]) == {"mae"}:
+        ax.set_xlim(left=0)
+    return ax
+
+
+# ---- calibration
+
+
+def measure_calibration(run: Run) -> pd.DataFrame:
+    """Collect, per model, set and bin of the predicted score, the mean score and the mean MOS.
+
+    Args:
+        run: Its test rows and greedy predictions are read.
+
+    Returns:
+        model, dataset, low, high (ends of the bin), n, mean_score, mean_mos, ci_low, ci_high
+        (bootstrap over the images of the bin), reason. Bins without a response are not listed.
+    """
+    rows = [
+        {"model": model, "dataset": dataset} | row
+        for model in run.profile.predict.models
+        for dataset, responses in read_responses(run, model)
+        for row in calibration_bins(responses, seed=run.profile.evaluate.seed)
+    ]
+    columns = ["model", "dataset", "low", "high", "n", "mean_score", "mean_mos"]
+    return pd.DataFrame(rows, columns=[*columns, "ci_low", "ci_high", "reason"])
+
+
+def calibration_bins(
+    responses: pd.DataFrame, *, seed: int = 0, n_bins: int = N_BINS
+) -> list[dict[str, object]]:
+    """Average score and MOS in equal parts of the scale; the highest score is in the last one.
+
+    Args:
+        responses: Columns score (NaN: unparsed), mos and photograph.
+        seed: Seed of the resamples.
+        n_bins: Parts of the scale.
+    """
+    width = (MOS_MAX - MOS_MIN) / n_bins
+    parsed = responses.dropna(subset=["score", "mos"])
+    places = ((parsed["score"].astype(float) - MOS_MIN) // width).clip(0, n_bins - 1)
+    rows = []
+    for place, mine in parsed.groupby(places):
+        scores, mos = (mine[name].to_numpy(dtype=np.float64) for name in ("score", "mos"))
+        found = bootstrap.missing("too_few")
+        if len(mine) >= LEAST_IN_BIN:
+            mean, photographs = mean_statistic(mos), mine["photograph"].tolist()
+            found = bootstrap.estimate(mean, len(mine), photographs, seed=seed)
+        edges = {"low": MOS_MIN + place * width, "high": MOS_MIN + (place + 1) * width}
+        means = {"mean_score": float(scores.mean()), "mean_mos": float(mos.mean())}
+        ends = {"ci_low": found.ci_low, "ci_high": found.ci_high, "reason": found.reason}
+        rows.append(edges | {"n": len(mine)} | means | ends)
+    return rows
+
+
+@house_style()
+def calibration_figure(run: Run) -> tuple[Figure, pd.DataFrame]:
+    """Draw the mean MOS by predicted score, a panel per model; the diagonal is calibrated."""
+    data = read(run.paths.tables / "calibration.csv")
+    pooled = select(data, dataset=ALL_SETS)
+    models = in_order(pooled["model"])
+    if not models:
+        figure, axes = style.new_figure(4.0, 2.0)
+        style.say_missing(axes[0, 0], "no parsed response")
+        return figure, data
+    figure, axes = style.panels(len(models), 2.6, 2.8, 3)
+    for ax, model in zip(axes, models, strict=True):
+        calibration_curve(ax, select(pooled, model=model), model)
+    style.label_outer(axes)
+    told = "Area of a mark: share of the responses in its bin of ten points. Bars: "
+    told += (
+        f"{bootstrap.CONFIDENCE:.0%} bootstrap intervals; all test sets together, greedy decoding."
+    )
+    style.caption(figure, f"{told} Models without a parsed response are left out. {origin(run)}")
+    return figure, data
+
+
+def calibration_curve(ax: Axes, rows: pd.DataFrame, model: str) -> Axes:
+    """Draw the mean MOS over the mean predicted score, bin by bin.
+
+    Args:
+        ax: Where to draw.
+        rows: Of `tables/calibration.csv`, of one model and dataset.
+        model: Which model.
+    """
+    colour, marker, label = style.look(model)
+    ax.set_title(f"{label}, n = {rows['n'].sum():,}")
+    ax.plot([MOS_MIN, MOS_MAX], [MOS_MIN, MOS_MAX], color=GREY, linewidth=0.9, zorder=1)
+    x, y = rows["mean_score"], rows["mean_mos"]
+    ax.plot(x, y, color=colour, linewidth=0.9)
+    ax.vlines(x, rows["ci_low"], rows["ci_high"], color=colour, linewidth=1.1)
+    share = rows["n"] / rows["n"].sum()
+    ax.scatter(x, y, s=6.0 + 220.0 * share, color=colour, marker=marker, linewidths=0, zorder=3)
+    ends, ticks = (MOS_MIN, MOS_MAX), range(0, 101, 25)
+    ax.set(xlim=ends, ylim=ends, xticks=ticks, yticks=ticks, aspect="equal")
+    ax.set(xlabel="Predicted score", ylabel="Mean MOS")
+    return ax
+
+
+# ---- score diversity
+
+
+def measure_diversity(run: Run) -> pd.DataFrame:
+    """Describe, per model and set, how predicted scores crowd on few values."""
+    rows = [
+        {"model": model, "dataset": dataset} | score_diversity(map(plain, responses["score"]))
+        for model in run.profile.predict.models
+        for dataset, responses in read_responses(run, model)
+    ]
+    return pd.DataFrame(rows)
+
+
+def score_diversity(scores: Sequence[float | None]) -> dict[str, object]:
+    """Count the different scores among predicted ones.
+
+    Args:
+        scores: Predicted scores; None for an unparsed response.
+
+    Returns:
+        n and n_unparsed; n_distinct; modal_score (the lowest of several) and modal_share;
+        effective: the number of equally frequent scores with the same entropy; tens and fives:
+        shares of scores that are multiples of 10 and of 5. Without a parsed response all of
+        these but the counts are None, and reason says so.
+
+    Example:
+        >>> found = score_diversity([60.0, 60.0, 62.0, 65.0, None])
+        >>> found["n_distinct"], found["modal_score"], found["modal_share"], found["fives"]
+        (3, 60.0, 0.5, 0.75)
+    """
+    scores = list(scores)
+    parsed = [score for score in scores if score is not None]
+    counts: dict[str, object] = {"n": len(parsed), "n_unparsed": len(scores) - len(parsed)}
+    names = ("n_distinct", "modal_score", "modal_share", "effective", "tens", "fives")
+    if not parsed:
+        return counts | dict.fromkeys(names) | {"reason": "no readable answer"}
+    often = Counter(parsed)
+    modal, times = min(often.items(), key=lambda item: (-item[1], item[0]))
+    shares = np.array(list(often.values())) / len(parsed)
+    entropy = float(-(shares * np.log(shares)).sum())
+    tens, fives = (sum(score % step == 0 for score in parsed) / len(parsed) for step in (10, 5))
+    values = (len(often), modal, times / len(parsed), math.exp(entropy), tens, fives)
+    return counts | dict(zip(names, values, strict=True)) | {"reason": None}
+
+
+def diversity_table(run: Run) -> Table:
+    """Lay out how many different scores each model uses, over all sets.
+
+    Args:
+        run: Its `tables/clustering.csv` is read.
+    """
+    rows = by_model(select(read(run.paths.tables / "clustering.csv"), dataset=ALL_SETS))
+    percent = "{:.0%}".format
+    columns = {
+        "distinct scores": ("n_distinct", "{:.0f}".format),
+        "effective scores": ("effective", "{:.1f}".format),
+        "commonest score": ("modal_score", "{:.1f}".format),
+        "its share": ("modal_share", percent),
+        "multiples of 10": ("tens", percent),
+        "multiples of 5": ("fives", percent),
+    }
+    cells = rows[["Model", "n", "n_unparsed"]].astype(str)
+    cells = cells.rename(columns={"n_unparsed": "unparsed"})
+    for heading, (name, written) in columns.items():
+        cells[heading] = rows[name].map(written).where(rows[name].notna(), MISSING)
+    note = (
+        f"{origin(run)} Greedy decoding, all test sets together. Effective: how many equally "
+        "frequent scores would have the same entropy. Multiples of 10 and of 5 as shares of the "
+        "parsed responses."
+    )
+    return Table("Score diversity", note, {"": cells})
+
+
+def count_scores(run: Run) -> pd.DataFrame:
+    """Count every predicted score over all sets: model, score, n."""
+    rows = []
+    for model in run.profile.predict.models:
+        *_, (_, pooled) = read_responses(run, model)
+        often = Counter(pooled["score"].dropna())
+        rows += [{"model": model, "score": s, "n": n} for s, n in sorted(often.items())]
+    return pd.DataFrame(rows, columns=["model", "score", "n"])
+
+
+@house_style()
+def diversity_figure(run: Run) -> tuple[Figure, pd.DataFrame]:
+    """Draw how often each score is predicted, a panel per model, all on one scale."""
+    first = run.paths.predictions(run.profile.predict.models[0], run.profile.predict.sets[0])
+    kept = run.paths.figures / "score_clustering.csv"
+    counts = count_scores(run) if first.is_file() else read(kept)
+    models = in_order(counts["model"])
+    if not models:
+        figure, axes = style.new_figure(4.0, 2.0)
+        style.say_missing(axes[0, 0], "no parsed response")
+        return figure, counts
+    figure, axes = style.panels(len(models), 2.7, 1.9, 3)
+    for ax, model in zip(axes, models, strict=True):
+        rows = select(counts, model=model)
+        shares = rows["n"] / rows["n"].sum() * 100.0
+        whole = shares.groupby(rows["score"].round()).sum()
+        ax.vlines(whole.index, 0.0, whole, color=style.look(model).colour, linewidth=1.6)
+        ax.set_title(f"{style.look(model).label}\n{len(rows):,} distinct scores")
+        ax.set(xlim=(MOS_MIN - 1, MOS_MAX + 1), xticks=range(0, 101, 20))
+        ax.grid(False, axis="x")
+        ax.set(xlabel="Predicted score", ylabel="Share (%)")
+    axes[0].set_ylim(bottom=0.0)  # one scale for all
+    style.label_outer(axes)
+    told = "Scores rounded to whole points; greedy decoding, all test sets together. Models without"
+    style.caption(figure, f"{told} a parsed response are left out. {origin(run)}")
+    return figure, counts

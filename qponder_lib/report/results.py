@@ -1,0 +1,461 @@
+"""How well models score: Tables 1 and 3, decodings, protocols, differences, and their figures.
+
+Decoding is greedy and the protocol raw (no fitted curve) unless a table says otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from qponder_lib import artifacts
+from qponder_lib.evaluation.scoring import MEAN
+from qponder_lib.metrics.bootstrap import ESTIMATE_COLUMNS
+from qponder_lib.metrics.statistics import DegenerateInputError, srcc
+from qponder_lib.paths import RunPaths
+from qponder_lib.pipeline import Run
+from qponder_lib.records import PredictionRecord
+from qponder_lib.report import style
+from qponder_lib.report.render import (
+    METRIC_LABELS,
+    MISSING,
+    REPORTED_SETS,
+    Table,
+    by_model,
+    grid,
+    headed,
+    in_order,
+    intervals,
+    model_label,
+    number,
+    one,
+    origin,
+    read,
+    read_reported,
+    read_scores,
+    select,
+    set_label,
+    sets_note,
+)
+from qponder_lib.report.style import house_style
+from qponder_lib.scales import MOS_MAX, MOS_MIN
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+CORRELATIONS = ["plcc", "srcc"]
+COLUMNS = ["model", "dataset", "metric", *ESTIMATE_COLUMNS]
+_PLAIN = {"decoding": "greedy", "protocol": "raw"}
+
+
+def read_ceilings(paths: RunPaths) -> pd.DataFrame:
+    """Read how well a predictor that knows the true quality would do, from `tables/benchmark.csv`.
+
+    Returns:
+        dataset, srcc, plcc, n; empty if not known. The mean over the sets is one more row, if
+        every set has a ceiling.
+    """
+    path = paths.tables / "benchmark.csv"
+    columns = {"set": "dataset", "ceiling_srcc": "srcc", "ceiling_plcc": "plcc", "n": "n"}
+    if not path.is_file():
+        return pd.DataFrame(columns=list(columns.values()))
+    found = select(pd.read_csv(path), split="test").rename(columns=columns)[[*columns.values()]]
+    found = found.dropna(subset=["srcc", "plcc"], how="all")  # prepared sets: not known
+    if found[["srcc", "plcc"]].notna().all(axis=None) and len(found) > 1:
+        mean = {"dataset": MEAN, "n": found["n"].sum()}
+        mean |= {name: found[name].mean() for name in ("srcc", "plcc")}
+        found = pd.concat([found, pd.DataFrame([mean])])
+    return found.reset_index(drop=True)
+
+
+def _with_ceilings(run: Run, scores: pd.DataFrame, metrics_: list[str]) -> pd.DataFrame:
+    """Add the ceilings to scores, as those of a model called "ceiling"."""
+    ceilings = read_ceilings(run.paths).melt(["dataset", "n"], metrics_, "metric", "value")
+    ceilings = ceilings.assign(model="ceiling", n_unparsed=0, reason="no_interval")
+    return pd.concat([scores[COLUMNS], ceilings.reindex(columns=COLUMNS)], ignore_index=True)
+
+
+def _sets(run: Run, scores: pd.DataFrame) -> list[str]:
+    present = set(scores["dataset"])
+    return [name for name in (*run.profile.predict.sets, MEAN) if name in present]
+
+
+def _title(run: Run, number_: int) -> str:
+    return f"Table {number_} at the scale of profile {run.profile.name}"
+
+
+# ---- tables
+
+
+def table1(run: Run) -> Table:
+    """Lay out PLCC and SRCC of every model on every set, with the ceiling of each set.
+
+    Source:
+        Q-Ponder (arXiv:2506.05384), Table 1. Measured numbers of the embedded sets are not
+        comparable with the paper's; those are in `table1_reported`.
+    """
+    scores = select(read_scores(run.paths), **_PLAIN, metric=CORRELATIONS)
+    sets = _sets(run, scores)
+    data = _with_ceilings(run, scores, CORRELATIONS)
+    rows = by_model(select(data, dataset=sets))
+    cells = grid(
+        rows.assign(reason=rows["reason"].replace("no_interval", None)), "Model", "dataset"
+    )
+    counted = select(rows, metric="srcc", dataset=list(run.profile.predict.sets))
+    counts = counted[counted["model"] != "ceiling"].groupby("Model").sum(min_count=1)
+    for heading, name in (("n", "n"), ("photographs", "n_references"), ("unparsed", "n_unparsed")):
+        texts = counts[name].map(lambda count: number(count, 0))
+        cells[heading] = cells["Model"].map(texts).fillna("")
+    note = (
+        f"{origin(run)} Greedy decoding; PLCC / SRCC (no fitted curve), {intervals(scores)}; "
+        "n images whose response was parsed, of as many photographs; unparsed ones are left "
+        f"out and counted. {sets_note(run)}"
+    )
+    return Table(_title(run, 1), note, {"": cells.rename(columns=set_label)}, data)
+
+
+def table1_reported(run: Run) -> Table:
+    """Lay out the paper's own Table 1, as printed."""
+    reported = read_reported("table1")
+    note = (
+        "Transcribed from Q-Ponder (arXiv:2506.05384), Table 1: PLCC / SRCC on the public sets, as "
+        "the paper prints them, without intervals. Nothing here was measured by this kit."
+    )
+    rows = reported.rename(columns={"method": "Method"})
+    return Table("Table 1 as reported", note, {"": grid(rows, "Method", "dataset")}, reported)
+
+
+def table3_models(run: Run) -> dict[str, str]:
+    """Return the model of each row of Table 3, by the name the reported table has for the row."""
+    models = {"no reasoning": "ci-none", "short": "ci-short", "long": "ci-long"}
+    start = {"none": "no reasoning"}.get(run.profile.grpo.start_from, run.profile.grpo.start_from)
+    return models | {f"{start} + RL": "qponder"}
+
+
+def table3(run: Run) -> Table:
+    """Lay out the ablation: measured and reported side by side, in columns of their own.
+
+    Source:
+        Q-Ponder (arXiv:2506.05384), Table 3 and section 4.3.
+    """
+    scores = select(read_scores(run.paths), **_PLAIN, metric=CORRELATIONS)
+    there = set(scores["model"])
+    variants = {name: model for name, model in table3_models(run).items() if model in there}
+    keys = pd.MultiIndex.from_product(
+        [["srcc", "plcc"], _sets(run, scores), variants], names=["metric", "dataset", "variant"]
+    ).to_frame(index=False)
+    keys["model"] = keys["variant"].map(variants)
+    keys["reported_dataset"] = keys["dataset"].map(REPORTED_SETS)
+    told = read_reported("table3").rename(
+        columns={"method": "variant", "dataset": "reported_dataset", "value": "reported_value"}
+    )[["variant", "reported_dataset", "metric", "reported_value"]]
+    found = keys.merge(scores[COLUMNS], "left", ["model", "dataset", "metric"])
+    found = found.merge(told, "left", ["variant", "reported_dataset", "metric"])
+    data = found[["variant", *COLUMNS, "reported_dataset", "reported_value"]]
+    grids = {}
+    for metric, rows in data.groupby("metric", sort=False):
+        rows = rows.assign(Set=rows["dataset"].map(set_label))
+        rows["Reported on"] = rows["reported_dataset"].fillna(MISSING)
+        measured = grid(rows.assign(variant=rows["variant"] + " (measured)"), "Set", "variant")
+        printed = rows.assign(variant=rows["variant"] + " (reported)", value=rows["reported_value"])
+        columns = ["Set", "Reported on", "variant", "metric", "value"]
+        printed = grid(printed[columns], ["Set", "Reported on"], "variant")
+        grids[str(metric).upper()] = measured.merge(printed, on="Set")
+    note = (
+        f"{origin(run)} Measured: greedy decoding of {run.profile.student.model}, "
+        f"{intervals(scores)}, one training run. Reported: the paper's Table 3, "
+        "Qwen2.5-VL-7B on the public sets. Only the order of the variants can be compared, not "
+        "the numbers."
+    )
+    return Table(_title(run, 3), note, grids, data)
+
+
+def decoding_table(run: Run) -> Table:
+    """Lay out greedy against sampled decoding: SRCC, MAE and parse rate."""
+    predict = run.profile.predict
+    scores = select(
+        read_scores(run.paths),
+        metric=["srcc", "mae", "parse_rate"],
+        model=predict.sampled_models,
+        dataset=predict.sampled_sets,
+        protocol=["raw", "mean_of_k"],
+    )
+    ways = {
+        "greedy": _PLAIN,
+        "sampled": {"decoding": "sampled", "protocol": "raw"},
+        "mean of samples": {"decoding": "sampled", "protocol": "mean_of_k"},
+    }
+    rows = by_model(headed(scores, ways).rename(columns={"heading": "Decoding"}))
+    rows["Set"], rows["label"] = rows["dataset"].map(set_label), rows["metric"].map(METRIC_LABELS)
+    keys = ["Model", "Set", "Decoding"]
+    cells = grid(rows, keys, "label")
+    unparsed = rows.groupby(keys, sort=False)["n_unparsed"].max().astype(str)
+    cells["unparsed"] = unparsed.loc[pd.MultiIndex.from_frame(cells[keys])].to_numpy()
+    note = (
+        f"{origin(run)} Sampled: temperature {predict.sampling_temperature:g}, "
+        f"{predict.n_samples} responses an image; each metric on single responses, averaged over "
+        "the samples. Mean of samples: the metric of an image's mean parsed score (unparsed "
+        f"there: images without one). {intervals(scores)}. MAE in MOS units."
+    )
+    return Table("Greedy and sampled decoding", note, {"": cells}, scores)
+
+
+def protocols(run: Run) -> Table:
+    """Lay out the PLCC by each protocol, since papers differ in whether they fit a curve first."""
+    scores = select(read_scores(run.paths), decoding="greedy", metric="plcc")
+    names = ["raw", "logistic4", "logistic5"]
+    rows = by_model(select(scores, dataset=_sets(run, scores), protocol=names))
+    cells = grid(rows[["Model", "dataset", "value"]], "Model", "dataset")
+    note = (
+        f"{origin(run)} PLCC with greedy decoding: raw / after a 4-parameter / after a 5-parameter "
+        "logistic curve fitted on the test set itself. The three are different numbers; the paper "
+        "does not say which it reports. Intervals are in the CSV."
+    )
+    grids = {"": cells.rename(columns=set_label)}
+    return Table("PLCC by protocol", note, grids, scores[["protocol", *COLUMNS]])
+
+
+def differences(run: Run) -> Table:
+    """Lay out paired differences between models, in domain and on the mean over the sets."""
+    found = read(run.paths.differences)
+    home = run.profile.data.train_set
+    wanted = [(home, m) for m in ("srcc", "mae", "parse_rate")] + [(MEAN, "srcc"), (MEAN, "mae")]
+    columns = {
+        f"{set_label(dataset)} {METRIC_LABELS[metric]}": {"dataset": dataset, "metric": metric}
+        for dataset, metric in wanted
+    }
+    rows = headed(select(found, protocol="raw"), columns)
+    names = rows["model_a"].map(model_label) + " − " + rows["model_b"].map(model_label)
+    cells = grid(rows.assign(Models=names), ["Models", "decoding"], "heading")
+    note = (
+        f"{origin(run)} First minus second on the images for which both responses were parsed; "
+        f"paired {intervals(found)}, each by itself (not corrected for the number of "
+        "comparisons). MAE in MOS units: below 0 is better. n and p are in the CSV."
+    )
+    cells = cells.rename(columns={"decoding": "Decoding"})
+    return Table("Paired differences", note, {"": cells}, found)
+
+
+# ---- figures
+
+
+@house_style()
+def main_result(run: Run) -> tuple[Figure, pd.DataFrame]:
+    """Draw the SRCC of every model on every set with its interval: the README's figure."""
+    scores = select(read_scores(run.paths), **_PLAIN, metric="srcc")
+    data = _with_ceilings(run, scores, ["srcc"])
+    figure, axes = style.new_figure(9.2, 4.3)
+    srcc_dots(axes[0, 0], data)
+    measured = scores.dropna(subset=["value"])
+    style.legend_above(figure, map(style.look, in_order(measured["model"])))
+    silent = sorted(set(scores["model"]) - set(measured["model"]))
+    without = "".join(
+        f" {model_label(model)}: no value, no response was parsed." for model in silent
+    )
+    told = f"Bars: {intervals(scores)}. Greedy decoding, no fitted curve."
+    ceiling = (
+        ""
+        if data["model"].ne("ceiling").all()
+        else (" Ceiling: the SRCC of a predictor that knows the true quality.")
+    )
+    style.caption(figure, f"{told}{ceiling}{without} {origin(run)}")
+    return figure, data
+
+
+def srcc_dots(ax: Axes, data: pd.DataFrame) -> Axes:
+    """Draw SRCC per set and model; the ceiling of a set stands in words at the top.
+
+    Args:
+        ax: Where to draw.
+        data: Scores, and ceilings as those of a model called "ceiling".
+    """
+    rows = data[(data["model"] != "ceiling") & data["value"].notna()]
+    style.dots(ax, rows, "dataset")
+    sets = list(dict.fromkeys(rows["dataset"]))
+    low, high = rows["ci_low"].fillna(rows["value"]), rows["ci_high"].fillna(rows["value"])
+    top = high.max() + 0.09
+    ax.set_ylim(min(0.0, low.min() - 0.03), top)
+    ax.axhline(0.0, color=style.GREY, linewidth=0.7)
+    for place, dataset in enumerate(sets):
+        found = one(data, model="ceiling", dataset=dataset)
+        if found is not None:
+            words = f"ceiling {found['value']:.3f}"
+            ax.text(place, top - 0.02, words, ha="center", va="top", fontsize=7, color=style.GREY)
+    n = rows.groupby("dataset")["n"].max()
+    ax.set_xticks(range(len(sets)), [f"{set_label(name)}\nn = {n[name]:,}" for name in sets])
+    if MEAN in sets:
+        place = sets.index(MEAN)
+        ax.axvspan(place - 0.5, place + 0.5, color="#F2F2F2", zorder=0)
+        best = rows.loc[select(rows, dataset=MEAN)["value"].idxmax()]
+        ends = f"[{number(best['ci_low'])}, {number(best['ci_high'])}]"
+        named = style.look(best["model"]).label
+        ax.set_title(f"Highest mean SRCC: {named}, {best['value']:.3f} {ends}")
+    ax.set_ylabel("SRCC with the MOS")
+    return ax
+
+
+def product_of_correlations(paths: RunPaths) -> pd.DataFrame:
+    """Multiply SRCC and PLCC per model and set: model, dataset, srcc, plcc, product.
+
+    Two negative correlations are no success, so the product has a minus if either has one.
+    """
+    scores = select(read_scores(paths), **_PLAIN, metric=["srcc", "plcc"])
+    wide = scores.pivot_table(
+        index=["model", "dataset"], columns="metric", values="value", sort=False, dropna=False
+    ).reindex(columns=["srcc", "plcc"])
+    sign = np.where((wide[["srcc", "plcc"]] < 0.0).any(axis=1), -1.0, 1.0)
+    wide["product"] = sign * (wide["srcc"] * wide["plcc"]).abs()
+    return wide.reset_index()
+
+
+@house_style()
+def fig4a_heatmap(run: Run) -> tuple[Figure, pd.DataFrame]:
+    """Draw SRCC x PLCC of every model on every set.
+
+    Source:
+        Q-Ponder (arXiv:2506.05384), Fig. 4(a).
+    """
+    import seaborn as sns
+
+    data = product_of_correlations(run.paths)
+    sets, rows = list(dict.fromkeys(data["dataset"])), in_order(data["model"])
+    wide = data.pivot(index="model", columns="dataset", values="product")
+    wide = wide.loc[rows, sets].dropna(how="all")
+    wide.index = [style.look(model).label for model in wide.index]
+    figure, axes = style.new_figure(7.6, 1.0 + 0.38 * len(wide))
+    ax = axes[0, 0]
+    ax.set_facecolor("#DDDDDD")
+    sns.heatmap(
+        wide.rename(columns=set_label),
+        annot=True,
+        fmt=".2f",
+        vmin=0.0,
+        vmax=1.0,
+        cmap="YlGnBu",
+        linewidths=1.0,
+        cbar_kws={"label": "SRCC × PLCC", "fraction": 0.03, "pad": 0.02},
+        ax=ax,
+    )
+    ax.set(xlabel="", ylabel="")
+    ax.tick_params(length=0)
+    ax.tick_params(axis="y", rotation=0)
+    style.caption(figure, f"Greedy decoding; grey or not shown: no value. {origin(run)}")
+    return figure, data
+
+
+def predicted(run: Run, figure: str, models: list[str], sets: list[str]) -> pd.DataFrame:
+    """Read scores against MOS: model, dataset, image_id, mos, score, parse_status.
+
+    Args:
+        run: The run. A kept one, whose predictions are gone, has what the figure drew.
+        figure: Name of that figure.
+        models: Models, greedy decoding.
+        sets: Test sets.
+    """
+    if not run.paths.predictions(models[0], sets[0]).is_file():
+        return read(run.paths.figures / f"{figure}.csv")
+    frames = [read_predictions(run.paths, model, dataset) for model in models for dataset in sets]
+    return pd.concat(frames)
+
+
+def read_predictions(paths: RunPaths, model: str, dataset: str) -> pd.DataFrame:
+    """Read the greedy predictions of a model on a set; an unparsed response has no score."""
+    rows = artifacts.read_jsonl(paths.predictions(model, dataset), PredictionRecord)
+    columns = ["image_id", "mos", "score", "parse_status"]
+    data = pd.DataFrame([row.model_dump(include=set(columns)) for row in rows], columns=columns)
+    data.insert(0, "dataset", dataset)
+    data.insert(0, "model", model)
+    return data
+
+
+def scatter(ax: Axes, data: pd.DataFrame, *, colour: str = style.BLUE, title: str = "") -> Axes:
+    """Draw predicted scores against the MOS; the line is perfection.
+
+    Args:
+        ax: Where to draw.
+        data: Columns mos and score; an unparsed response has no score.
+        colour: Of the dots.
+        title: What it is; SRCC, n and the number of different scores are written below it.
+    """
+    parsed = data.dropna(subset=["score", "mos"])
+    ax.plot([MOS_MIN, MOS_MAX], [MOS_MIN, MOS_MAX], color=style.GREY, linewidth=0.9, zorder=1)
+    ax.scatter(parsed["mos"], parsed["score"], s=11, alpha=0.45, linewidths=0, color=colour)
+    try:
+        value = srcc(parsed["score"].to_numpy(), parsed["mos"].to_numpy())
+        told = f"SRCC {value:.2f}, n {len(parsed)}, {parsed['score'].nunique()} scores"
+    except DegenerateInputError as error:
+        told = f"no SRCC ({error.reason}), n {len(parsed)}"
+    unparsed = len(data) - len(parsed)
+    told += f"\n{unparsed} unparsed" if unparsed else ""
+    ax.set_title(f"{title}\n{told}" if title else told, fontsize=8.5)
+    ends, ticks = (MOS_MIN - 2, MOS_MAX + 2), range(0, 101, 25)
+    ax.set(xlim=ends, ylim=ends, xticks=ticks, yticks=ticks, aspect="equal")
+    ax.set(xlabel="MOS", ylabel="Predicted score")
+    return ax
+
+
+def scatter_models(run: Run) -> tuple[Figure, pd.DataFrame]:
+    """Draw predicted scores against MOS in domain: cold start, Q-Ponder, teacher or baselines."""
+    wanted = ("base", f"ci-{run.profile.grpo.start_from}", "qponder", "teacher", "handcrafted")
+    models = [name for name in wanted if name in run.profile.predict.models][:4]
+    return _scatters(run, "scatter_models", models, [run.profile.predict.sets[0]])
+
+
+def scatter_sets(run: Run) -> tuple[Figure, pd.DataFrame]:
+    """Draw predicted scores of Q-Ponder (or the last model there is) against MOS on every set."""
+    models = run.profile.predict.models
+    model = "qponder" if "qponder" in models else models[-1]
+    return _scatters(run, "scatter_sets", [model], list(run.profile.predict.sets))
+
+
+@house_style()
+def _scatters(
+    run: Run, figure_name: str, models: list[str], sets: list[str]
+) -> tuple[Figure, pd.DataFrame]:
+    """Draw a panel per model and set; one without a parsed response is named below."""
+    data = predicted(run, figure_name, models, sets)
+    groups = dict(list(data.groupby(["model", "dataset"], sort=False)))
+    parsed = [names for names, rows in groups.items() if rows["score"].notna().any()]
+    shown = parsed or list(groups)[:1]
+    figure, axes = style.panels(len(shown), 2.6, 2.95, 3)
+    for ax, (model, dataset) in zip(axes, shown, strict=True):
+        title = f"{style.look(model).label}, {set_label(dataset)}"
+        scatter(ax, groups[model, dataset], colour=style.look(model).colour, title=title)
+    style.label_outer(axes)
+    missing = ", ".join(f"{style.look(m).label}, {s}" for m, s in groups if (m, s) not in shown)
+    told = "Greedy decoding; scores: how many different ones. Line: score = MOS."
+    left_out = f" No response parsed: {missing}." if missing else ""
+    style.caption(figure, f"{told}{left_out} {origin(run)}")
+    return figure, data
+
+
+DECODING_LABELS = {"srcc": "SRCC", "mae": "MAE (MOS units)", "parse_rate": "Parse rate"}
+
+
+@house_style()
+def decoding(run: Run) -> tuple[Figure, pd.DataFrame]:
+    """Draw SRCC, MAE and parse rate of greedy and sampled responses, on the first sampled set."""
+    predict, where = run.profile.predict, {"protocol": "raw", "metric": list(DECODING_LABELS)}
+    dataset = predict.sampled_sets[0]
+    scores = select(read_scores(run.paths), dataset=dataset, **where)
+    data = select(scores, model=predict.sampled_models)[["decoding", *COLUMNS]]
+    labels = data["model"].map(lambda model: style.look(model).label)
+    rows = by_model(data.assign(way=labels + ", " + data["decoding"])).dropna(subset=["value"])
+    figure, axes = style.new_figure(9.0, 1.3 + 0.6 * data["model"].nunique(), 1, 3)
+    for ax, (metric, label) in zip(axes.flat, DECODING_LABELS.items(), strict=True):
+        mine = select(rows, metric=metric)
+        if mine.empty:
+            style.say_missing(ax, "no value")
+        else:
+            style.dots(ax, mine, "way", horizontal=True)
+            low, high = ax.get_xlim()
+            ax.set_xlim(min(0.0, low), 1.04 * high)
+        ax.set_xlabel(label)
+        ax.tick_params(axis="y", labelleft=ax is axes[0, 0])
+    told = f"Sampled at temperature {predict.sampling_temperature:g}, {predict.n_samples} per image"
+    told += f". Bars: {intervals(data)}; {set_label(dataset)}, n = {data['n'].max()} images."
+    style.caption(figure, f"{told} {origin(run)}")
+    return figure, data

@@ -1,0 +1,239 @@
+"""One look for all figures: colours, markers, captions, dots with intervals, the one way to save.
+
+Colours are Okabe and Ito's, which differ for colour-blind readers too; markers repeat the
+distinction for print without colour. A model has the same colour and marker everywhere. matplotlib
+is imported when a figure is made; its global state is left alone.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from qponder_lib import artifacts
+from qponder_lib.report.render import in_order, model_label, write_frame
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLACK, GREY, LIGHT = "#000000", "#6E6E6E", "#BFBFBF"
+ORANGE, SKY, GREEN, YELLOW = "#E69F00", "#56B4E9", "#009E73", "#F0E442"
+BLUE, VERMILION, PURPLE, BROWN = "#0072B2", "#D55E00", "#CC79A7", "#8C510A"
+
+
+class Look(NamedTuple):
+    """How something is drawn wherever it is drawn."""
+
+    colour: str
+    marker: str
+    label: str
+
+
+MODELS = {
+    "handcrafted": Look(PURPLE, "P", "Handcrafted"),
+    "base": Look(GREY, "X", "Base"),
+    "ci-none": Look(ORANGE, "v", "Cold start, none"),
+    "ci-short": Look(SKY, "^", "Cold start, short"),
+    "ci-long": Look(BLUE, "s", "Cold start, long"),
+    "qponder": Look(VERMILION, "o", "Q-Ponder"),
+    "qponder-shuffled": Look(BLACK, "*", "Shuffled"),
+    "teacher": Look(GREEN, "D", "Teacher"),
+}
+DPI = 180
+"""Dots per inch of a PNG."""
+_NO_METADATA: dict[str, dict[str, None]] = {
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
+}
+
+
+def look(model: str) -> Look:
+    """Return how a model is drawn; black dots for one that has no look of its own."""
+    return MODELS.get(model, Look(BLACK, "o", model_label(model)))
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Draw in the kit's look, whatever the reader's own settings are."""
+    import matplotlib as mpl
+
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        file = resources.files("qponder_lib") / "report" / "qponder.mplstyle"
+        mpl.rcParams.update(mpl.rc_params_from_file(file, use_default_template=False))
+        yield
+
+
+def new_figure(
+    width: float, height: float, rows: int = 1, columns: int = 1, **shared: Any
+) -> tuple[Figure, np.ndarray]:
+    """Make a figure that no global list holds on to.
+
+    Args:
+        width: Inches.
+        height: Inches.
+        rows: Rows of panels.
+        columns: Columns of panels.
+        shared: sharex and sharey, as in `Figure.subplots`.
+
+    Returns:
+        The figure and its axes, shape (rows, columns).
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False, **shared)
+
+
+def panels(n: int, width: float, height: float, columns: int) -> tuple[Figure, list[Axes]]:
+    """Make a figure of n panels of one size and scale, row by row.
+
+    Args:
+        n: Panels, at least 1.
+        width: Of a panel, inches.
+        height: Of a panel, inches.
+        columns: Panels in a row, at most.
+    """
+    columns = min(n, columns)
+    rows = -(-n // columns)
+    figure, axes = new_figure(width * columns, height * rows, rows, columns, sharey=True)
+    for ax in axes.flat[n:]:
+        ax.remove()
+    return figure, list(axes.flat[:n])
+
+
+def label_outer(axes: list[Axes]) -> None:
+    """Keep the labels of panels (as from `panels`) that have no neighbour below or to the left."""
+    columns = axes[0].get_gridspec().ncols
+    for place, ax in enumerate(axes):
+        if place % columns:
+            ax.set_ylabel("")
+            ax.tick_params(axis="y", labelleft=False)
+        if place + columns < len(axes):
+            ax.set_xlabel("")
+            ax.tick_params(axis="x", labelbottom=False)
+
+
+def caption(figure: Figure, text: str) -> None:
+    """Write below a figure what its marks mean and where its numbers are from."""
+    import textwrap
+
+    width = round(figure.get_figwidth() * 20)  # characters of this size in a line
+    lines = textwrap.fill(text, width)
+    figure.supxlabel(lines, x=0.005, ha="left", fontsize=7, color=GREY)
+
+
+def legend_above(figure: Figure, looks: Iterable[Look], columns: int = 7) -> None:
+    """Explain colours and markers above all panels."""
+    from matplotlib.lines import Line2D
+
+    looks = list(looks)
+    handles = [
+        Line2D([], [], color=one.colour, marker=one.marker, markersize=5.5, label=one.label)
+        for one in looks
+    ]
+    figure.legend(
+        handles=handles, loc="outside upper center", ncols=min(columns, max(len(looks), 1))
+    )
+
+
+def dots(ax: Axes, rows: pd.DataFrame, along: str, *, horizontal: bool = False) -> Axes:
+    """Draw estimates as dots with their intervals, the models of one place side by side.
+
+    Args:
+        ax: Where to draw.
+        rows: With model, value, ci_low, ci_high; a row without a value leaves its place empty.
+        along: Column of the categories, drawn in the order they come in.
+        horizontal: Whether values run along x, and categories down y.
+    """
+    import seaborn.objects as so
+
+    names = in_order(rows["model"])
+    found = {name: look(name) for name in names}
+    places = list(dict.fromkeys(rows[along]))
+    value, category = ("x", "y") if horizontal else ("y", "x")
+    side = so.Dodge(empty="fill")
+    ends = {f"{value}min": "ci_low", f"{value}max": "ci_high"}
+    (
+        so.Plot(rows, **{value: "value", category: along}, color="model", marker="model")
+        .add(so.Range(linewidth=1.1), side, legend=False, **ends)
+        .add(so.Dot(pointsize=5.5, edgewidth=0), side, legend=False)
+        .scale(
+            color=so.Nominal({name: one.colour for name, one in found.items()}, order=names),
+            marker=so.Nominal({name: one.marker for name, one in found.items()}, order=names),
+            **{category: so.Nominal(order=places)},
+        )
+        .on(ax)
+        .plot()
+    )
+    last = len(places) - 0.5
+    ax.set(**({"ylim": (last, -0.5)} if horizontal else {"xlim": (-0.5, last)}))
+    for border in np.arange(len(places) - 1) + 0.5:
+        (ax.axhline if horizontal else ax.axvline)(border, color=LIGHT, linewidth=0.5)
+    ax.grid(False, axis=category)
+    ax.tick_params(axis=category, length=0)
+    ax.set(xlabel="", ylabel="")
+    return ax
+
+
+def save(figure: Figure, data: pd.DataFrame, file: Path) -> list[Path]:
+    """Write a figure as PNG and PDF, and what it shows as CSV.
+
+    Files hold neither date nor version, so drawing the same data again gives the same bytes.
+
+    Args:
+        figure: The figure.
+        data: What it shows.
+        file: Folder and name, without ending.
+
+    Returns:
+        The three files.
+    """
+    written = []
+    for suffix, metadata in _NO_METADATA.items():
+        path = file.with_name(f"{file.name}.{suffix}")
+        artifacts.write_bytes_atomic(path, rendered(figure, suffix, metadata=metadata))
+        written.append(path)
+    return [*written, write_frame(file.with_name(f"{file.name}.csv"), data)]
+
+
+def rendered(figure: Figure, suffix: str = "png", **options: Any) -> bytes:
+    """Return a figure as the content of a file."""
+    buffer, options = (
+        io.BytesIO(),
+        {"dpi": DPI, "bbox_inches": "tight", "pad_inches": 0.06} | options,
+    )
+    with house_style():
+        figure.savefig(buffer, format=suffix, **options)
+    return buffer.getvalue()
+
+
+def show(figure: Figure) -> None:
+    """Show a figure in the notebook that is running, if one is.
+
+    It is shown as a picture of its own, so it looks the same whichever backend is in use and
+    nothing depends on the reader's matplotlib settings.
+    """
+    from IPython import get_ipython
+    from IPython.display import Image, display
+
+    if get_ipython() is not None:
+        display(Image(rendered(figure, dpi=100), format="png"))
+
+
+def say_missing(ax: Axes, what: str) -> Axes:
+    """Write in an empty panel why it is empty."""
+    ax.text(0.5, 0.5, what, transform=ax.transAxes, ha="center", va="center", color=GREY)
+    ax.set_xticks([])
+    ax.set_yticks([])
+    return ax
