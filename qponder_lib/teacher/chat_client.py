@@ -356,13 +356,9 @@ def _key_from_environment(variable: str) -> SecretStr:
 
 def _checked_url(base_url: str | None, key_variable: str) -> str:
     parts = urlsplit(base_url or "")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(
-            f"a server needs base_url, such as 'http://localhost:8000/v1'; got {base_url!r}"
-        )
     if parts.username or parts.password or parts.query:
-        raise ValueError(
-            f"base_url is written into records, so it must not hold a key or a password; set the "
-            f"environment variable {key_variable} instead"
-        )
+        instead = f"set the environment variable {key_variable} instead"
+        raise ValueError(f"base_url is written into records: no key or password in it; {instead}")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"expected base_url as 'http://localhost:8000/v1', got {base_url!r}")
     return base_url or ""
