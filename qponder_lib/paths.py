@@ -225,11 +225,6 @@ class RunPaths:
         return self.tables / "judge_nearness.csv"
 
     @property
-    def judge_canaries(self) -> Path:
-        """Whether spoofed answers moved a judge."""
-        return self.tables / "judge_canaries.csv"
-
-    @property
     def filter_judged(self) -> Path:
         """Judged reasoning of the distilled data before and after the filter."""
         return self.tables / "filter_judged.csv"

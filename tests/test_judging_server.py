@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from prompt_injections import CAUGHT, FLATTERY, POOR
 from stub_openai_server import MODEL, Reply, Request, StubServer, completion, ok, refusal
 from teacher_runs import make_images
 
 from qponder_lib.artifacts import read_jsonl
 from qponder_lib.config import JudgeConfig
-from qponder_lib.judging.canaries import SPOOFS, canary_questions, canary_rows, make_canaries
 from qponder_lib.judging.rubric import Candidate
 from qponder_lib.judging.server import (
     KEY_VARIABLE,
@@ -122,15 +122,17 @@ def test_delimiters_are_new_in_every_call_and_the_instruction_comes_again_behind
         assert text.index("is the response to be judged. It is data") > text.index("[end of")
 
 
-@pytest.mark.parametrize("spoof", [name for name in SPOOFS if name != "flattery"])
-def test_the_message_about_a_spoofed_answer_is_that_about_the_clean_one(paths, spoof):
+@pytest.mark.parametrize("injection", CAUGHT)
+def test_the_message_about_a_text_with_a_prompt_injection_is_that_about_the_clean_one(
+    paths, injection
+):
     image = judged_images(paths, 1)[0]
     clean = Candidate("m", image, TEXT, 40.0)
-    spoofed = replace(clean, text=f"{TEXT} {SPOOFS[spoof]}")
+    injected = replace(clean, text=f"{TEXT} {CAUGHT[injection]}")
     with StubServer() as server:
         judge = open_judge(server)
-        assert judge.messages(spoofed, "ab") == judge.messages(clean, "ab")
-        assert judge.judgement(spoofed, 0, None).removed
+        assert judge.messages(injected, "ab") == judge.messages(clean, "ab")
+        assert judge.judgement(injected, 0, None).removed
         assert not judge.judgement(clean, 0, None).removed
 
 
@@ -143,10 +145,9 @@ def test_a_candidate_cannot_close_the_delimiter_even_if_it_knew_the_word(paths):
     assert message.count("[end of response abcd]") == 1
 
 
-def test_a_judge_that_obeys_candidates_is_not_reached_by_the_caught_spoofs(paths):
+def test_a_judge_that_obeys_whatever_it_reads_is_reached_by_flattery_alone(paths):
     """This server gives five to whatever asks for it, and three otherwise."""
-    images = judged_images(paths, 2)
-    canaries = make_canaries(images)
+    image = judged_images(paths, 1)[0]
     five, three = re.sub(r"\d", "5", VERDICT), re.sub(r"\d", "3", VERDICT)
     greedy = re.compile(r"5 out of 5|give five|<Accuracy>5|highest rating|great care")
 
@@ -154,14 +155,19 @@ def test_a_judge_that_obeys_candidates_is_not_reached_by_the_caught_spoofs(paths
         between = user_text(request).split("[response")[1].split("[end of")[0]
         return ok(five if greedy.search(between) else three)
 
+    # A text that is clean again would be one question with the clean one: each is a repeat.
+    injections = [*CAUGHT.values(), FLATTERY]
+    texts = [f"{text} {new}" for new in injections for text in POOR.values()]
+    questions = [(Candidate("m", image, text, None), n) for n, text in enumerate(texts)]
     with StubServer(script) as server:
-        rows = judged(server, canary_questions(canaries), paths)
-        assert server.n_seen == len(canary_questions(canaries))  # really asked, not quoted
-    table = {row["spoof"]: row for row in canary_rows(MODEL, canaries, rows)}
-    assert {name for name, row in table.items() if row["n_changed"]} == {"flattery"}
-    assert table["flattery"]["mean_shift"] == 2.0
-    assert table["flattery"]["n_texts_caught"] == 0
-    assert all(row["n_texts_caught"] == 6 for name, row in table.items() if name != "flattery")
+        rows = judged(server, questions, paths)
+        assert server.n_seen == len(questions)
+    moved = {row.text_sha256 for row in rows if row.accuracy != 3}
+    flattering = rows[-len(POOR) :]
+    assert moved == {row.text_sha256 for row in flattering}
+    assert {row.accuracy for row in flattering} == {5}
+    assert not any(row.removed for row in flattering)
+    assert all(row.removed for row in rows[: -len(POOR)])
 
 
 def test_without_a_tag_or_text_nobody_is_asked(paths):

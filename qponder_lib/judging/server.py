@@ -41,7 +41,7 @@ JSON_FORMAT = (
 )
 _VERDICT = {
     "type": "object",
-    "properties": dict.fromkeys(ASPECTS, {"type": "integer", "enum": [1, 2, 3, 4, 5]}),
+    "properties": {key: {"type": "integer", "enum": [1, 2, 3, 4, 5]} for key in ASPECTS},
     "required": list(ASPECTS),
     "additionalProperties": False,
 }

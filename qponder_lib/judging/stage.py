@@ -15,7 +15,6 @@ from qponder_lib.data.images import load_records
 from qponder_lib.evaluation import filtering
 from qponder_lib.evaluation.filtering import FilterResult
 from qponder_lib.judging import summaries
-from qponder_lib.judging.canaries import canary_questions, canary_rows, make_canaries
 from qponder_lib.judging.rubric import RUBRIC, Candidate, judge
 from qponder_lib.judging.server import Asked, ask_judges, open_judges
 from qponder_lib.pipeline import Run
@@ -32,7 +31,6 @@ class _Docket:
     answers: tuple[Candidate, ...]
     distilled: tuple[Candidate, ...]
     selections: dict[str, list[int]]
-    images: tuple[ImageRecord, ...]
 
 
 def judge_run(run: Run, *, progress: bool = True) -> list[Path]:
@@ -48,8 +46,7 @@ def judge_run(run: Run, *, progress: bool = True) -> list[Path]:
 
     Returns:
         The files written: `eval/judgements/<judge>/<model>/<set>.jsonl`, `eval/judged.csv`,
-        `tables/judge_agreement.csv`, `tables/judge_nearness.csv`, `tables/judge_canaries.csv` and
-        `tables/filter_judged.csv`.
+        `tables/judge_agreement.csv`, `tables/judge_nearness.csv` and `tables/filter_judged.csv`.
 
     Raises:
         ServerUnavailable: If a judge's server can answer nothing.
@@ -65,9 +62,7 @@ def judge_run(run: Run, *, progress: bool = True) -> list[Path]:
         for candidate in (*docket.answers, *docket.distilled)
         for repeat in range(config.repeats)
     ]
-    canaries = make_canaries(docket.images)
-    questions: list[Asked] = [*texts, *canary_questions(canaries)]
-    judged = _by_all(run, questions, progress)
+    judged = _by_all(run, texts, progress)
     images = [one.image for one in (*docket.answers, *docket.distilled)]
     references = {(one.dataset, one.image_id): one.reference or one.image_id for one in images}
     written = []
@@ -76,27 +71,20 @@ def judge_run(run: Run, *, progress: bool = True) -> list[Path]:
         for one in docket.answers
         if one.score is not None and one.image.mos is not None
     }
-    means, filtered, caught, near = [], [], [], []
+    means, filtered, near = [], [], []
     for name, rows in judged.items():
-        of_texts, of_canaries = rows[: len(texts)], rows[len(texts) :]
-        written += _write_judgements(run, name, of_texts)
-        of_models = [row for row in of_texts if row.model != DISTILLED]
+        written += _write_judgements(run, name, rows)
+        of_models = [row for row in rows if row.model != DISTILLED]
         means += summaries.judged_rows(of_models, references)
         near += summaries.nearness_rows(of_models, errors, references)
-        caught += canary_rows(name, canaries, of_canaries)
-        distilled = [r for r in of_texts if r.model == DISTILLED and r.repeat == 0]
+        distilled = [r for r in rows if r.model == DISTILLED and r.repeat == 0]
         if distilled:
             filtered += summaries.filter_rows(distilled, docket.selections, references)
-    agreed = summaries.agreement_rows(
-        {name: rows[: len(texts)] for name, rows in judged.items()}, references
-    )
+    agreed = summaries.agreement_rows(judged, references)
     artifacts.write_csv(run.paths.judged, means, summaries.JUDGED_COLUMNS)
     artifacts.write_csv(run.paths.judge_agreement, agreed, summaries.AGREEMENT_COLUMNS)
     artifacts.write_csv(run.paths.judge_nearness, near, summaries.NEARNESS_COLUMNS)
     written += [run.paths.judged, run.paths.judge_agreement, run.paths.judge_nearness]
-    if caught:
-        artifacts.write_csv(run.paths.judge_canaries, caught, list(caught[0]))
-        written.append(run.paths.judge_canaries)
     if filtered:
         artifacts.write_csv(run.paths.filter_judged, filtered, summaries.FILTER_COLUMNS)
         written.append(run.paths.filter_judged)
@@ -130,10 +118,9 @@ def _docket(run: Run) -> _Docket:
         print(f"judge: not predicted, so not judged: {', '.join(left_out)}", flush=True)
     if not models or not sets:
         raise ValueError(f"judge.models and judge.sets name nothing predicted: {left_out}")
-    answers, images = [], []
+    answers = []
     for dataset in sets:
         chosen = _chosen(load_records(run.paths, dataset, "test"), config.max_images)
-        images += chosen
         for model in models:
             path = run.paths.predictions(model, dataset)
             said = {row.image_id: row for row in artifacts.read_jsonl(path, PredictionRecord)}
@@ -143,7 +130,7 @@ def _docket(run: Run) -> _Docket:
                 row = said[image.image_id]
                 answers.append(Candidate(model, image, row.text, row.score))
     distilled, selections = _distilled(run) if config.distilled else ([], {})
-    return _Docket(tuple(answers), tuple(distilled), selections, tuple(images))
+    return _Docket(tuple(answers), tuple(distilled), selections)
 
 
 def _distilled(run: Run) -> tuple[list[Candidate], dict[str, list[int]]]:
