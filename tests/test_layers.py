@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import qponder_lib
+
 PACKAGE = Path(__file__).parents[1] / "qponder_lib"
 # A folder (or a file of the contracts) imports from those listed before it.
 LAYERS = [
@@ -109,6 +111,25 @@ def test_the_papers_mathematics_is_quick_to_import():
     ]
     heavy = HEAVY | {"matplotlib", "pandas", "scipy", "sklearn", "skimage"}
     assert not loaded_by(f"import {', '.join(modules)}") & heavy
+
+
+def test_predictions_are_measured_without_models_and_figures(tmp_path):
+    (tmp_path / "a.csv").write_text(
+        "image,score,mos\n" + "".join(f"{k},{k},{k}\n" for k in range(12))
+    )
+    called = f"from qponder_lib.cli import app; app(['evaluate', {str(tmp_path / 'a.csv')!r}])"
+    found = loaded_by(f"try:\n  {called}\nexcept SystemExit:\n  pass\n0")
+    assert "numpy" in found
+    assert not found & (HEAVY | {"matplotlib"})
+
+
+def test_the_public_names_are_there_and_load_nothing_before_they_are_used():
+    assert not loaded_by("import qponder_lib") & (HEAVY | {"numpy", "pydantic"})
+    used = "import qponder_lib as q; q.evaluate, q.compare, q.rewards.qponder, q.rewards.preresq"
+    assert not loaded_by(used) & (HEAVY | {"matplotlib"})
+    with pytest.raises(AttributeError, match="has no attribute 'evaluat'"):
+        _ = qponder_lib.evaluat
+    assert {"evaluate", "compare", "rewards"} <= set(dir(qponder_lib))
 
 
 def test_no_module_is_called_utils():
