@@ -15,7 +15,7 @@ def test_paper_is_printed_with_what_does_not_add_up():
     found = run("paper")
     assert found.exit_code == 0
     assert "disagrees: table2, average, DepictQA, AVG., mean: printed 2.454" in found.stdout
-    assert "average: 39 consistent, 3 disagrees" in found.stdout
+    assert "average: 39 consistent\naverage: 3 disagrees" in found.stdout
     assert "by a margin of 0.01" in found.stdout
 
 

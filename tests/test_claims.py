@@ -6,10 +6,8 @@ import pytest
 
 from qponder_lib import artifacts
 from qponder_lib.config import dump_profile, load_profile
-from qponder_lib.evaluation import DifferenceRow
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
-from qponder_lib.records import ScoreRow
 from qponder_lib.report.audit import ASPECTS, paper_tables
 from qponder_lib.report.claims import load_claims, printed_verdicts
 from qponder_lib.report.verdicts import (
@@ -48,40 +46,23 @@ def with_seeds(run: RunPaths, *seeds: int) -> list[RunPaths]:
     return made
 
 
+def estimate(low: float, high: float) -> dict:
+    return {"value": (low + high) / 2, "ci_low": low, "ci_high": high, "n": 600, "reason": None}
+
+
 def difference(a, b, metric, low, high, dataset="mean", decoding="greedy") -> dict:
-    return DifferenceRow(
-        model_a=a,
-        model_b=b,
-        dataset=dataset,
-        decoding=decoding,
-        protocol="raw",
-        metric=metric,
-        value=(low + high) / 2,
-        ci_low=low,
-        ci_high=high,
-        p_value=0.5,
-        n=600,
-        n_excluded=0,
-    ).model_dump()
+    names = {"model_a": a, "model_b": b, "dataset": dataset, "decoding": decoding}
+    return names | {"protocol": "raw", "metric": metric} | estimate(low, high)
 
 
 def write_differences(run: RunPaths, *rows: dict) -> None:
-    artifacts.write_csv(run.differences, rows, list(DifferenceRow.model_fields))
+    artifacts.write_csv(run.differences, rows, list(rows[0]))
 
 
-def score(model, metric, low, high, dataset="mean") -> dict:
-    return ScoreRow(
-        model=model,
-        dataset=dataset,
-        decoding="greedy",
-        metric=metric,
-        protocol="raw",
-        value=(low + high) / 2,
-        ci_low=low,
-        ci_high=high,
-        n=600,
-        n_unparsed=0,
-    ).model_dump()
+def write_scores(run: RunPaths, **ends: tuple[float, float]) -> None:
+    names = {"model": "qponder", "dataset": "mean", "decoding": "greedy", "protocol": "raw"}
+    rows = [names | {"metric": metric} | estimate(*ends[metric]) for metric in ends]
+    artifacts.write_csv(run.scores, rows, list(rows[0]))
 
 
 def write_judged(run: RunPaths, values: dict[tuple[str, str, str], float], half=0.1) -> None:
@@ -91,13 +72,8 @@ def write_judged(run: RunPaths, values: dict[tuple[str, str, str], float], half=
             "model": model,
             "dataset": "mean",
             "aspect": aspect,
-            "value": value,
-            "ci_low": value - half,
-            "ci_high": value + half,
-            "n": 100,
-            "n_failed": 0,
-            "reason": None,
         }
+        | estimate(value - half, value + half)
         for (judge, model, aspect), value in values.items()
     ]
     artifacts.write_csv(run.judged, rows, list(rows[0]))
@@ -272,8 +248,7 @@ def test_runs_with_other_settings_or_the_same_seeds_do_not_count(run):
 
 
 def test_state_of_the_art_is_not_decidable_without_the_compared_models(run):
-    rows = [score("qponder", metric, 0.81, 0.83) for metric in ("srcc", "plcc")]
-    artifacts.write_csv(run.scores, rows, list(ScoreRow.model_fields))
+    write_scores(run, srcc=(0.81, 0.83), plcc=(0.81, 0.83))
     write_differences(run, difference("qponder", "handcrafted", "srcc", 0.1, 0.2))
     found = verdict(run, "sota-scores")
     assert found.outcome == "not_decidable"
@@ -334,8 +309,7 @@ def test_mean_scores_at_full_scale_are_held_against_table_1(run):
     set_profile(run, "full")
     write_differences(run, difference("qponder", "handcrafted", "srcc", 0.1, 0.2))
     for high, agrees in ((0.83, True), (0.82, False)):
-        rows = [score("qponder", "srcc", 0.81, high), score("qponder", "plcc", 0.84, 0.85)]
-        artifacts.write_csv(run.scores, rows, list(ScoreRow.model_fields))
+        write_scores(run, srcc=(0.81, high), plcc=(0.84, 0.85))
         assert verdict(run, "sota-scores").agrees is agrees
 
 
@@ -526,11 +500,8 @@ def test_an_aspect_at_the_end_of_its_scale_shows_no_direction(run, accuracy, hol
             "judge": "rubric-v1",
             "selection": "filtered - unfiltered",
             "aspect": aspect,
-            "value": (low + high) / 2,
-            "ci_low": low,
-            "ci_high": high,
-            "reason": None,
         }
+        | estimate(low, high)
         for aspect, (low, high) in gaps.items()
     ]
     artifacts.write_csv(run.tables / "filter_judged.csv", rows, list(rows[0]))

@@ -49,29 +49,19 @@ def _paper_lines(
     findings: Sequence[Finding], claims: Sequence[tuple[Claim, PrintedVerdict]]
 ) -> Iterable[str]:
     yield "Q-Ponder (arXiv:2506.05384), tables as transcribed in qponder_lib/reported/"
-    for kind, counts in _counts((f.check, f.outcome) for f in findings).items():
-        yield f"{kind.replace('_', ' ')}: {counts}"
+    for (check, outcome), n in sorted(Counter((f.check, f.outcome) for f in findings).items()):
+        yield f"{check.replace('_', ' ')}: {n} {outcome}"
     yield ""
     for outcome in ("disagrees", "notable"):  # the rest is consistent
         for f in findings:
             if f.outcome == outcome:
                 yield f"{outcome}: {f.table}, {f.check.replace('_', ' ')}, {f.where}: {f.sentence}"
     yield ""
-    counts = _counts(("claims", verdict.outcome) for _, verdict in claims)["claims"]
-    yield f"Claims that the tables and the text say something about: {counts}"
+    counts = Counter(verdict.outcome.replace("_", " ") for _, verdict in claims)
+    told = ", ".join(f"{n} {outcome}" for outcome, n in counts.items())
+    yield f"Claims that the tables and the text say something about: {told}"
     for claim, verdict in claims:
         yield ""
         yield f"{verdict.outcome.replace('_', ' ')}: {claim.place} ({claim.id})"
         yield f'  "{claim.quote}"'
         yield f"  {verdict.sentence}"
-
-
-def _counts(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Count outcomes by kind, in words."""
-    found: dict[str, Counter[str]] = {}
-    for kind, outcome in pairs:
-        found.setdefault(kind, Counter())[outcome.replace("_", " ")] += 1
-    return {
-        kind: ", ".join(f"{n} {outcome}" for outcome, n in counts.items())
-        for kind, counts in found.items()
-    }

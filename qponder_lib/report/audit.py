@@ -43,7 +43,7 @@ EXPECTED_AT_MOST = 0.05
 EPS = 1e-9
 """Far below any printed digit; only takes up what binary fractions lose."""
 
-Outcome = Literal["consistent", "disagrees", "notable", "undecidable"]
+Outcome = Literal["consistent", "disagrees", "notable"]
 
 
 @dataclass(frozen=True)
