@@ -104,15 +104,15 @@ def _csiq() -> list[tuple[str, float, str]]:
 
 def draw(name: str, root: Path, at_most: int) -> int:
     """Put pictures, the worse the label the more damaged, where a rehearsal will look."""
-    labels = load_labels(catalog.spec_named(name), root)
-    parts = thin(assign(labels.rows, SPLITS.get(name, "whole")), at_most, seed=0)
+    spec = catalog.spec_named(name)
+    labels = examine(load_labels(spec, root), decode=False)
+    parts = thin(assign(labels.rows, spec.splits[SPLITS.get(name, "whole")]), at_most, seed=0)
     ends = labels.range
-    copy = examine(labels, decode=False)
     rows = [row for part in parts.values() for _, row in part.iterrows()]
     for number, row in enumerate(rows):
         share = (row["label"] - ends[0]) / (ends[1] - ends[0])
         better = labels.label.scale.higher_is_better
-        _replace(root / copy.paths[row["image"]], share if better else 1.0 - share, number)
+        _replace(root / row["path"], share if better else 1.0 - share, number)
     return len(rows)
 
 

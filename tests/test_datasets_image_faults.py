@@ -11,6 +11,7 @@ from faulty_copies import check, found, ok, png
 from PIL import Image
 
 from qponder_lib.data.catalog import spec_named
+from qponder_lib.data.check import summary
 from qponder_lib.data.images import ImageError, decode_rgb, read_rgb
 
 SMALL_LIST = spec_named("bid").model_copy(update={"n_images": 4})
@@ -45,7 +46,7 @@ def test_a_truncated_jpeg_is_reported_with_its_row(listed):
     (listed / "a3.jpg").write_bytes(content[: len(content) // 2])
     report = check(SMALL_LIST, listed)
     assert found(report, "truncated_image") == [("labels.csv", 4)]
-    assert report.summary()["n_decoded"] == 3
+    assert summary(report)["n_decoded"] == 3
 
 
 def test_a_link_out_of_the_copy_is_refused(listed, tmp_path_factory):

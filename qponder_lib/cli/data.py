@@ -51,7 +51,6 @@ def _refuse(error: Exception, code: int = _USAGE) -> NoReturn:
 def list_sets(as_json: AsJson = False) -> None:
     """Print every set: images or clips, labels, splits, terms, traps."""
     from qponder_lib.data import catalog
-    from qponder_lib.data.prepare import SPLITS
 
     if as_json:
         described = [
@@ -66,8 +65,8 @@ def list_sets(as_json: AsJson = False) -> None:
         for label in spec.labels:
             way = "higher is better" if label.scale.higher_is_better else "higher is worse"
             print(f"  label  {label.name}, {label.scale.low:g} to {label.scale.high:g}, {way}")
-        for name in spec.splits:
-            print(f"  split  {name}: {(SPLITS[name].__doc__ or '').splitlines()[0]}")
+        for name, rule in spec.splits.items():
+            print(f"  split  {name}: {rule.meaning}")
         for file, (split, n) in spec.metas.items():
             print(f"  meta   {file}: {n:,} {split}")
         print(f"  terms  {spec.terms}")
@@ -104,14 +103,12 @@ def check(
         folder = root or (labels.parent if labels else None)
         if folder is None:
             raise ValueError("state the folder of your copy: --root DIR")
-        read = checking.load_labels(spec, folder, label, _one_of("--layout", layout, _LAYOUTS))
-        if root is None:
-            copy = checking.Copy(read, {}, {}, read.findings, ())
-        else:
-            copy = checking.examine(read, decode=decode, progress=not as_json)
+        copy = checking.load_labels(spec, folder, label, _one_of("--layout", layout, _LAYOUTS))
+        if root is not None:
+            copy = checking.examine(copy, decode=decode, progress=not as_json)
     except ValueError as error:
         _refuse(error)
-    told = copy.summary()
+    told = checking.summary(copy)
     print(artifacts.to_json(told, indent=2) if as_json else checking.describe(copy))
     raise typer.Exit(0 if told["ok"] else _FAILED)
 
@@ -196,7 +193,8 @@ def prepare(
     std: StdColumn = None,
     reference: ReferenceColumn = None,
     split: Annotated[
-        str | None, typer.Option(help="a split of the set, or the column of your table")
+        str | None,
+        typer.Option(help="a split of the set; of your own: its column, or whole for a test set"),
     ] = None,
     ends: Ends = None,
     lower_is_better: Lower = False,
@@ -219,14 +217,16 @@ def prepare(
     from qponder_lib.data import prepare as preparing
     from qponder_lib.data.labels import DatasetError
 
-    columns = {"id": id_column, "score": score, "std": std, "reference": reference, "split": split}
+    columns = {"id": id_column, "score": score, "std": std, "reference": reference}
+    if labels and split != "whole":
+        columns["split"], split = split, None
     try:
         spec = _spec(name, labels, columns, ends, lower_is_better)
         made = preparing.prepare(
             spec,
             root,
             RunPaths.named(run or preparing.SHARED),
-            split=None if labels else split,
+            split=split,
             label=label,
             layout=_one_of("--layout", layout, _LAYOUTS),
             mapping=_one_of("--mapping", mapping, ("minmax", "scale"))

@@ -43,8 +43,6 @@ Pixels = NDArray[np.uint8]
 Rng = np.random.Generator
 Task = tuple[str, Split, int]
 """Set, split and number of one image."""
-Made = tuple[ImageRecord, float]
-"""One image as made: its row, and its quality before the raters saw it, 0 to 100."""
 
 ORDER = (
     *("lens_blur", "blur", "motion_blur", "overexposure", "underexposure", "low_contrast"),
@@ -237,20 +235,24 @@ def _make_all(
 ) -> list[dict[str, object]]:
     for name in {name for name, _, _ in tasks}:
         paths.images(name).mkdir(parents=True, exist_ok=True)
-    groups: dict[tuple[str, Split], list[Made]] = {}
+    groups: dict[tuple[str, Split], list[tuple[ImageRecord, float]]] = {}
     workers = min(os.cpu_count() or 1, 8)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         made = pool.map(partial(_make, config, paths), tasks, chunksize=_CHUNK)
         bar = tqdm(made, total=len(tasks), desc="images", mininterval=5, disable=not progress)
         for record, quality in bar:
             groups.setdefault((record.dataset, record.split), []).append((record, quality))
+    rows = []
     for (dataset, split), group in groups.items():
-        write_jsonl(paths.split(dataset, split), [record for record, _ in group])
-    return [_summary(dataset, split, group) for (dataset, split), group in groups.items()]
+        records, quality = (list(column) for column in zip(*group, strict=True))
+        write_jsonl(paths.split(dataset, split), records)
+        stands_for = mixture_named(dataset).stands_for
+        rows.append(summary_row(dataset, stands_for, split, records, quality))
+    return rows
 
 
-def _make(config: DataConfig, paths: RunPaths, task: Task) -> Made:
-    """Draw, distort, rate and write one image."""
+def _make(config: DataConfig, paths: RunPaths, task: Task) -> tuple[ImageRecord, float]:
+    """Make one image; returns its row, and its quality before the raters saw it, 0 to 100."""
     dataset, split, number = task
     mixture = mixture_named(dataset)
     rng = np.random.default_rng(_seeds(config.seed, dataset, split, number))
@@ -263,51 +265,79 @@ def _make(config: DataConfig, paths: RunPaths, task: Task) -> Made:
     recipe = draw_distortions(mixture, rng)
     pixels = distortions.apply_all(scene, recipe, rng)
     quality = true_quality(scene, pixels)
-    mos, std = rate(quality, raters, rng)
+    opinion = rate(quality, raters, rng)
     image_id = f"{dataset}-{split}-{number:05d}"
     if "." not in reference:
         reference = f"{reference}-{image_id}"
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", compress_level=_PNG_COMPRESSION)
-    path = paths.images(dataset) / f"{image_id}.png"
-    write_bytes_atomic(path, buffer.getvalue())
-    record = ImageRecord(
-        image_id=image_id,
+    names = {"dataset": dataset, "split": split, "image_id": image_id, "reference": reference}
+    return write_made(paths, buffer.getvalue(), ".png", opinion, recipe, names), quality
+
+
+def write_made(
+    paths: RunPaths,
+    content: bytes,
+    suffix: str,
+    opinion: tuple[float, float],
+    recipe: tuple[Distortion, ...],
+    names: dict[str, str],
+) -> ImageRecord:
+    """Write an image or clip that was made, and return its row.
+
+    Args:
+        paths: The run folder.
+        content: The file.
+        suffix: Suffix of its name.
+        opinion: MOS and standard deviation of its ratings.
+        recipe: Its distortions.
+        names: dataset, split, image_id and reference of the row.
+    """
+    path = paths.images(names["dataset"]) / f"{names['image_id']}{suffix}"
+    write_bytes_atomic(path, content)
+    return ImageRecord(
+        **names,
         image=path.relative_to(paths.data).as_posix(),
-        dataset=dataset,
-        split=split,
-        mos=mos,
-        mos_raw=mos,
-        mos_std=std,
-        severity=severity_of(mos),
+        mos=opinion[0],
+        mos_raw=opinion[0],
+        mos_std=opinion[1],
+        severity=severity_of(opinion[0]),
         distortions=recipe,
-        sha256=hashlib.sha256(buffer.getvalue()).hexdigest(),
-        reference=reference,
+        sha256=hashlib.sha256(content).hexdigest(),
     )
-    return record, quality
 
 
 def _seeds(seed: int, dataset: str, purpose: str, number: int) -> list[int]:
     return [seed, zlib.crc32(dataset.encode()), zlib.crc32(purpose.encode()), number]
 
 
-def _summary(dataset: str, split: str, group: Sequence[Made]) -> dict[str, object]:
+def summary_row(
+    dataset: str,
+    stands_for: str,
+    split: str,
+    records: Sequence[ImageRecord],
+    quality: Sequence[float] = (),
+) -> dict[str, object]:
+    """Describe a part of a set, as a row of ``tables/benchmark.csv``.
+
+    The ceilings are empty where nobody knows the true quality.
+    """
     from scipy.stats import pearsonr, spearmanr
 
-    mos = np.array([record.mos for record, _ in group])
-    quality = np.array([quality for _, quality in group])
-    enough = len(group) > 2
+    mos = np.array([record.mos for record in records if record.mos is not None])
+    spreads = [record.mos_std for record in records if record.mos_std is not None]
+    known = len(quality) > 2
     return {
         "set": dataset,
-        "stands_for": mixture_named(dataset).stands_for,
+        "stands_for": stands_for,
         "split": split,
-        "n": len(group),
-        "n_references": len({record.reference for record, _ in group}),
-        "mos_mean": float(mos.mean()),
-        "mos_std": float(mos.std(ddof=1)) if enough else None,
-        "rater_std": float(np.mean([record.mos_std for record, _ in group])),
-        "ceiling_srcc": float(spearmanr(quality, mos).statistic) if enough else None,
-        "ceiling_plcc": float(pearsonr(quality, mos).statistic) if enough else None,
+        "n": len(records),
+        "n_references": len({record.reference for record in records if record.reference}),
+        "mos_mean": float(mos.mean()) if len(mos) else None,
+        "mos_std": float(mos.std(ddof=1)) if len(mos) > 2 else None,
+        "rater_std": float(np.mean(spreads)) if spreads else None,
+        "ceiling_srcc": float(spearmanr(quality, mos).statistic) if known else None,
+        "ceiling_plcc": float(pearsonr(quality, mos).statistic) if known else None,
     }
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from qponder_lib.data.tabular import read_table
 from qponder_lib.paths import safe_name
+from qponder_lib.records import Split
 from qponder_lib.scales import LabelScale
 
 
@@ -46,6 +47,33 @@ class Label(BaseModel):
     anchors: dict[str, float] = {}
 
 
+class SplitRule(BaseModel):
+    """One way to part a set; without more, every image is a test image.
+
+    Attributes:
+        meaning: In words, with who uses it.
+        stated: Whether images belong to the part that the label files state.
+        references: References of a part; all others are training references.
+        left_out: Images, without suffix, that belong to no part.
+        with_excluded: Whether entries that do not belong to the set are meant too.
+        drawn: Whether parts are drawn by a hash of the names.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    meaning: str
+    stated: bool = False
+    references: dict[Split, tuple[str, ...]] = {}
+    left_out: tuple[str, ...] = ()
+    with_excluded: bool = False
+    drawn: bool = False
+
+
+_STATED = SplitRule(meaning="as the labels state", stated=True)
+_DRAWN = SplitRule(meaning="drawn by name: 70 % train, 10 % validation, 20 % test", drawn=True)
+_WHOLE = SplitRule(meaning="every image is a test image")
+
+
 class DatasetSpec(BaseModel):
     """A set of images, or of video clips, which are counted and named as images are.
 
@@ -73,7 +101,7 @@ class DatasetSpec(BaseModel):
         form: What a name says: a regular expression with groups `reference`, `type`, `level`.
         types: Distortion type by its code in the name.
         type_counts: Images per type, in that order; one number for all.
-        splits: Names of `prepare.SPLITS`; the first is the default.
+        splits: Ways to part it, by name; the first is the default.
         folders: Image folders, the first that holds an image counts; "" for anywhere.
         metas_folder: Folder of the set in Data-DeQA-Score.
         metas: Its files there, with split and number of rows.
@@ -103,7 +131,7 @@ class DatasetSpec(BaseModel):
     form: str | None = None
     types: dict[str, str] = {}
     type_counts: tuple[int, ...] = ()
-    splits: tuple[str, ...] = ("whole",)
+    splits: dict[str, SplitRule] = {"whole": _WHOLE}
     folders: tuple[str, ...] = ("",)
     metas_folder: str = ""
     metas: dict[str, tuple[Literal["train", "test"], int]] = {}
@@ -176,19 +204,12 @@ def _load() -> tuple[DatasetSpec, ...]:
 SPECS = _load()
 
 PRERESQ_BENCHMARKS = {
-    "bid": ("whole", 586),
-    "livew": ("with-training-images", 1169),
-    "koniq": ("whole", 10073),
-    "spaq": ("whole", 11125),
-    "kadid": ("kadid-reference-49-16-16", 2000),
-    "liu13": ("whole", 1199),
-    "sriqa": ("whole", 1100),
-    "tid2013": ("whole", 3000),
-    "pipal": ("whole", 23200),
-    "agiqa": ("whole", 2982),
+    **{"bid": "whole", "livew": "with-training-images", "koniq": "whole", "spaq": "whole"},
+    **{"kadid": "kadid-reference-49-16-16", "liu13": "whole", "sriqa": "whole"},
+    **{"tid2013": "whole", "pipal": "whole", "agiqa": "whole"},
 }
-"""Set -> split whose test part is meant, and its images. Source: PreResQ-R1 (arXiv:2511.05393),
-names from its figures, counts from its public lists (decision D71)."""
+"""Set -> split whose test part is meant. Source: PreResQ-R1 (arXiv:2511.05393), names from its
+figures, splits by the counts of its public lists (decision D71)."""
 
 PRERESQ_VIDEO_BENCHMARKS = ("lsvq-test", "lsvq-1080p", "konvid", "live-vqc", "youtube-ugc")
 """Source: PreResQ-R1 (arXiv:2511.05393), the five video benchmarks by the names in its files."""
@@ -257,7 +278,7 @@ def own_spec(
         labels=(label,),
         reference=table.optional("reference", declared.get("reference")),
         split=split,
-        splits=("drawn", "whole") if split is None else ("official", "whole"),
+        splits={"stated" if split else "drawn": _STATED if split else _DRAWN, "whole": _WHOLE},
     )
 
 

@@ -7,7 +7,6 @@ Levels 1 to 5 are as for images; the strengths are ours.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import zlib
 from collections.abc import Sequence
@@ -19,14 +18,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from qponder_lib.artifacts import write_bytes_atomic, write_jsonl
+from qponder_lib.artifacts import write_jsonl
 from qponder_lib.config import ClipsConfig
 from qponder_lib.data import benchmark, distortions
 from qponder_lib.data.distortions import N_LEVELS
 from qponder_lib.data.scenes import PHOTOGRAPHS, load_photograph
 from qponder_lib.paths import RunPaths
 from qponder_lib.records import Distortion, ImageRecord, Split
-from qponder_lib.scales import severity_of
 
 Pixels = NDArray[np.uint8]
 Rng = np.random.Generator
@@ -373,16 +371,5 @@ def _write(
     level = next((one.level for one in recipe if one.name == COMPRESSION), None)
     content = encode_clip(distorted, fps=config.fps, level=level)
     quality = clip_quality(filmed, decode_clip(content), shown)
-    mos, std = benchmark.rate(quality, raters, rng)
-    path = paths.images(names["dataset"]) / f"{names['image_id']}.mp4"
-    write_bytes_atomic(path, content)
-    return ImageRecord(
-        **names,
-        image=path.relative_to(paths.data).as_posix(),
-        mos=mos,
-        mos_raw=mos,
-        mos_std=std,
-        severity=severity_of(mos),
-        distortions=recipe,
-        sha256=hashlib.sha256(content).hexdigest(),
-    )
+    opinion = benchmark.rate(quality, raters, rng)
+    return benchmark.write_made(paths, content, ".mp4", opinion, recipe, names)

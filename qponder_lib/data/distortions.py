@@ -23,22 +23,6 @@ Rng = np.random.Generator
 
 N_LEVELS = 5
 
-LEVELS: dict[str, tuple[float, ...]] = {
-    "blur": (0.7, 1.1, 1.7, 2.6, 4.0),  # Gaussian sigma, px
-    "motion_blur": (3.0, 5.0, 8.0, 12.0, 18.0),  # length of the path, px
-    "noise": (5.0, 10.0, 18.0, 30.0, 48.0),  # Gaussian standard deviation, grey levels
-    "jpeg": (38.0, 22.0, 13.0, 8.0, 4.0),  # JPEG quality setting
-    "low_contrast": (0.72, 0.55, 0.40, 0.27, 0.16),  # remaining share of the contrast
-    "overexposure": (1.35, 1.7, 2.2, 3.0, 4.2),  # gain on the linear signal, then clipped
-    "underexposure": (0.62, 0.42, 0.27, 0.16, 0.08),  # gain on the linear signal
-    "color_cast": (0.10, 0.18, 0.28, 0.40, 0.55),  # channel gain moved by this share
-    "pixelation": (1.5, 2.0, 3.0, 4.5, 7.0),  # side of a block, px
-    "lens_blur": (1.0, 1.6, 2.4, 3.6, 5.5),  # radius of the disc, px
-    "impulse_noise": (0.008, 0.02, 0.05, 0.10, 0.20),  # share of pixels hit
-    "posterization": (24.0, 14.0, 8.0, 5.0, 3.0),  # grey levels left per channel
-    "oversharpening": (0.8, 1.6, 3.0, 5.0, 8.0),  # amount of unsharp masking
-}
-
 TRAINED = (
     *("blur", "motion_blur", "noise", "jpeg", "low_contrast", "overexposure", "underexposure"),
     *("color_cast", "pixelation"),
@@ -77,7 +61,8 @@ def apply(image: Pixels, name: str, level: int, rng: Rng) -> Pixels:
         raise ValueError(f"level must be 1 to {N_LEVELS}, got {level!r}")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"expected H x W x 3 uint8 pixels, got {image.shape} {image.dtype}")
-    return _FUNCTIONS[name](image, LEVELS[name][level - 1], rng)
+    function, levels = _DISTORTIONS[name]
+    return function(image, levels[level - 1], rng)
 
 
 def apply_all(image: Pixels, recipe: Iterable[Distortion], rng: Rng) -> Pixels:
@@ -171,18 +156,20 @@ def _oversharpening(image: Pixels, amount: float, rng: Rng) -> Pixels:
     return _to_uint8(sharp + amount * (sharp - ndimage.gaussian_filter(sharp, (1.0, 1.0, 0))))
 
 
-_FUNCTIONS: dict[str, Callable[[Pixels, float, Rng], Pixels]] = {
-    "blur": _blur,
-    "motion_blur": _motion_blur,
-    "noise": _noise,
-    "jpeg": _jpeg,
-    "low_contrast": _low_contrast,
-    "overexposure": _exposure,
-    "underexposure": _exposure,
-    "color_cast": _color_cast,
-    "pixelation": _pixelation,
-    "lens_blur": _lens_blur,
-    "impulse_noise": _impulse_noise,
-    "posterization": _posterization,
-    "oversharpening": _oversharpening,
+_DISTORTIONS: dict[str, tuple[Callable[[Pixels, float, Rng], Pixels], tuple[float, ...]]] = {
+    "blur": (_blur, (0.7, 1.1, 1.7, 2.6, 4.0)),  # Gaussian sigma, px
+    "motion_blur": (_motion_blur, (3.0, 5.0, 8.0, 12.0, 18.0)),  # length of the path, px
+    "noise": (_noise, (5.0, 10.0, 18.0, 30.0, 48.0)),  # Gaussian standard deviation, grey levels
+    "jpeg": (_jpeg, (38.0, 22.0, 13.0, 8.0, 4.0)),  # JPEG quality setting
+    "low_contrast": (_low_contrast, (0.72, 0.55, 0.40, 0.27, 0.16)),  # share of contrast left
+    "overexposure": (_exposure, (1.35, 1.7, 2.2, 3.0, 4.2)),  # gain on the linear signal, clipped
+    "underexposure": (_exposure, (0.62, 0.42, 0.27, 0.16, 0.08)),  # gain on the linear signal
+    "color_cast": (_color_cast, (0.10, 0.18, 0.28, 0.40, 0.55)),  # channel gain moved by so much
+    "pixelation": (_pixelation, (1.5, 2.0, 3.0, 4.5, 7.0)),  # side of a block, px
+    "lens_blur": (_lens_blur, (1.0, 1.6, 2.4, 3.6, 5.5)),  # radius of the disc, px
+    "impulse_noise": (_impulse_noise, (0.008, 0.02, 0.05, 0.10, 0.20)),  # share of pixels hit
+    "posterization": (_posterization, (24.0, 14.0, 8.0, 5.0, 3.0)),  # grey levels per channel
+    "oversharpening": (_oversharpening, (0.8, 1.6, 3.0, 5.0, 8.0)),  # amount of unsharp masking
 }
+LEVELS = {name: levels for name, (_, levels) in _DISTORTIONS.items()}
+"""Strength of the levels 1 to 5 of each type."""

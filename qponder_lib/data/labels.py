@@ -6,8 +6,8 @@ What is wrong is collected as findings, and nothing is repaired or left out in s
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
@@ -21,6 +21,8 @@ from qponder_lib.records import Record
 if TYPE_CHECKING:
     import pandas as pd
 
+    from qponder_lib.data.images import Scanned
+
 Layout = Literal["official", "metas"]
 SPLIT_NAMES = {
     **{"train": "train", "training": "train", "test": "test", "testing": "test"},
@@ -28,11 +30,11 @@ SPLIT_NAMES = {
 }
 """What splits are called in label files, and here."""
 _YES, _NO = ("true", "1", "1.0"), ("false", "0", "0.0")
-_COLUMNS = (
-    *("image", "file", "row", "label", "std", "reference", "type", "level"),
-    *("split", "excluded", "rating", "five_point", "folder"),
-)
 _NUMBERS = dict.fromkeys(("label", "std", "rating", "five_point"), "float64")
+_COLUMNS = (
+    *("image", "file", "row", *_NUMBERS, "reference", "type", "level", "split"),
+    *("excluded", "folder", "path"),
+)
 
 
 class Finding(Record):
@@ -41,7 +43,7 @@ class Finding(Record):
     An error makes the copy unusable or unlike the published set; at a warning somebody should look.
     """
 
-    severity: Literal["error", "warning"]
+    severity: Literal["error", "warning"] = "error"
     code: str
     sentence: str
 
@@ -66,8 +68,8 @@ def errors(findings: Iterable[Finding]) -> list[Finding]:
 
 
 @dataclass(frozen=True)
-class Labels:
-    """The labels of a copy.
+class Copy:
+    """A user's copy of a set: its labels, and its files once they were looked at.
 
     Attributes:
         spec: The set.
@@ -75,10 +77,12 @@ class Labels:
         label: The kind of label.
         layout: Which label files were read: the authors' own, or the metas of Data-DeQA-Score.
         rows: One row per entry: image (published name); file and row where the label stands;
-            label and std on the label's own scale, NaN where there is none; reference, type and
-            level; split as stated; excluded, for entries that do not belong to the set; rating,
-            the mean of counted ratings; five_point and folder, as metas state them.
+            label and std on the label's own scale, NaN where there is none; rating, the mean of
+            counted ratings; five_point and folder, as metas state them; reference, type, level;
+            split as stated; excluded, for entries that do not belong to the set; path of the image
+            below the root.
         findings: What was found.
+        scanned: What each file is, by path; empty before files were looked into.
     """
 
     spec: DatasetSpec
@@ -87,6 +91,7 @@ class Labels:
     layout: Layout
     rows: pd.DataFrame
     findings: tuple[Finding, ...] = ()
+    scanned: Mapping[str, Scanned] = field(default_factory=dict)
 
     @property
     def labelled(self) -> pd.DataFrame:
@@ -102,7 +107,7 @@ class Labels:
 
 def read_labels(
     spec: DatasetSpec, root: Path, label: str | None = None, layout: Layout | None = None
-) -> Labels:
+) -> Copy:
     """Read the labels of a copy.
 
     Args:
@@ -129,7 +134,16 @@ def read_labels(
     rows = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
     rows = rows.reindex(columns=_COLUMNS).astype(object)
     rows = rows.where(rows.notna(), None).astype({**_NUMBERS, "excluded": bool})
-    return Labels(spec, root, kind, layout, rows, tuple(findings))
+    return Copy(spec, root, kind, layout, rows, tuple(findings))
+
+
+def each_row(
+    rows: pd.DataFrame, code: str, sentence: str, severity: Literal["error", "warning"] = "error"
+) -> Iterator[Finding]:
+    """Make a finding of each row; the sentence is a template of the rows' columns."""
+    for row in rows.to_dict("records"):
+        where = f"{row['file']}, row {row['row']}: "
+        yield Finding(severity=severity, code=code, sentence=where + sentence.format(**row))
 
 
 def _official(
@@ -138,14 +152,19 @@ def _official(
     """Read the files of the set's authors, those that match a pattern one after the other."""
     groups = [sorted(root.glob(file)) if "*" in file else [root / file] for file in kind.files]
     if not groups[0]:
-        findings.append(_error("unreadable_table", f"no files {', '.join(kind.files)}"))
+        findings.append(_unreadable(f"there are no files {', '.join(kind.files)}"))
+    columns = re.findall(r"{([^{}]+)}", spec.id) or ([spec.id] if spec.id else [])
+    wanted = [kind.score, *columns, *filter(None, (spec.included, spec.excluded))]
     splits = _stated_splits(spec, root, findings)
     for paths in zip(*groups, strict=True):
-        cells = _side_by_side(paths, [*kind.files.values()], spec.sheet, findings)
-        if cells is None or not _has_columns(spec, kind, cells, findings):
-            continue
-        columns = re.findall(r"{([^{}]+)}", spec.id) or [spec.id]
+        cells = _side_by_side(paths, [*kind.files.values()], wanted, spec.sheet, findings)
         images = spec.ordered_names
+        if cells is None:
+            continue
+        if images and len(images) != len(cells):
+            message = f"{paths[0].name}: expected {len(images)} values, got {len(cells)}"
+            findings.append(Finding(code="count", sentence=message))
+            continue
         if not images:
             texts = cells[columns].map(lambda cell: spec.aliases.get(str(cell), str(cell)))
             images = texts.agg(spec.id.format_map, axis=1) if "{" in spec.id else texts[spec.id]
@@ -159,7 +178,14 @@ def _official(
             rows["rating"] = _mean_rating(cells[[*spec.ratings]])
         if splits or spec.split in cells:
             rows["split"] = rows["image"].map(splits) if splits else cells[spec.split].map(_split)
-        rows = _without_strangers(spec, rows, cells, findings)
+        rows["excluded"] = rows["image"].str.fullmatch(spec.excluded_names or r"(?!)")
+        for column, excluding in ((spec.included, _NO), (spec.excluded, _YES)):
+            if column is not None:
+                stated = cells[column].map(lambda cell: str(cell).lower())
+                rows["excluded"] |= stated.isin(excluding)
+                odd = rows.assign(stated=stated)[~stated.isin((*_YES, *_NO))]
+                message = f"{{image}} has {column} {{stated!r}}, expected True or False"
+                findings += each_row(odd, "inconsistent", message)
         yield _with_names_read(spec, rows, findings)
 
 
@@ -168,14 +194,12 @@ def _metas(
 ) -> Iterator[pd.DataFrame]:
     """Read the JSON metas of Data-DeQA-Score, where a DMOS stands as its negative."""
     for file, (split, n) in spec.metas.items():
-        cells = _side_by_side([folder / file], [()], None, findings)
+        cells = _side_by_side([folder / file], [()], ["image", "gt_score"], None, findings)
         if cells is None:
             continue
         if len(cells) != n:
-            findings.append(_error("count", f"{file}: expected {n} rows, got {len(cells)}"))
-        if not {"image", "gt_score"} <= set(cells):
-            findings.append(_error("unreadable_table", f"{file}: expected image and gt_score"))
-            continue
+            message = f"{file}: expected {n} rows, got {len(cells)}"
+            findings.append(Finding(code="count", sentence=message))
         paths = cells["image"].map(lambda cell: PurePosixPath(str(cell)))
         rows = _rows(cells, paths.map(lambda path: path.name), "gt_score", findings)
         rows["folder"], rows["split"] = paths.map(lambda path: path.parent.as_posix()), split
@@ -190,10 +214,14 @@ def _metas(
 def _side_by_side(
     paths: Sequence[Path],
     names: Sequence[Sequence[str]],
+    wanted: Sequence[str],
     sheet: str | None,
     findings: list[Finding],
 ) -> pd.DataFrame | None:
-    """Read files whose rows belong together; columns `*file` and `*row` say where a row stands."""
+    """Read files whose rows belong together, if the columns that are wanted are there.
+
+    The columns `*file` and `*row` say where a row stands.
+    """
     import pandas as pd
 
     frames = []
@@ -201,33 +229,23 @@ def _side_by_side(
         try:
             table = read_table(path, names=known, sheet=sheet)
         except TableError as error:
-            findings.append(_error("unreadable_table", str(error)))
+            findings.append(_unreadable(str(error)))
             continue
         frames.append(table.frame.rename_axis("*row").reset_index().assign(**{"*file": path.name}))
     lengths = {frame["*file"][0]: len(frame) for frame in frames}
     if len(set(lengths.values())) > 1:
-        findings.append(_error("count", f"files that belong together differ in length: {lengths}"))
-    whole = [frame for frame in frames if len(frame) == len(frames[0])]
-    joined = pd.concat(whole, axis="columns") if frames else None
-    return None if joined is None else joined.loc[:, ~joined.columns.duplicated()]
-
-
-def _has_columns(
-    spec: DatasetSpec, kind: Label, cells: pd.DataFrame, findings: list[Finding]
-) -> bool:
-    file, names = cells["*file"][0], spec.ordered_names
-    wanted = [kind.score, *re.findall(r"{([^{}]+)}", spec.id), spec.included, spec.excluded]
-    wanted += [spec.id] if "{" not in spec.id else []
-    if missing := [name for name in wanted if name and name not in cells]:
+        message = f"files that belong together differ in length: {lengths}"
+        findings.append(Finding(code="count", sentence=message))
+    if not frames:
+        return None
+    cells = pd.concat([one for one in frames if len(one) == len(frames[0])], axis="columns")
+    cells = cells.loc[:, ~cells.columns.duplicated()]
+    if missing := [name for name in wanted if name not in cells]:
         came = shown([name for name in cells if not name.startswith("*")], 12)
-        message = f"{file}: expected columns {shown(missing)}, got {came}"
-        findings.append(_error("unreadable_table", message))
-    elif names and len(names) != len(cells):
-        message = f"{file}: expected {len(names)} values, got {len(cells)}"
-        findings.append(_error("count", message))
-    else:
-        return True
-    return False
+        message = f"{paths[0].name}: expected columns {shown(missing)}, got {came}"
+        findings.append(_unreadable(message))
+        return None
+    return cells
 
 
 def _rows(
@@ -244,22 +262,22 @@ def _numbers(
 ) -> NDArray[np.float64]:
     """Read numbers, NaN where there is none, which is an error unless a spread is missing."""
     read = [read_number(cell, is_text=True) for cell in cells]
-    for place, ((value, state), cell) in enumerate(zip(read, cells, strict=True)):
-        if value is None and (what, state) != ("spread", "missing"):
-            row, comma = rows.iloc[place], re.fullmatch(r"[+-]?\d+,\d+", str(cell))
-            hint = "; expected a decimal point" if comma else ""
-            code = "missing_label" if state == "missing" else "not_a_number"
-            message = f"{what} of {row['image']} is {state}: {str(cell)[:40]!r}{hint}"
-            findings.append(_error(code, at(row, message)))
+    told = rows.assign(cell=[str(cell)[:40] for cell in cells], state=[state for _, state in read])
+    if what != "spread":
+        missing = told[told["state"] == "missing"]
+        findings += each_row(missing, "missing_label", f"no {what} of {{image}}, got {{cell!r}}")
+    wrong = told[~told["state"].isin(("ok", "missing"))]
+    comma = wrong["cell"].str.fullmatch(r"[+-]?\d+,\d+")
+    hints = comma.map({True: "; expected a decimal point", False: ""})
+    message = f"{what} of {{image}} is {{state}}: {{cell!r}}{{hint}}"
+    findings += each_row(wrong.assign(hint=hints), "not_a_number", message)
     return np.array([np.nan if value is None else value for value, _ in read], dtype=np.float64)
 
 
 def _spreads(cells: pd.Series, rows: pd.DataFrame, findings: list[Finding]) -> NDArray[np.float64]:
     values = _numbers(cells, rows, "spread", findings)
-    for place in np.flatnonzero(values < 0):
-        row = rows.iloc[place]
-        message = f"the spread {values[place]:g} of {row['image']} is below 0"
-        findings.append(_error("off_scale", at(row, message)))
+    below = rows.assign(spread=values)[values < 0]
+    findings += each_row(below, "off_scale", "the spread {spread:g} of {image} is below 0")
     return np.where(values < 0, np.nan, values)
 
 
@@ -270,34 +288,19 @@ def _mean_rating(cells: pd.DataFrame) -> NDArray[np.float64]:
     return counts @ np.arange(1, counts.shape[1] + 1) / totals
 
 
-def _stated_splits(spec: DatasetSpec, root: Path, findings: list[Finding]) -> dict[str, str | None]:
+def _stated_splits(spec: DatasetSpec, root: Path, findings: list[Finding]) -> dict[str, str]:
     """Read the split of each image from a file of its own, where there is one."""
     if spec.split_file is None or not (root / spec.split_file).is_file():
         return {}
-    cells = _side_by_side([root / spec.split_file], [()], None, findings)
-    if cells is None or not {spec.id, spec.split} <= set(cells):
+    wanted = [spec.id, str(spec.split)]
+    cells = _side_by_side([root / spec.split_file], [()], wanted, None, findings)
+    if cells is None:
         return {}
-    return dict(zip(cells[spec.id], cells[spec.split].map(_split), strict=True))
+    return dict(zip(cells[wanted[0]], cells[wanted[1]].map(_split), strict=True))
 
 
 def _split(cell: object) -> str:
     return SPLIT_NAMES.get(str(cell).lower(), f"unknown: {cell}")
-
-
-def _without_strangers(
-    spec: DatasetSpec, rows: pd.DataFrame, cells: pd.DataFrame, findings: list[Finding]
-) -> pd.DataFrame:
-    """Mark entries that do not belong to the set."""
-    rows["excluded"] = rows["image"].str.fullmatch(spec.excluded_names or r"(?!)")
-    for column, excluding in ((spec.included, _NO), (spec.excluded, _YES)):
-        if column is not None:
-            stated = cells[column].map(lambda cell: str(cell).lower())
-            rows["excluded"] |= stated.isin(excluding)
-            for place in np.flatnonzero(~stated.isin((*_YES, *_NO))):
-                row = rows.iloc[place]
-                message = f"{row['image']} has {column} {stated[place]!r}, expected True or False"
-                findings.append(_error("inconsistent", at(row, message)))
-    return rows
 
 
 def _with_names_read(
@@ -307,30 +310,21 @@ def _with_names_read(
     if spec.form is None:
         return rows
     said = [spec.parse_name(image) for image in rows["image"]]
-    stated = rows["reference"] if "reference" in rows else [None] * len(rows)
-    for place, (one, reference) in enumerate(zip(said, stated, strict=True)):
-        if one is None:
-            message = f"expected a name of the form {spec.form}, got {rows['image'].iloc[place]!r}"
-        elif reference is None or _same_reference(reference, one):
-            continue
-        else:
-            message = f"{rows['image'].iloc[place]} names another reference than {reference!r}"
-        findings.append(_error("inconsistent", at(rows.iloc[place], message)))
+    unknown = np.array([one is None for one in said])
+    message = "expected a name of this set, got {image!r}"
+    findings += each_row(rows[unknown], "inconsistent", message)
     for name in ("reference", "type", "level"):
-        if f"<{name}>" in spec.form:
-            rows[name] = [None if one is None else one[name] for one in said]
+        if f"<{name}>" not in spec.form:
+            continue
+        values = [None if one is None else one[name] for one in said]
+        if name in rows:  # the reference is stated beside it
+            stems = rows[name].map(lambda stated: PurePosixPath(str(stated)).stem.upper())
+            other = stems != [str(value).upper() for value in values]
+            message = f"{{image}} names another {name} than {{{name}!r}}"
+            findings += each_row(rows[other & ~unknown], "inconsistent", message)
+        rows[name] = values
     return rows
 
 
-def _same_reference(stated: str, said: dict[str, str]) -> bool:
-    """Compare a file's name with what an image's name says, if it says any reference."""
-    return said.get("reference", "").upper() in ("", PurePosixPath(stated).stem.upper())
-
-
-def _error(code: str, sentence: str) -> Finding:
-    return Finding(severity="error", code=code, sentence=sentence)
-
-
-def at(row: pd.Series, message: str) -> str:
-    """Say where in a label file a row stands, before what is said of it."""
-    return f"{row['file']}, row {row['row']}: {message}"
+def _unreadable(message: str) -> Finding:
+    return Finding(code="unreadable_table", sentence=message)

@@ -124,4 +124,4 @@ def shared_in_rows(
 
 
 def _error(code: str | None, sentence: str) -> Finding:
-    return Finding(severity="error", code=code or "invalid_image", sentence=sentence)
+    return Finding(code=code or "invalid_image", sentence=sentence)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
@@ -20,14 +20,15 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from qponder_lib.artifacts import read_jsonl, write_csv, write_json, write_jsonl
-from qponder_lib.data.catalog import SPECS, DatasetSpec
-from qponder_lib.data.check import FIVE_POINT, Copy, examine, five_point, load_labels
+from qponder_lib.data.benchmark import summary_row
+from qponder_lib.data.catalog import SPECS, DatasetSpec, SplitRule
+from qponder_lib.data.check import examine, five_point, load_labels
 from qponder_lib.data.images import Scanned, scan
-from qponder_lib.data.labels import DatasetError, Finding, Labels, Layout, errors
+from qponder_lib.data.labels import Copy, DatasetError, Finding, Layout, errors
 from qponder_lib.data.leaks import PARTS, Placed, shared_in_rows
 from qponder_lib.paths import RunPaths
 from qponder_lib.records import Distortion, ImageRecord, Split
-from qponder_lib.scales import MOS_MAX, linear_rescale, severity_of
+from qponder_lib.scales import ASPECT_SCALE, MOS_MAX, linear_rescale, severity_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,103 +36,28 @@ if TYPE_CHECKING:
 Parts = dict[Split, "pd.DataFrame"]
 Mapped = Literal["minmax", "scale"]
 SHARED = "prepared"
-COLUMNS = (
-    *("set", "stands_for", "split", "n", "n_references", "mos_mean", "mos_std", "rater_std"),
-    *("ceiling_srcc", "ceiling_plcc"),
-)
-"""Of ``tables/benchmark.csv``. The ceilings are empty: nobody knows the true quality."""
-
-_LEFT_OUT_OF_TRAIN = """
-10344921126 19502065 28311109 33000255 361037189 5168834860 5466371904 5869585652 5952914370
-6285698915 7574416384 80184044
-"""
-_LEFT_OUT_OF_TEST = "121123359 213906996 3483143101 3632417985 44009500"
-KONIQ_LEFT_OUT = frozenset((_LEFT_OUT_OF_TRAIN + _LEFT_OUT_OF_TEST).split())
-"""Official images that the 7,046/2,010 split does not have: 12 of train and 5 of test."""
-_TEST = "19 29 30 34 37 38 43 50 64 71 72 73 74 78 80 81"
-_VALIDATION = "07 12 14 15 16 27 32 35 36 41 44 49 55 66 67 70"
-_KADID_PARTS = {
-    **{f"I{number}": "test" for number in _TEST.split()},
-    **{f"I{number}": "validation" for number in _VALIDATION.split()},
-}
 _N_WARNINGS = 20
+_METAS = SplitRule(meaning="as the JSON metas of Data-DeQA-Score state", stated=True)
 _DRAWN = {"test": 0.2, "validation": 0.1}
 
 
-def _whole(rows: pd.DataFrame) -> pd.Series:
-    """Every image is a test image."""
-    return rows["excluded"].map({False: "test"})
+def assign(rows: pd.DataFrame, rule: SplitRule) -> Parts:
+    """Part the rows of a set by a rule of the catalogue (decision D23).
 
-
-def _every_entry(rows: pd.DataFrame) -> pd.Series:
-    """Every image and the raters' 7 training images: LIVE in the Wild with 1,169."""
-    return rows["excluded"].map(lambda _: "test")
-
-
-def _official(rows: pd.DataFrame) -> pd.Series:
-    """As the set's authors state: KonIQ 7,058 / 1,000 / 2,015."""
-    return rows["split"].where(rows["split"].isin(PARTS) & ~rows["excluded"], None)
-
-
-def _metas(rows: pd.DataFrame) -> pd.Series:
-    """As the JSON metas of Data-DeQA-Score state."""
-    return _official(rows)
-
-
-def _koniq_7k_2k(rows: pd.DataFrame) -> pd.Series:
-    """7,046 / 2,010 of Q-Align and DeQA: the official parts less 12 and 5 images.
-
-    The official validation part serves as validation.
+    The same rows come to a part on every machine; parts without rows are left out.
     """
+    if rule.stated:
+        part = rows["split"].where(rows["split"].isin(PARTS), None)
+    elif rule.references:
+        part_of = {name: part for part, names in rule.references.items() for name in names}
+        part = rows["reference"].map(lambda name: name and part_of.get(name, "train"))
+    else:
+        part = rows["excluded"].map(lambda _: "train" if rule.drawn else "test")
     stems = rows["image"].str.rpartition(".")[0]
-    return _official(rows).where(~stems.isin(KONIQ_LEFT_OUT), None)
-
-
-def _kadid_49_16_16(rows: pd.DataFrame) -> pd.Series:
-    """By reference, 6,125 / 2,000 / 2,000: VisualQuality-R1 and PreResQ-R1."""
-    return rows["reference"].map(lambda name: name and _KADID_PARTS.get(name, "train"))
-
-
-def _kadid_65_16(rows: pd.DataFrame) -> pd.Series:
-    """By reference, I01-I65 / I66-I81, 8,125 / 2,000.
-
-    The test part is Q-Align's, whose train part lacks 19 images that only its metas name.
-    """
-    return rows["reference"].map(lambda name: name and ("train" if name <= "I65" else "test"))
-
-
-def _drawn(rows: pd.DataFrame) -> pd.Series:
-    """Drawn by a hash of the names: 20 % test, 10 % validation, whole references together."""
-    parts = rows["excluded"].map({False: "train"})
-    for part, share in _DRAWN.items():
-        parts[_drawn_first(rows[parts == "train"], round(share * len(rows)), seed=0)] = part
-    return parts
-
-
-SPLITS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
-    "whole": _whole,
-    "official": _official,
-    "koniq-7k-2k": _koniq_7k_2k,
-    "kadid-reference-49-16-16": _kadid_49_16_16,
-    "kadid-reference-65-16": _kadid_65_16,
-    "metas": _metas,
-    "with-training-images": _every_entry,
-    "drawn": _drawn,
-}
-"""Splits in use, by name (decision D23): the part of each row, None for none. Each gives the same
-rows to a part on every machine; the docstring says what it is."""
-
-
-def assign(rows: pd.DataFrame, split: str) -> Parts:
-    """Part the rows of a set; parts without rows are left out.
-
-    Raises:
-        ValueError: If there is no split of that name; the message lists those there are.
-    """
-    if split not in SPLITS:
-        raise ValueError(f"no split {split!r}; there are {', '.join(SPLITS)}")
-    part_of = SPLITS[split](rows)
-    return {part: rows[part_of == part] for part in PARTS if (part_of == part).any()}
+    part = part.where(~stems.isin(rule.left_out) & (~rows["excluded"] | rule.with_excluded), None)
+    for name, share in _DRAWN.items() if rule.drawn else ():
+        part[_drawn_first(rows[part == "train"], round(share * len(rows)), seed=0)] = name
+    return {name: rows[part == name] for name in PARTS if (part == name).any()}
 
 
 def hold_out(parts: Parts, n: int, seed: int) -> Parts:
@@ -247,43 +173,52 @@ def prepare(
     """
     if spec.media != "image":
         raise ValueError(f"{spec.title} holds {spec.media}s; only sets of images are prepared")
-    labels = load_labels(spec, root, label, layout)
-    _refuse(f"{spec.title} in {root} cannot be prepared:", errors(labels.findings))
-    split, parts = _parts(labels, split)
-    if n_validation:
-        parts = hold_out(parts, n_validation, seed)
+    copy = load_labels(spec, root, label, layout)
+    _refuse(f"{spec.title} in {root} cannot be prepared:", errors(copy.findings))
+    split, parts = _parts(copy, split)
+    parts = hold_out(parts, n_validation, seed) if n_validation else parts
     whole = {part: len(rows) for part, rows in parts.items()}
-    if at_most is not None:
-        parts = thin(parts, at_most, seed)
+    parts = parts if at_most is None else thin(parts, at_most, seed)
     places = [place for rows in parts.values() for place in rows.index]
-    chosen = labels.rows.loc[places].assign(excluded=False)
-    copy = examine(replace(labels, rows=chosen), progress=progress)
-    found = [one for one in errors(copy.findings) if one.code != "duplicate_image"]
-    _refuse(f"{spec.title} in {root} cannot be prepared:", found)
-    ends = _ends(labels, mapping)
+    chosen = copy.rows.loc[places].assign(excluded=False)
+    seen = examine(replace(copy, rows=chosen), progress=progress)
+    wrong = [one for one in errors(seen.findings) if one.code != "duplicate_image"]
+    _refuse(f"{spec.title} in {root} cannot be prepared:", wrong)
+    ends = _ends(copy, mapping)
     records = {
-        part: [_record(row, part, copy, ends) for _, row in rows.iterrows()]
+        part: [_record(row, part, seen, ends) for _, row in seen.rows.loc[rows.index].iterrows()]
         for part, rows in parts.items()
     }
     named = {part: [(f"{part}.jsonl", row) for row in rows] for part, rows in records.items()}
-    prefix = f"{spec.name}/images/"
-    shared = shared_in_rows(named, {prefix + path: one for path, one in copy.scanned.items()})
-    _refuse(f"parts of {spec.title} share images:", shared)
+    scanned = {f"{spec.name}/images/{path}": one for path, one in seen.scanned.items()}
+    _refuse(f"parts of {spec.title} share images:", shared_in_rows(named, scanned))
     made = PreparedSet(
         name=spec.name,
         root=str(root.resolve()),
-        layout=labels.layout,
-        label=labels.label.name,
+        layout=copy.layout,
+        label=copy.label.name,
         mapping=mapping,
         label_range=ends,
         split=split,
         n={part: len(rows) for part, rows in parts.items()},
         n_whole=None if at_most is None else whole,
-        n_duplicates=sum(one.code == "duplicate_image" for one in copy.findings),
-        warnings=tuple(str(one) for one in copy.findings[:_N_WARNINGS]),
+        n_duplicates=sum(one.code == "duplicate_image" for one in seen.findings),
+        warnings=tuple(str(one) for one in seen.findings[:_N_WARNINGS]),
     )
     _write(records, made, paths)
     return made
+
+
+def _parts(copy: Copy, split: str | None) -> tuple[str, Parts]:
+    known = {"metas": _METAS} if copy.layout == "metas" else copy.spec.splits
+    split = split or next(iter(known))
+    if split not in known:
+        names = ", ".join(known)
+        raise ValueError(f"{copy.spec.name} ({copy.layout} layout) has the splits {names}")
+    parts = assign(copy.rows, known[split])
+    if not parts:
+        raise ValueError(f"split {split!r} leaves no image; are the files that state it there?")
+    return split, parts
 
 
 def _refuse(what: str, findings: Sequence[Finding]) -> None:
@@ -291,49 +226,35 @@ def _refuse(what: str, findings: Sequence[Finding]) -> None:
         raise DatasetError(what, findings)
 
 
-def _parts(labels: Labels, split: str | None) -> tuple[str, Parts]:
-    known = ("metas",) if labels.layout == "metas" else labels.spec.splits
-    split = split or known[0]
-    if split not in known:
-        names = ", ".join(known)
-        raise ValueError(f"{labels.spec.name} ({labels.layout} layout) has the splits {names}")
-    parts = assign(labels.rows, split)
-    if not parts:
-        raise ValueError(f"split {split!r} leaves no image; are the files that state it there?")
-    return split, parts
-
-
-def _ends(labels: Labels, mapping: Mapped) -> tuple[float, float]:
-    scale = labels.label.scale
-    found = labels.label.published if labels.layout == "metas" else labels.range
+def _ends(copy: Copy, mapping: Mapped) -> tuple[float, float]:
+    """Return the labels that become MOS 0 and 100."""
+    ends = copy.label.published if copy.layout == "metas" else copy.range
     if mapping == "scale":
-        found = (scale.low, scale.high)
-    if found is None or not found[0] < found[1]:
-        raise ValueError(f"{labels.spec.name}: no two different labels to scale by")
-    return found
+        ends = (copy.label.scale.low, copy.label.scale.high)
+    if ends is None or not ends[0] < ends[1]:
+        raise ValueError(f"{copy.spec.name}: no two different labels to scale by")
+    return ends
 
 
 def _record(row: pd.Series, part: Split, copy: Copy, ends: tuple[float, float]) -> ImageRecord:
-    spec, kind, path = copy.labels.spec, copy.labels.label, copy.paths[row["image"]]
+    name, kind = copy.spec.name, copy.label
     value = five_point(row["label"], ends, higher_is_better=kind.scale.higher_is_better)
     if not np.isnan(row["five_point"]) and ends == kind.published:
         value = row["five_point"]  # as the metas state it, scaled by the whole set
-    mos = linear_rescale(value, FIVE_POINT)
-    distortions = ()
-    if row["type"] is not None and row["level"] is not None:
-        distortions = (Distortion(name=row["type"], level=row["level"]),)
+    mos = linear_rescale(value, ASPECT_SCALE)
+    known = row["type"] is not None and row["level"] is not None
     return ImageRecord(
-        image_id=f"{spec.name}-{row['image'].replace('/', '_')}",
-        image=PurePosixPath(spec.name, "images", path).as_posix(),
-        dataset=spec.name,
+        image_id=f"{name}-{row['image'].replace('/', '_')}",
+        image=PurePosixPath(name, "images", row["path"]).as_posix(),
+        dataset=name,
         split=part,
         mos=mos,
         mos_raw=row["label"],
         mos_std=None if np.isnan(row["std"]) else row["std"] * MOS_MAX / (ends[1] - ends[0]),
         severity=severity_of(mos),
-        distortions=distortions,
-        sha256=str(copy.scanned[path].sha256),
-        reference=None if row["reference"] is None else f"{spec.name}-{row['reference']}",
+        distortions=(Distortion(name=row["type"], level=row["level"]),) if known else (),
+        sha256=str(copy.scanned[row["path"]].sha256),
+        reference=None if row["reference"] is None else f"{name}-{row['reference']}",
     )
 
 
@@ -395,17 +316,17 @@ def verify_prepared(
     needed: list[tuple[str, Split]] = [(train_set, "train"), (train_set, "validation")]
     needed += [(name, "test") for name in test_sets]
     parts: dict[str, list[Placed]] = {part: [] for part in PARTS}
-    table = []
+    titles, table = {spec.name: spec.title for spec in SPECS}, []
     for name, part in needed:
         rows = _needed_rows(paths, name, part)
         file = paths.relative(paths.split(name, part))
         parts[part] += [(file, row) for row in rows]
-        table.append(_described(name, part, rows))
+        table.append(summary_row(name, titles.get(name, name), part, rows))
     every = [row.image for rows in parts.values() for _, row in rows]
     scanned = scan(paths.data, every, confined=False, progress=progress)
     found = [*_misplaced(parts, scanned), *shared_in_rows(parts, scanned)]
     _refuse(f"the prepared rows in {paths.data} cannot be used:", found)
-    write_csv(paths.tables / "benchmark.csv", table, COLUMNS)
+    write_csv(paths.tables / "benchmark.csv", table, list(table[0]))
     return table
 
 
@@ -434,33 +355,15 @@ def _misplaced(
         numbers = dict.fromkeys((file for file, _ in rows), 0)
         for file, row in rows:
             numbers[file] += 1
-            here, wrong = f"{file}, row {numbers[file]}", []
-            if row.split != part or f"data/{row.dataset}/" not in file:
-                wrong.append(("inconsistent", f"{row.image_id} says {row.dataset}, {row.split}"))
-            if row.mos is None:
-                wrong.append(("missing_label", f"{row.image_id} has no mos"))
-            if seen.setdefault(row.image_id, here) != here:
-                message = f"id {row.image_id} is also in {seen[row.image_id]}"
-                wrong.append(("duplicate_name", message))
-            if scanned[row.image].sha256 not in (None, row.sha256):
-                message = f"{row.image} has changed since its row was written"
-                wrong.append(("changed_image", message))
-            for code, message in wrong:
-                yield Finding(severity="error", code=code, sentence=f"{here}: {message}")
-
-
-def _described(name: str, part: str, rows: Sequence[ImageRecord]) -> dict[str, object]:
-    mos = np.array([row.mos for row in rows if row.mos is not None])
-    spreads = [row.mos_std for row in rows if row.mos_std is not None]
-    return {
-        "set": name,
-        "stands_for": {spec.name: spec.title for spec in SPECS}.get(name, name),
-        "split": part,
-        "n": len(rows),
-        "n_references": len({row.reference for row in rows if row.reference}),
-        "mos_mean": float(mos.mean()) if len(mos) else None,
-        "mos_std": float(mos.std(ddof=1)) if len(mos) > 2 else None,
-        "rater_std": float(np.mean(spreads)) if spreads else None,
-        "ceiling_srcc": None,
-        "ceiling_plcc": None,
-    }
+            here = f"{file}, row {numbers[file]}"
+            before = seen.setdefault(row.image_id, here)
+            fits = row.split == part and f"data/{row.dataset}/" in file
+            changed = scanned[row.image].sha256 not in (None, row.sha256)
+            for code, wrong, message in (
+                ("inconsistent", not fits, f"{row.image_id} says {row.dataset}, {row.split}"),
+                ("missing_label", row.mos is None, f"{row.image_id} has no mos"),
+                ("duplicate_name", before != here, f"id {row.image_id} is also in {before}"),
+                ("changed_image", changed, f"{row.image} has changed since its row was written"),
+            ):
+                if wrong:
+                    yield Finding(code=code, sentence=f"{here}: {message}")

@@ -31,27 +31,14 @@ _MATPLOTLIB = ("matplotlib", "mpl-data/sample_data")
 
 PHOTOGRAPHS: dict[str, dict[str, tuple[str, str]]] = {
     "train": {
-        "chelsea.png": _SKIMAGE,
-        "china.jpg": _SKLEARN,
-        "motorcycle_left.png": _SKIMAGE,
-        "hubble_deep_field.jpg": _SKIMAGE,
-        "ihc.png": _SKIMAGE,
-        "retina.jpg": _SKIMAGE,
-        "grass.png": _SKIMAGE,
-        "coins.png": _SKIMAGE,
-        "rocket.jpg": _SKIMAGE,
+        **dict.fromkeys(("chelsea.png", "motorcycle_left.png", "hubble_deep_field.jpg"), _SKIMAGE),
+        **dict.fromkeys(("ihc.png", "retina.jpg", "grass.png", "coins.png"), _SKIMAGE),
+        **{"rocket.jpg": _SKIMAGE, "china.jpg": _SKLEARN},
     },
-    "validation": {
-        "grace_hopper.jpg": _MATPLOTLIB,
-        "gravel.png": _SKIMAGE,
-        "page.png": _SKIMAGE,
-    },
+    "validation": {"grace_hopper.jpg": _MATPLOTLIB, "gravel.png": _SKIMAGE, "page.png": _SKIMAGE},
     "test": {
-        "astronaut.png": _SKIMAGE,
-        "coffee.png": _SKIMAGE,
-        "flower.jpg": _SKLEARN,
-        "camera.png": _SKIMAGE,
-        "brick.png": _SKIMAGE,
+        **dict.fromkeys(("astronaut.png", "coffee.png", "camera.png", "brick.png"), _SKIMAGE),
+        **{"flower.jpg": _SKLEARN},
     },
 }
 """Split -> file name -> package that ships it and the folder inside it."""
