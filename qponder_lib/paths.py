@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -95,6 +96,10 @@ def shown(path: Path) -> str:
     return Path(os.path.relpath(path, repository_root())).as_posix()
 
 
+def _place(where: str, doc: str) -> Any:
+    return property(lambda run: run.root / where, doc=doc)
+
+
 @dataclass(frozen=True)
 class RunPaths:
     """Every file and folder of one run.
@@ -102,9 +107,37 @@ class RunPaths:
     Example:
         >>> RunPaths(Path("r")).predictions("qponder", "mini-csiq").as_posix()
         'r/eval/predictions/qponder/mini-csiq.jsonl'
+        >>> RunPaths(Path("r")).kept.as_posix()
+        'r/distill/kept.jsonl'
     """
 
     root: Path
+
+    data = _place("data", "Image sets; image paths in rows are relative to this folder.")
+    raw_responses = _place("distill/raw.jsonl", "Every response of the teacher, append-only.")
+    kept = _place("distill/kept.jsonl", "Responses that the filter kept.")
+    rejected = _place("distill/rejected.jsonl", "Responses that it rejected, with the reason.")
+    scores = _place("eval/scores.csv", "Measured correlations and errors with intervals.")
+    differences = _place("eval/differences.csv", "Paired differences between models.")
+    judged = _place("eval/judged.csv", "Mean ratings per judge, model, set and aspect.")
+    cases = _place("cases", "Case studies: some images, statement by statement.")
+    tables = _place("tables", "Tables as CSV.")
+    filter_table = _place("tables/filter.csv", "The distilled data before and after the filter.")
+    filter_sweep = _place("tables/filter_sweep.csv", "The same over several shares kept.")
+    filter_judged = _place("tables/filter_judged.csv", "Its judged reasoning, before and after.")
+    judge_agreement = _place(
+        "tables/judge_agreement.csv", "Agreement between judges, self-consistency, length bias."
+    )
+    judge_nearness = _place(
+        "tables/judge_nearness.csv", "Whether smaller errors go with higher rated accuracy."
+    )
+    figures = _place("figures", "Figures: PNG, PDF and the CSV that was drawn.")
+    report = _place("report", "The report; `index.html` is its first page.")
+    executed = _place("executed", "Executed notebooks.")
+    logs = _place("logs", "Output of every notebook process.")
+    manifest = _place("manifest.json", "What ran, from what, for how long; written last.")
+    profile = _place("profile.yaml", "The resolved profile of this run.")
+    lock = _place(".runner.lock", "Held by the one runner that works in this folder.")
 
     @classmethod
     def named(cls, name: str) -> RunPaths:
@@ -137,11 +170,6 @@ class RunPaths:
         path = Path(run_dir)
         return cls(path if path.is_absolute() else repository_root() / path)
 
-    @property
-    def data(self) -> Path:
-        """Image sets; image paths in rows are relative to this folder."""
-        return self.root / "data"
-
     def split(self, dataset: str, split: str) -> Path:
         """Rows of one split of an image set."""
         return self.data / dataset / f"{split}.jsonl"
@@ -149,31 +177,6 @@ class RunPaths:
     def images(self, dataset: str) -> Path:
         """Image files of a set."""
         return self.data / dataset / "images"
-
-    @property
-    def raw_responses(self) -> Path:
-        """Every answer of the teacher, append-only."""
-        return self.root / "distill" / "raw.jsonl"
-
-    @property
-    def kept(self) -> Path:
-        """Answers that the filter kept."""
-        return self.root / "distill" / "kept.jsonl"
-
-    @property
-    def rejected(self) -> Path:
-        """Answers that the filter threw away, with the reason."""
-        return self.root / "distill" / "rejected.jsonl"
-
-    @property
-    def filter_table(self) -> Path:
-        """Quality of the distilled data before and after the filter."""
-        return self.tables / "filter.csv"
-
-    @property
-    def filter_sweep(self) -> Path:
-        """The same over several shares kept."""
-        return self.tables / "filter_sweep.csv"
 
     def sft(self, variant: str) -> Path:
         """Model folder of an SFT variant."""
@@ -188,96 +191,21 @@ class RunPaths:
         return self.root / "video" / phase
 
     def predictions(self, model: str, dataset: str, *, sampled: bool = False) -> Path:
-        """Answers of a model on a set, greedy or sampled."""
+        """Predictions of a model on a set, greedy or sampled."""
         suffix = ".sampled.jsonl" if sampled else ".jsonl"
         return self.root / "eval" / "predictions" / model / f"{dataset}{suffix}"
-
-    @property
-    def scores(self) -> Path:
-        """Measured correlations and errors with intervals."""
-        return self.root / "eval" / "scores.csv"
-
-    @property
-    def differences(self) -> Path:
-        """Paired differences between models."""
-        return self.root / "eval" / "differences.csv"
-
-    def judgements(self, judge: str, model: str, dataset: str) -> Path:
-        """Ratings of a judge of the answers of a model on a set."""
-        return self.judge_folder(judge) / model / f"{dataset}.jsonl"
 
     def judge_folder(self, judge: str) -> Path:
         """All that one judge said; its name with `-` for what no file name should hold."""
         return self.root / "eval" / "judgements" / re.sub(r"[^A-Za-z0-9._@-]+", "-", judge)
 
     def judge_answers(self, judge: str) -> Path:
-        """Every answer of a judge behind a server, append-only."""
+        """Every response of a judge behind a server, append-only."""
         return self.judge_folder(judge) / "answers.jsonl"
 
-    @property
-    def judge_agreement(self) -> Path:
-        """Agreement between judges, self-consistency, length bias."""
-        return self.tables / "judge_agreement.csv"
-
-    @property
-    def judge_nearness(self) -> Path:
-        """Whether answers with nearer scores are judged more accurate, per judge and model."""
-        return self.tables / "judge_nearness.csv"
-
-    @property
-    def filter_judged(self) -> Path:
-        """Judged reasoning of the distilled data before and after the filter."""
-        return self.tables / "filter_judged.csv"
-
-    @property
-    def judged(self) -> Path:
-        """Judged reasoning: mean ratings per judge, model, set and aspect, with intervals."""
-        return self.root / "eval" / "judged.csv"
-
-    @property
-    def cases(self) -> Path:
-        """Case studies: the answers of several models for a few images, statement by statement."""
-        return self.root / "cases"
-
-    @property
-    def tables(self) -> Path:
-        """Tables as CSV."""
-        return self.root / "tables"
-
-    @property
-    def figures(self) -> Path:
-        """Figures: PNG, PDF and the CSV that was drawn."""
-        return self.root / "figures"
-
-    @property
-    def report(self) -> Path:
-        """The report folder; `index.html` is its first page."""
-        return self.root / "report"
-
-    @property
-    def executed(self) -> Path:
-        """Executed notebooks."""
-        return self.root / "executed"
-
-    @property
-    def logs(self) -> Path:
-        """Output of every notebook process."""
-        return self.root / "logs"
-
-    @property
-    def manifest(self) -> Path:
-        """What ran, from what, for how long; written last."""
-        return self.root / "manifest.json"
-
-    @property
-    def profile(self) -> Path:
-        """The resolved profile of this run."""
-        return self.root / "profile.yaml"
-
-    @property
-    def lock(self) -> Path:
-        """Held by the one runner that works in this folder."""
-        return self.root / ".runner.lock"
+    def judgements(self, judge: str, model: str, dataset: str) -> Path:
+        """Ratings by a judge of the predictions of a model on a set."""
+        return self.judge_folder(judge) / model / f"{dataset}.jsonl"
 
     def seal(self, stage: str) -> Path:
         """Seal of a stage, written after all its files."""

@@ -60,7 +60,7 @@ class Record(BaseModel):
 
 
 class Distortion(Record):
-    """A known damage of an image.
+    """A known distortion of an image.
 
     Example:
         >>> Distortion(name="blur", level=3).level
@@ -88,7 +88,7 @@ class ImageRecord(Record):
 
 
 class ResponseRecord(Record):
-    """One answer of a teacher, or the named reason why there is none."""
+    """One response of a teacher, or the named reason why there is none."""
 
     response_id: str
     image_id: str
@@ -112,7 +112,7 @@ class ResponseRecord(Record):
 
 
 class FilteredResponse(ResponseRecord):
-    """A teacher's answer with its place in the filter of Q-Ponder's Eq. 1."""
+    """A teacher's response with its place in the filter of Q-Ponder's Eq. 1."""
 
     score: Mos | None = Field(description="score the teacher stated, 0-100")
     abs_error: float | None = Field(ge=0.0, description="|score - mos|, MOS units")
@@ -128,7 +128,7 @@ class FilteredResponse(ResponseRecord):
 
 
 class PredictionRecord(Record):
-    """A model's answer for one image."""
+    """What a model says about one image."""
 
     image_id: str
     text: Text | None
@@ -160,7 +160,7 @@ class JudgementRecord(Record):
 
     judgement_id: str
     judge: str
-    version: Text | None = Field(description="what really answered, as far as it is known")
+    version: Text | None = Field(description="model and fingerprint as the server stated them")
     model: str = Field(description="who wrote the text")
     dataset: str
     image_id: str
@@ -175,7 +175,7 @@ class JudgementRecord(Record):
         default_factory=dict, description="pieces meant for the judge that were taken out, by kind"
     )
     text_sha256: str | None = Field(description="hash of the text as its author wrote it")
-    raw: Text | None = Field(default=None, description="the judge's own answer")
+    raw: Text | None = Field(default=None, description="the judge's own response")
     prompt_sha256: str | None = None
 
     @model_validator(mode="after")

@@ -40,7 +40,7 @@ KEPT = (
 )
 LARGEST_DRAWING = 500_000
 """Bytes; a larger PDF stays behind, its PNG and its numbers are kept."""
-LARGEST_PICTURE = 120_000
+LARGEST_PNG = 120_000
 """Bytes; a larger PNG is kept with 256 colours, in executed notebooks too."""
 
 
@@ -83,10 +83,10 @@ def keep_reference(run: RunPaths, reference: Path) -> list[Path]:
 
 
 def smaller_png(png: bytes) -> bytes:
-    """Return a PNG with 256 colours if it is over `LARGEST_PICTURE` and that makes it smaller."""
+    """Return a PNG with 256 colours if it is over `LARGEST_PNG` and that makes it smaller."""
     from PIL import Image
 
-    if len(png) <= LARGEST_PICTURE:
+    if len(png) <= LARGEST_PNG:
         return png
     buffer = io.BytesIO()
     with Image.open(io.BytesIO(png)) as image:

@@ -101,7 +101,7 @@ def all_runs(first: Sequence[RunPaths] = ()) -> list[RunPaths]:
 
 
 def reuse_stages(profile: Profile, folder: RunPaths, others: Iterable[RunPaths]) -> list[str]:
-    """Take over stages that another run has completed with the same key.
+    """Reuse stages that another run has completed with the same key.
 
     Args:
         profile: Settings of the run that takes.
@@ -109,7 +109,7 @@ def reuse_stages(profile: Profile, folder: RunPaths, others: Iterable[RunPaths])
         others: Runs that may give.
 
     Returns:
-        Names of the stages taken over.
+        Names of the stages reused.
     """
     reused, keys = [], stage_keys(profile)
     for stage in stages(profile):
