@@ -49,7 +49,7 @@ def instead(name: str, known: Iterable[str]) -> str:
     """
     known = list(known)
     same_field = [one for one in known if one.rpartition(".")[2] == name]
-    near = same_field or difflib.get_close_matches(name, known, cutoff=0.7)
+    near = same_field[:3] or difflib.get_close_matches(name, known, cutoff=0.7)
     if near:
         return f"; did you mean {' or '.join(repr(one) for one in near)}?"
     return f"; there are {', '.join(known)}"

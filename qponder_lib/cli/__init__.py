@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from qponder_lib import __version__
-from qponder_lib.cli import audit, data, evaluate, models, reporting, run
+from qponder_lib.cli import data, evaluate, models, report, run
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
 
@@ -69,10 +69,10 @@ def _options(
 app.command(cls=run.NamesProfiles)(run.run)
 for command in (
     run.status,
-    run.report,
-    reporting.figure,
-    reporting.table,
-    run.health,
+    report.report,
+    report.figure,
+    report.table,
+    report.health,
     run.diff,
     run.reference,
     models.preflight,
@@ -81,6 +81,6 @@ for command in (
     evaluate.compare,
 ):
     app.command()(command)
-app.add_typer(audit.audit, name="audit")
+app.add_typer(report.audit, name="audit")
 app.add_typer(data.app, name="data")
 app.add_typer(models.at_scale, name="at-scale")

@@ -1,4 +1,4 @@
-"""`qponder run`, `status`, `report`, `health`, `diff` and `reference`."""
+"""`qponder run`, `status`, `diff` and `reference`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ from qponder_lib.runner import notebooks, runner
 from qponder_lib.runner import study as studies
 
 if TYPE_CHECKING:
-    from qponder_lib.report.training import Health
     from qponder_lib.runner.reference import Compared
 
 _MOST_LINES = 40
@@ -162,11 +161,7 @@ def _as_json(planned: list[PlannedStage]) -> list[dict[str, str]]:
 
 def results(folder: RunPaths) -> str:
     """Return the measured correlations of a run as text, and where the rest lies."""
-    lines = []
-    if folder.scores.exists():
-        rows = artifacts.read_csv(folder.scores)
-        for metric in ("srcc", "plcc"):
-            lines += _score_table(rows, metric)
+    lines = _score_tables(folder.scores) if folder.scores.exists() else []
     places = {
         "report": folder.report / "index.html",
         "tables": folder.tables,
@@ -178,72 +173,26 @@ def results(folder: RunPaths) -> str:
     return "\n".join(lines) or f"nothing measured yet in {folder.root.name}"
 
 
-def _score_table(rows: list[dict[str, str | None]], metric: str) -> list[str]:
-    """Lay out one metric: a line per model and decoding, a column per set, with intervals."""
-    mine = [row for row in rows if (row["metric"] or "").lower() == metric]
-    if not mine:
-        return []
-    protocol = mine[0]["protocol"]
-    mine = [row for row in mine if row["protocol"] == protocol]
-    sets = list(dict.fromkeys(row["dataset"] for row in mine))
-    cells = {(row["model"], row["decoding"], row["dataset"]): _interval(row) for row in mine}
-    lines = [f"\n{metric.upper()} ({protocol}) with its interval"]
-    lines.append(f"{'model':<18}" + "".join(f"{name or '':<20}" for name in sets))
-    for model, decoding in dict.fromkeys((row["model"], row["decoding"]) for row in mine):
-        label = f"{model}" if decoding == "greedy" else f"{model} ({decoding})"
-        values = "".join(f"{cells.get((model, decoding, name), '-'):<20}" for name in sets)
-        lines.append(f"{label:<18}" + values)
-    return [*lines, ""]
+def _score_tables(file: Path) -> list[str]:
+    """Lay out each correlation: a line per model and decoding, a column per set."""
+    import pandas as pd
+
+    scores = pd.read_csv(file)
+    lines = []
+    for metric in ("srcc", "plcc"):
+        mine = scores[scores["metric"] == metric]
+        mine = mine[mine["protocol"] == mine["protocol"].iloc[0]] if len(mine) else mine
+        cells = mine.assign(shown=[_interval(row) for row in mine.itertuples()])
+        table = cells.set_index(["model", "decoding", "dataset"])["shown"].unstack(sort=False)
+        lines += [f"\n{metric.upper()} with its interval", table.to_string(na_rep="-"), ""]
+    return lines
 
 
-def _interval(row: dict[str, str | None]) -> str:
-    if row["value"] is None:
+def _interval(row: Any) -> str:
+    if row.value != row.value:
         return "none"
-    value = f"{float(row['value']):.3f}"
-    if row["ci_low"] is None or row["ci_high"] is None:
-        return value
-    return f"{value} [{float(row['ci_low']):.2f}, {float(row['ci_high']):.2f}]"
-
-
-def report(run: RunName) -> None:
-    """Write report/index.html of a run: what the papers report against what it measured."""
-    from qponder_lib.report.page import write_report
-
-    print(shown(write_report(RunPaths.find(run))))
-
-
-def health(
-    run: RunName,
-    as_json: AsJson = False,
-    out: Annotated[Path | None, typer.Option(help="folder of the figure; default: RUN/figures")] = (
-        None
-    ),
-) -> None:
-    """Draw figures/health.* of a run's reinforcement learning; exit code 1 if it has alarms."""
-    from qponder_lib.report.training import write_health
-
-    found = write_health(RunPaths.find(run), out)
-    if as_json:
-        phases = [one.as_json() for one in found]
-        print(artifacts.to_json({"run": run, "phases": phases}, indent=2))
-    else:
-        print("\n".join(line for one in found for line in _health_lines(one)))
-    raise typer.Exit(1 if any(one.alarms for one in found) else 0)
-
-
-def _health_lines(one: Health) -> list[str]:
-    lines = [f"grpo/{one.phase}: {one.rows} logged rows to step {one.steps}"]
-    for alarm in one.alarms:
-        lines.append(f"ALARM {alarm.column}, steps {alarm.first_step} to {alarm.last_step}:")
-        lines += [f"  seen    {alarm.said}", f"  cause   {alarm.cause}"]
-        lines.append(f"  remedy  {alarm.remedy}")
-    if not one.judged:
-        lines.append("too few logged rows for alarms")
-    elif not one.alarms:
-        lines.append("no alarm")
-    if one.missing:
-        lines.append(f"not logged, so not judged: {', '.join(one.missing)}")
-    return [*lines, *(f"wrote {shown(path)}" for path in one.files)]
+    ends = "" if row.ci_low != row.ci_low else f" [{row.ci_low:.2f}, {row.ci_high:.2f}]"
+    return f"{row.value:.3f}{ends}"
 
 
 def diff(

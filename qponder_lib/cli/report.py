@@ -1,0 +1,155 @@
+"""`qponder report`, `figure`, `table`, `health` and `audit paper`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qponder_lib import artifacts
+from qponder_lib.cli.run import AsJson, RunName
+from qponder_lib.paths import RunPaths, shown
+
+if TYPE_CHECKING:
+    from qponder_lib.report.audit import Finding
+    from qponder_lib.report.claims import Claim, PrintedVerdict
+    from qponder_lib.report.training import Health
+
+Name = Annotated[str, typer.Argument(help="its name, or how it begins; without one, list names")]
+Folder = Annotated[str, typer.Option(help="folder in papermill_runs/, or any run folder")]
+
+
+def report(run: RunName) -> None:
+    """Write report/index.html of a run: what the papers report against what it measured."""
+    from qponder_lib.report.page import write_report
+
+    print(shown(write_report(RunPaths.find(run))))
+
+
+def figure(
+    name: Name = "",
+    run: Folder = "reference/mini",
+    out: Annotated[Path | None, typer.Option(help="PNG, PDF or SVG; default: NAME.png")] = None,
+) -> None:
+    """Draw one figure of a run or a study again, from its CSVs, without training."""
+    from qponder_lib.report import outputs, style
+
+    figures = outputs.FIGURES | outputs.STUDY_FIGURES
+    if not name:
+        print("\n".join(figures))
+        return
+    draw, paths_ = outputs.named(figures, name), RunPaths.find(run)
+    of_study = draw in outputs.STUDY_FIGURES.values()
+    drawn, _ = draw(paths_.root if of_study else outputs.open_run(paths_))
+    out = out or Path(f"{name}.png")
+    artifacts.write_bytes_atomic(out, style.rendered(drawn, out.suffix[1:] or "png"))
+    print(out)
+
+
+def table(
+    name: Name = "",
+    run: Folder = "reference/mini",
+    latex: Annotated[bool, typer.Option("--latex", help="LaTeX in place of Markdown")] = False,
+    out: Annotated[Path | None, typer.Option(help="file; default: print")] = None,
+) -> None:
+    """Lay out one table of a run again, from its CSVs, without training."""
+    from qponder_lib.report import outputs
+
+    if not name:
+        print("\n".join(outputs.TABLES))
+        return
+    made = outputs.named(outputs.TABLES, name)(outputs.open_run(RunPaths.find(run)))
+    text = made.latex() if latex else made.markdown()
+    if out is None:
+        print(text)
+        return
+    artifacts.write_text_atomic(out, text)
+    print(out)
+
+
+def health(
+    run: RunName,
+    as_json: AsJson = False,
+    out: Annotated[Path | None, typer.Option(help="folder of the figure; default: RUN/figures")] = (
+        None
+    ),
+) -> None:
+    """Draw figures/health.* of a run's reinforcement learning; exit code 1 if it has alarms."""
+    from qponder_lib.report.training import write_health
+
+    found = write_health(RunPaths.find(run), out)
+    if as_json:
+        phases = [one.as_json() for one in found]
+        print(artifacts.to_json({"run": run, "phases": phases}, indent=2))
+    else:
+        print("\n".join(line for one in found for line in _health_lines(one)))
+    raise typer.Exit(1 if any(one.alarms for one in found) else 0)
+
+
+def _health_lines(one: Health) -> list[str]:
+    lines = [f"grpo/{one.phase}: {one.rows} logged rows to step {one.steps}"]
+    for alarm in one.alarms:
+        lines.append(f"ALARM {alarm.column}, steps {alarm.first_step} to {alarm.last_step}:")
+        lines += [f"  seen    {alarm.said}", f"  cause   {alarm.cause}"]
+        lines.append(f"  remedy  {alarm.remedy}")
+    if not one.judged:
+        lines.append("too few logged rows for alarms")
+    elif not one.alarms:
+        lines.append("no alarm")
+    if one.missing:
+        lines.append(f"not logged, so not judged: {', '.join(one.missing)}")
+    return [*lines, *(f"wrote {shown(path)}" for path in one.files)]
+
+
+audit = typer.Typer(no_args_is_help=True, help="Check what a paper prints.")
+
+
+@audit.command()
+def paper(as_json: AsJson = False) -> None:
+    """Recompute the tables that Q-Ponder prints, and hold its claims against them."""
+    from qponder_lib.report.audit import audit_paper
+    from qponder_lib.report.claims import load_claims, printed_verdicts
+
+    verdicts = printed_verdicts()
+    claims = [(one, verdicts[one.id]) for one in load_claims() if one.id in verdicts]
+    if as_json:
+        print(artifacts.to_json(_paper_json(audit_paper(), claims), indent=2))
+    else:
+        print("\n".join(_paper_lines(audit_paper(), claims)))
+
+
+def _paper_json(
+    findings: Sequence[Finding], claims: Sequence[tuple[Claim, PrintedVerdict]]
+) -> dict[str, Any]:
+    listed = [
+        {"id": claim.id, "paper": claim.paper, "place": claim.place, "quote": claim.quote}
+        | dataclasses.asdict(verdict)
+        for claim, verdict in claims
+    ]
+    return {"findings": [dataclasses.asdict(finding) for finding in findings], "claims": listed}
+
+
+def _paper_lines(
+    findings: Sequence[Finding], claims: Sequence[tuple[Claim, PrintedVerdict]]
+) -> Iterable[str]:
+    yield "Q-Ponder (arXiv:2506.05384), tables as transcribed in qponder_lib/reported/"
+    for (check, outcome), n in sorted(Counter((f.check, f.outcome) for f in findings).items()):
+        yield f"{check.replace('_', ' ')}: {n} {outcome}"
+    yield ""
+    for outcome in ("disagrees", "notable"):  # the rest is consistent
+        for f in findings:
+            if f.outcome == outcome:
+                yield f"{outcome}: {f.table}, {f.check.replace('_', ' ')}, {f.where}: {f.sentence}"
+    yield ""
+    counts = Counter(verdict.outcome.replace("_", " ") for _, verdict in claims)
+    told = ", ".join(f"{n} {outcome}" for outcome, n in counts.items())
+    yield f"Claims that the tables and the text say something about: {told}"
+    for claim, verdict in claims:
+        yield ""
+        yield f"{verdict.outcome.replace('_', ' ')}: {claim.place} ({claim.id})"
+        yield f'  "{claim.quote}"'
+        yield f"  {verdict.sentence}"
