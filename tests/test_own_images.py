@@ -157,6 +157,41 @@ def test_columns_that_are_not_clear_are_asked_for(mine):
     assert own(mine, columns={"score": "value"}).labels[0].score == "value"
 
 
+def test_a_range_that_is_turned_round_is_refused(mine):
+    with pytest.raises(ValueError, match="from LOW to HIGH, got 5 to 1"):
+        own(mine, ends=(5, 1))
+
+
+def test_a_column_called_set_that_names_no_parts_is_left_alone(mine):
+    frame = pd.read_csv(mine / "labels.csv")
+    frame.assign(set="holiday").to_csv(mine / "labels.csv", index=False)
+    assert own(mine).split is None
+    assert checked(mine).findings == ()
+
+
+def test_braces_in_names_are_letters_like_others(mine):
+    table = "image,mos\n{a}.png,1\n{0}.png,2\nb{.png,3\n{c}.png,4\n"
+    (mine / "labels.csv").write_text(table)
+    for folder, name in (("x", "{a}"), ("y", "{a}"), ("x", "b{")):
+        photograph(mine / "photographs" / folder / f"{name}.png", len(folder + name))
+    report = checked(mine)
+    assert found(report, "ambiguous_image") == [("labels.csv", 2)]
+    assert found(report, "missing_image") == [("labels.csv", 3), ("labels.csv", 5)]
+
+
+def test_a_run_keeps_what_it_has_prepared_itself(mine):
+    prepared(mine, "prepared")
+    paths, _ = prepared(mine, "run", at_most=3)
+    before = load_records(paths, "my-set", "train")
+    verify_prepared(paths, "my-set", ["my-set"], progress=False)
+    assert load_records(paths, "my-set", "train") == before
+
+
+def test_a_test_set_of_ones_own_has_every_image(mine):
+    _, made = prepared(mine, split="whole")
+    assert made.n == {"test": 40}
+
+
 def test_a_set_for_every_run_is_taken_over_by_a_run_that_needs_it(mine):
     shared, _ = prepared(mine, "prepared", n_validation=0)
     run = RunPaths(mine / "other")

@@ -59,6 +59,8 @@ SHAPES = [
     (",,image,score\nx,0,a.jpg,3.5\ny,0,b.jpg,4\n", "table"),
     (",score\na.jpg,3.5\nb.jpg,4\n", "table"),
     (",0\na.jpg,3.5\nb.jpg,4\n", "table"),
+    ("image\tscore\n1\ta.jpg\t3.5\n2\tb.jpg\t4\n", "table"),
+    ("   image  score\n0  a.jpg    3.5\n1  b.jpg    4.0\n", "table"),
     ("image,score,\na.jpg,3.5,\nb.jpg,4,\n", "table"),
     ("image,score\na.jpg,3.5,\nb.jpg,4,\n", "table"),
     ("image,score,,\na.jpg,3.5,,\nb.jpg,4,,\n", "table"),

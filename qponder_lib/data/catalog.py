@@ -69,6 +69,11 @@ class SplitRule(BaseModel):
     drawn: bool = False
 
 
+SPLIT_NAMES: dict[str, Split] = {
+    **{"train": "train", "training": "train", "test": "test", "testing": "test"},
+    **{"validation": "validation", "valid": "validation", "val": "validation"},
+}
+"""What splits are called in label files, and here."""
 _STATED = SplitRule(meaning="as the labels state", stated=True)
 _DRAWN = SplitRule(meaning="drawn by name: 70 % train, 10 % validation, 20 % test", drawn=True)
 _WHOLE = SplitRule(meaning="every image is a test image")
@@ -155,6 +160,11 @@ class DatasetSpec(BaseModel):
             for template, *counts in self.order
             for numbers in itertools.product(*(range(1, int(n) + 1) for n in counts))
         ]
+
+    @property
+    def id_columns(self) -> list[str]:
+        """Columns that the names of the images are made of."""
+        return re.findall(r"{([^{}]+)}", self.id) or ([self.id] if self.id else [])
 
     def label(self, name: str | None = None) -> Label:
         """Return a kind of label, the default without a name.
@@ -258,10 +268,16 @@ def own_spec(
     role = "mos" if table.named("mos") else "score"
     score = table.column(role, declared.get("score"), "--score")
     values = table.numbers(score, text_too=True)[0]
+    values = values[np.isfinite(values)]
     if ends is None:
-        known = values[np.isfinite(values)]
-        ends = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
-    split = table.optional("split", declared.get("split"))
+        ends = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
+    elif not ends[0] < ends[1]:
+        raise ValueError(f"expected a range from LOW to HIGH, got {ends[0]:g} to {ends[1]:g}")
+    split = declared.get("split")
+    if split is None and len(table.named("split")) == 1:  # it may say something else, too
+        (split,) = table.named("split")
+        stated = {str(cell).lower() for cell in table.frame[split]}
+        split = split if stated <= set(SPLIT_NAMES) else None
     label = Label(
         name=score,
         files={str(labels.resolve()): ()},
@@ -277,7 +293,7 @@ def own_spec(
         id=table.column("id", declared.get("id")),
         labels=(label,),
         reference=table.optional("reference", declared.get("reference")),
-        split=split,
+        split=split and table.column("split", split),
         splits={"stated" if split else "drawn": _STATED if split else _DRAWN, "whole": _WHOLE},
     )
 

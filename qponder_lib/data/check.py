@@ -198,7 +198,7 @@ def evidence_of_direction(copy: Copy) -> dict[str, float]:
         "copies of references": (mixed["excluded"], mixed, 1),
     }
     return {
-        name: np.nan_to_num(quality.astype("float64").corr(labelled["label"]))
+        name: float(np.nan_to_num(quality.astype("float64").corr(labelled["label"])))
         for name, (quality, labelled, fewest) in evidence.items()
         if quality.notna().sum() >= fewest
     }
@@ -225,12 +225,11 @@ def examine(copy: Copy, *, decode: bool = True, progress: bool = True) -> Copy:
         paths = _candidates(root, files, row["image"], folders)
         if len(paths) == 1:
             places[place] = paths[0]
-        elif paths:
-            message = f"{{image}} may be any of {shown(paths, 3)}"
-            found += each_row(rows.loc[[place]], "ambiguous_image", message)
-        else:
-            message = f"{{image}} is not in {' or '.join(one or 'the folder' for one in folders)}"
-            found += each_row(rows.loc[[place]], "missing_image", message)
+            continue
+        code = "ambiguous_image" if paths else "missing_image"
+        message = "{image} may be any of {others}" if paths else "{image} is not in {others}"
+        others = shown(paths, 3) if paths else " or ".join(one or "the folder" for one in folders)
+        found += each_row(rows.loc[[place]].assign(others=others), code, message)
     rows["path"] = pd.Series(places, dtype=object)
     there = rows[rows["path"].notna()]
     scanned = scan(root, there["path"], progress=progress) if decode else {}
@@ -284,7 +283,7 @@ def _candidates(
         for path in files.get(name.lower(), [])
         if f"{root.resolve()}/{path}".lower().endswith(wanted)
     ]
-    for folder in folders:
+    for folder in folders:  # "" is in every path
         inside = [path for path in ending if f"/{folder}/".lower() in f"//{path}".lower()]
         exact = [path for path in inside if path.endswith(name)]
         if inside:

@@ -5,7 +5,6 @@ What is wrong is collected as findings, and nothing is repaired or left out in s
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from qponder_lib.data.catalog import DatasetSpec, Label
+from qponder_lib.data.catalog import SPLIT_NAMES, DatasetSpec, Label
 from qponder_lib.data.tabular import TableError, read_number, read_table, shown
 from qponder_lib.records import Record
 
@@ -24,11 +23,6 @@ if TYPE_CHECKING:
     from qponder_lib.data.images import Scanned
 
 Layout = Literal["official", "metas"]
-SPLIT_NAMES = {
-    **{"train": "train", "training": "train", "test": "test", "testing": "test"},
-    **{"validation": "validation", "valid": "validation", "val": "validation"},
-}
-"""What splits are called in label files, and here."""
 _YES, _NO = ("true", "1", "1.0"), ("false", "0", "0.0")
 _NUMBERS = dict.fromkeys(("label", "std", "rating", "five_point"), "float64")
 _COLUMNS = (
@@ -150,24 +144,21 @@ def _official(
     spec: DatasetSpec, kind: Label, root: Path, findings: list[Finding]
 ) -> Iterator[pd.DataFrame]:
     """Read the files of the set's authors, those that match a pattern one after the other."""
-    groups = [sorted(root.glob(file)) if "*" in file else [root / file] for file in kind.files]
+    groups = [
+        sorted(root.glob(file)) if file.endswith("*.txt") else [root / file] for file in kind.files
+    ]
     if not groups[0]:
         findings.append(_unreadable(f"there are no files {', '.join(kind.files)}"))
-    columns = re.findall(r"{([^{}]+)}", spec.id) or ([spec.id] if spec.id else [])
-    wanted = [kind.score, *columns, *filter(None, (spec.included, spec.excluded))]
+    wanted = [kind.score, *spec.id_columns, *filter(None, (spec.included, spec.excluded))]
     splits = _stated_splits(spec, root, findings)
     for paths in zip(*groups, strict=True):
         cells = _side_by_side(paths, [*kind.files.values()], wanted, spec.sheet, findings)
-        images = spec.ordered_names
-        if cells is None:
+        images = [] if cells is None else spec.ordered_names or _images(spec, cells)
+        if cells is None or len(images) != len(cells):
+            if cells is not None:
+                message = f"{paths[0].name}: expected {len(images)} values, got {len(cells)}"
+                findings.append(Finding(code="count", sentence=message))
             continue
-        if images and len(images) != len(cells):
-            message = f"{paths[0].name}: expected {len(images)} values, got {len(cells)}"
-            findings.append(Finding(code="count", sentence=message))
-            continue
-        if not images:
-            texts = cells[columns].map(lambda cell: spec.aliases.get(str(cell), str(cell)))
-            images = texts.agg(spec.id.format_map, axis=1) if "{" in spec.id else texts[spec.id]
         rows = _rows(cells, images, kind.score, findings)
         for column, power in ((kind.std, 1.0), (kind.variance, 0.5)):
             if column in cells:
@@ -178,15 +169,31 @@ def _official(
             rows["rating"] = _mean_rating(cells[[*spec.ratings]])
         if splits or spec.split in cells:
             rows["split"] = rows["image"].map(splits) if splits else cells[spec.split].map(_split)
-        rows["excluded"] = rows["image"].str.fullmatch(spec.excluded_names or r"(?!)")
-        for column, excluding in ((spec.included, _NO), (spec.excluded, _YES)):
-            if column is not None:
-                stated = cells[column].map(lambda cell: str(cell).lower())
-                rows["excluded"] |= stated.isin(excluding)
-                odd = rows.assign(stated=stated)[~stated.isin((*_YES, *_NO))]
-                message = f"{{image}} has {column} {{stated!r}}, expected True or False"
-                findings += each_row(odd, "inconsistent", message)
+        rows["excluded"] = _excluded(spec, rows, cells, findings)
         yield _with_names_read(spec, rows, findings)
+
+
+def _images(spec: DatasetSpec, cells: pd.DataFrame) -> list[str]:
+    """Put the names of the images together from their columns."""
+    texts = cells[spec.id_columns].map(lambda cell: spec.aliases.get(str(cell), str(cell)))
+    if spec.id in spec.id_columns:
+        return texts[spec.id].tolist()
+    return [spec.id.format_map(row) for row in texts.to_dict("records")]
+
+
+def _excluded(
+    spec: DatasetSpec, rows: pd.DataFrame, cells: pd.DataFrame, findings: list[Finding]
+) -> pd.Series:
+    """Tell which entries do not belong to the set."""
+    found = rows["image"].str.fullmatch(spec.excluded_names or r"(?!)")
+    for column, excluding in ((spec.included, _NO), (spec.excluded, _YES)):
+        if column is not None:
+            stated = cells[column].map(lambda cell: str(cell).lower())
+            found |= stated.isin(excluding)
+            odd = rows.assign(stated=stated)[~stated.isin((*_YES, *_NO))]
+            message = f"{{image}} has {column} {{stated!r}}, expected True or False"
+            findings += each_row(odd, "inconsistent", message)
+    return found
 
 
 def _metas(

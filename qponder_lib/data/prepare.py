@@ -332,10 +332,11 @@ def verify_prepared(
 
 def _needed_rows(paths: RunPaths, name: str, part: Split) -> list[ImageRecord]:
     file, shared = paths.split(name, part), RunPaths(paths.root.parent / SHARED)
-    if not file.is_file() and shared.split(name, part).is_file():
+    taken = [*(shared.data / name).glob("*.json*")]
+    if taken and not (file.parent / "source.json").is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
         link(paths.images(name), shared.images(name).resolve())
-        for source in shared.split(name, part).parent.glob("*.json*"):
+        for source in taken:
             shutil.copyfile(source, file.parent / source.name)
     if not file.is_file():
         more = " --validation N" if part == "validation" else ""

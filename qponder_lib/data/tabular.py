@@ -1,15 +1,11 @@
 """Tables that somebody else wrote: predictions, labels, label files of public sets.
 
-`read_table` reads what the bytes are, whatever the file is called:
-
-- JSON: a list of objects, one object a line, objects one after the other, one object whose keys
-  are the ids, or one object of columns, as pandas writes it;
-- text parted by comma, semicolon, tab or blanks, with a header or without;
-- xlsx sheets, and mat files whose variables are columns.
+`read_table` reads what the bytes are, whatever the file is called: JSON (a list of objects, objects
+one after the other, an object by id or of columns), text parted by comma, semicolon, tab or blanks
+with a header or without, xlsx sheets, and mat files whose variables are columns.
 
 Cells stay as they stand. Which column has which role is declared, known by its name (`NAMES`), or
-clear because no other can have it; a number is read as it stands, or a state says why there is
-none. Nothing is guessed.
+clear because no other can have it. Nothing is guessed.
 """
 
 from __future__ import annotations
@@ -43,8 +39,8 @@ _NAMES: dict[Role, str] = {
     "file name path video video_id video_name video_path clip flickr_id",
     "score": "score pred preds prediction predictions predicted pred_score predicted_score "
     "pred_mos predicted_mos quality_score y_pred",
-    "mos": "mos dmos gt_score gt gt_mos ground_truth label labels mos_quality mos_score y_true "
-    "mean_opinion_score",
+    "mos": "mos dmos gt_score gt gt_mos ground_truth label labels mos_quality quality_mos "
+    "mos_score y_true mean_opinion_score",
     "reference": "reference ref ref_img ref_img_path ref_image ref_name ref_path reference_image",
     "split": "split set partition official_split",
     "std": "std sd mos_std dmos_std std_quality stddev std_dev mos_sd",
@@ -58,7 +54,7 @@ _IDS_OF_LAYOUTS = (
 )
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _BLANKS = re.compile(r"\s*")
-_WORDS = dict.fromkeys(("", "nan", "na", "n/a", "<na>", "none", "null"), "missing")
+_WORDS = dict.fromkeys(("", "nan", "na", "n/a", "#n/a", "<na>", "none", "null"), "missing")
 _WORDS |= dict.fromkeys(("inf", "+inf", "-inf", "infinity", "+infinity", "-infinity"), "not_finite")
 _UNNAMED = re.compile(r"|Unnamed: \d+|\d+")  # as pandas writes and reads a column without a name
 _SCREEN = 1500
@@ -188,10 +184,8 @@ class Table:
     ) -> tuple[NDArray[np.float64], NDArray[np.str_]]:
         """Read the numbers in a column.
 
-        Args:
-            column: Its name.
-            text_too: Read numbers that a JSON file or a sheet holds as text. They are read anyhow
-                where the whole column is text.
+        Numbers that a JSON file or a sheet holds as text are read where the whole column is text,
+        or if `text_too` is set.
 
         Returns:
             The numbers, NaN where there is none, and the state of each cell: "ok", or as for
@@ -287,7 +281,7 @@ def _decoded(content: bytes, path: Path) -> str:
         wrong = error.start
     if wrong >= 0:
         line = content.count(b"\n", 0, wrong) + 1
-        raise TableError(path, f"expected UTF-8 text, byte {wrong} is not", line)
+        raise TableError(path, f"expected UTF-8 text, byte {wrong} is not: save it as UTF-8", line)
     if not text.strip():
         raise TableError(path, "no rows: the file is empty")
     return text
@@ -347,7 +341,12 @@ def _json_values(text: str, path: Path) -> list[Any]:
 def _text_table(text: str, path: Path, names: Sequence[str]) -> Table:
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     first = next((line for line in text.split("\n") if line.strip()), "")
-    delimiter = _delimiter(first, path) if len(names) != 1 else ","
+    found = [sign for sign in (",", ";", "\t") if sign in first]
+    if len(found) > 1:
+        raise TableError(path, f"the first line holds {found}; expected one of them")
+    if not found and " " not in first.strip() and len(names) != 1:
+        raise TableError(path, "expected JSON or a table of at least two columns")
+    delimiter = found[0] if found else " "
     if delimiter == " ":  # blanks part cells only where nothing else does
         lines = enumerate(text.split("\n"), start=1)
         rows = [(number, line.split()) for number, line in lines if line.strip()]
@@ -357,16 +356,18 @@ def _text_table(text: str, path: Path, names: Sequence[str]) -> Table:
             rows = [(reader.line_num, row) for row in reader if any(map(str.strip, row))]
         except csv.Error as error:
             raise TableError(path, f"not a table: {error}", reader.line_num) from error
+    if delimiter != ",":  # where three cells below two names may be a decimal comma
+        _name_index(rows)
     return _table_of_rows(rows, path, names, is_text=True)
 
 
-def _delimiter(first: str, path: Path) -> str:
-    found = [sign for sign in (",", ";", "\t") if sign in first]
-    if len(found) > 1:
-        raise TableError(path, f"the first line holds {found}; expected one of them")
-    if not found and " " not in first.strip():
-        raise TableError(path, "expected JSON or a table of at least two columns")
-    return found[0] if found else " "
+def _name_index(rows: list[tuple[int, list[Cell]]]) -> None:
+    """Give the row numbers that R and pandas print a name, which they leave out of the header."""
+    lengths = {len(row) for _, row in rows[1:]}
+    if rows and lengths == {len(rows[0][1]) + 1}:
+        first = [row[0] for _, row in rows[1:]]
+        if first in ([str(k + start) for k in range(len(first))] for start in (0, 1)):
+            rows[0][1].insert(0, "")
 
 
 def _table_of_rows(
@@ -445,18 +446,18 @@ def _sheet_table(content: bytes, path: Path, names: Sequence[str], sheet: str | 
     page = page.dropna(how="all").dropna(axis="columns", how="all")
     cells = page.astype(object).where(page.notna(), None).to_numpy().tolist()
     rows = [(number + 1, row) for number, row in zip(page.index, cells, strict=True)]
-    is_above = [_is_above_table(row, names) for row in cells]
-    if names and all(is_above):
+    starts = [place for place, row in enumerate(cells) if _starts_table(row, names)]
+    if names and not starts:
         raise TableError(path, f"no header with {shown(names)}")
-    rows = rows[is_above.index(False) :] if False in is_above else []
+    rows = rows[starts[0] :] if starts else []
     table = _table_of_rows(rows, path, (), is_text=False)
     return Table(path, "xlsx sheet", table.frame)
 
 
-def _is_above_table(row: Sequence[Cell], names: Sequence[str]) -> bool:
-    """Tell a title from a header: it lacks the names that are known, or stands alone."""
+def _starts_table(row: Sequence[Cell], names: Sequence[str]) -> bool:
+    """Tell a header from a title: it has the names that are known, or does not stand alone."""
     filled = [str(cell).strip() for cell in row if cell is not None]
-    return not set(names) <= set(filled) if names else len(filled) < 2
+    return set(names) <= set(filled) and len(filled) > 1
 
 
 def _mat_table(content: bytes, path: Path, names: Sequence[str]) -> Table:
