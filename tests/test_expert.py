@@ -28,7 +28,7 @@ def photographs():
 
 
 def answer(pixels, hint=None, seed=0):
-    return ExpertTeacher().answer(Image.fromarray(pixels), hint, np.random.default_rng(seed)).text
+    return ExpertTeacher().respond(Image.fromarray(pixels), hint, np.random.default_rng(seed)).text
 
 
 @pytest.mark.parametrize(

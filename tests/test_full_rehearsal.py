@@ -49,7 +49,7 @@ def served(request: Request) -> Reply:
         return Reply(completion(json.dumps(verdict), model=body["model"]))
     url = re.search(r"data:image/png;base64,([^\"]+)", json.dumps(body)).group(1)
     with Image.open(io.BytesIO(base64.b64decode(url))) as image:
-        said = ExpertTeacher("expert-v1").answer(
+        said = ExpertTeacher("expert-v1").respond(
             image.convert("RGB"), None, np.random.default_rng(body["seed"])
         )
     return Reply(completion(said.text, model=body["model"]))

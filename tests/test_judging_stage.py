@@ -117,7 +117,7 @@ def test_an_answer_that_is_missing_is_an_error_that_names_the_file(tmp_path):
     run = made(tmp_path)
     path = run.paths.predictions("teacher", "mini-kadid")
     artifacts.write_jsonl(path, artifacts.read_jsonl(path, PredictionRecord)[1:])
-    with pytest.raises(ValueError, match=r"teacher/mini-kadid\.jsonl has no answer for image"):
+    with pytest.raises(ValueError, match=r"teacher/mini-kadid\.jsonl has no prediction for image"):
         judge_run(run, progress=False)
 
 

@@ -30,7 +30,7 @@ class OfflineTeacher:
     def __init__(self) -> None:
         self.hints: list[str | None] = []
 
-    def answer(self, image: Image.Image, hint: str | None, rng: np.random.Generator) -> Response:
+    def respond(self, image: Image.Image, hint: str | None, rng: np.random.Generator) -> Response:
         self.hints.append(hint)
         text = f"{np.asarray(image).mean():.2f} {rng.integers(10**9)}"
         return Response(text, 2)

@@ -367,7 +367,7 @@ class _TeacherWorker:
         said = []
         for row in table.to_pylist():
             image, rng = _image(row), rng_of(row["id"])
-            answered = self.teacher.answer(image, row["hint"], rng) if image else _INVALID_IMAGE
+            answered = self.teacher.respond(image, row["hint"], rng) if image else _INVALID_IMAGE
             said.append((row, answered))
         return _table(said)
 

@@ -41,8 +41,8 @@ class Candidate:
     Attributes:
         model: Who wrote it.
         image: What it is about; its tags are what the text is held against.
-        text: The whole answer, or None if there is none.
-        score: The score that the answer states, read by `parsing`; None if it is unreadable.
+        text: The whole response or prediction, or None if there is none.
+        score: The score that it states, read by `parsing`; None if it is unparsed.
         key: Tells several texts of one author about one image apart.
     """
 
@@ -178,8 +178,8 @@ def rate_reasonableness(reading: Reading, score: float | None) -> Rated:
 
     Contradictions: a defect both stated and denied; an attribute praised whose defect is stated
     as noticeable or worse; one defect with severities more than one step apart; an order to mend
-    what was found good; words for the whole quality more than one fifth apart, from each other or
-    from the score; a worst defect more than two steps from the fifth the score lies in.
+    what was found good; words for the whole quality more than one severity bin apart, from each
+    other or from the score; a worst defect more than two bins from that of the score.
 
     Source:
         Q-Ponder (arXiv:2506.05384), Table 6, task 3, as far as a text can show it: whether

@@ -1,7 +1,7 @@
 """Take out of a candidate what is meant for its judge, and count it.
 
 A candidate's text is data. Rating tags, control tokens and verdicts in JSON are taken out whole,
-and so are sentences that talk to a judge or about the answer itself. What is left is the same as
+and so are sentences that talk to a judge or about the text itself. What is left is the same as
 if they had never been there, so no judge can be moved by them: the message that is sent is equal,
 letter for letter.
 """
@@ -19,12 +19,13 @@ from qponder_lib.text.assertions import split_sentences
 
 _TAGS = r"completeness|accuracy|reasonableness|tag|score|verdict|rating"
 _RATING = re.compile(
-    rf"<\s*({_TAGS})\b[^<>]{{0,40}}>[^<>]{{0,40}}<\s*/\s*\1\s*>|<\s*/?\s*(?:{_TAGS})\b[^<>]{{0,40}}>"
-    r"|\[\[\s*[0-5]\s*\]\]",
+    rf"<\s*({_TAGS})\b[^<>]{{0,40}}>[^<>]{{0,40}}<\s*/\s*\1\s*>|"
+    rf"<\s*/?\s*(?:{_TAGS})\b[^<>]{{0,40}}>|\[\[\s*[0-5]\s*\]\]",
     re.IGNORECASE,
 )
 _CONTROL = re.compile(
-    r"<\s*\|[^|<>]{0,64}\|\s*>(?:\s*(?:system|user|assistant|developer)\b)?|\[/?INST\]|<</?SYS>>|</?s>|<(?:bos|eos|start_of_turn|end_of_turn)>"
+    r"<\s*\|[^|<>]{0,64}\|\s*>(?:\s*(?:system|user|assistant|developer)\b)?|"
+    r"\[/?INST\]|<</?SYS>>|</?s>|<(?:bos|eos|start_of_turn|end_of_turn)>"
 )
 _LOOSE_CONTROL = re.compile(r"<\||\|>")
 _JSON = re.compile(
@@ -37,7 +38,8 @@ _FRAME = re.compile(r"<\s*/?\s*(?:think|answer)\s*>", re.IGNORECASE)
 _MARKUP = re.compile(r"[<>{}|]")
 _MOST_PASSES = 20  # pieces hidden in pieces; hostile text may nest thousands
 _TO_THE_JUDGE = re.compile(
-    r"\b(?:ignore|disregard|forget|override)\b.{0,60}\b(?:instructions?|previous|above|prompt|rules?)\b"
+    r"\b(?:ignore|disregard|forget|override)\b.{0,60}"
+    r"\b(?:instructions?|previous|above|prompt|rules?)\b"
     r"|\b(?:dear|hey|attention|the|note to|as an?) (?:judge|evaluator|grader|assessor|reviewer)s?\b"
     r"|^\W*(?:judge|evaluator|grader|assessor|reviewer)s?\b"
     r"|\b(?:this|the|my|above) (?:response|answer|reasoning|candidate|assessment)\b.{0,60}"
@@ -70,11 +72,6 @@ class Sanitized:
     text: str
     removed: dict[str, int]
 
-    @property
-    def n_removed(self) -> int:
-        """Number of pieces taken out in all."""
-        return sum(self.removed.values())
-
 
 @lru_cache(maxsize=64)  # each judge asks again for the text, its prompt and its hash
 def sanitize(text: str) -> Sanitized:
@@ -85,7 +82,7 @@ def sanitize(text: str) -> Sanitized:
     twice changes nothing more.
 
     Args:
-        text: A complete answer of a model.
+        text: A complete response or prediction.
 
     Returns:
         The text that a judge may read, and what was taken out.

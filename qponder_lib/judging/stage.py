@@ -125,7 +125,7 @@ def _predicted(run: Run) -> list[Candidate]:
             said = {row.image_id: row for row in artifacts.read_jsonl(path, PredictionRecord)}
             for image in chosen:
                 if image.image_id not in said:
-                    raise ValueError(f"{path} has no answer for image {image.image_id!r}")
+                    raise ValueError(f"{path} has no prediction for image {image.image_id!r}")
                 row = said[image.image_id]
                 candidates.append(Candidate(model, image, row.text, row.score))
     return candidates

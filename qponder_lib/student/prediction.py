@@ -146,7 +146,7 @@ def _teacher(run: Run, work: Path) -> Predictor:
             distill(records, teacher, config, run.paths, store=store)
             return current_responses(records, config, run.paths, store=store)
         return [
-            teacher.answer(
+            teacher.respond(
                 load_image(run.paths, record), None, np.random.default_rng([config.seed, number])
             )
             for number, record in enumerate(tqdm(records, desc="teacher", mininterval=5))

@@ -401,7 +401,7 @@ def tokenizer_for_kit(seed: int) -> PreTrainedTokenizerFast:
     for pixels, levels in islice(FreshImages(seed), N_TOKENIZER_TEXTS):
         scene, _ = draw_scene(IN_DOMAIN, "train", IMAGE_SIDE, rng)
         image = distortions.apply_all(scene, draw_distortions(IN_DOMAIN, rng), rng)
-        texts.append(teacher.answer(Image.fromarray(image), None, rng).text or "")
+        texts.append(teacher.respond(Image.fromarray(image), None, rng).text or "")
         texts.append(caption(levels, statistics(pixels[None])[0], rng))
     return train_tokenizer(texts)
 

@@ -70,8 +70,8 @@ class ChatClient:
 
     Args:
         name: The name under which the server serves the model. "@" and a revision may follow, or
-            the name by which the server's answers call the model (behind an Azure deployment or
-            an alias): it goes into the rows and is not sent.
+            the name that the server's responses state (behind an Azure deployment or an alias): it
+            goes into the rows and is not sent.
         base_url: Address up to and including the version, such as "http://localhost:8000/v1".
         temperature: Of sampling.
         max_tokens: Of a response, at most.
@@ -280,7 +280,7 @@ def finish_reason_of(stated: str | None, text: str) -> FinishReason:
 
 
 def is_model(answered: str, asked: str) -> bool:
-    """Tell whether an answer comes from the model asked for.
+    """Tell whether a response comes from the model asked for.
 
     Args:
         answered: The name in the answer.

@@ -131,8 +131,8 @@ def distill(
 
     Args:
         images: Rows whose files lie below `paths.data`; ids must differ.
-        teacher: Named `config.teacher_model`. Any object with the `answer` of `ExpertTeacher` and
-            a name will do; one that would answer differently needs another name.
+        teacher: Named `config.teacher_model`. Any object with the `respond` of `ExpertTeacher` and
+            a name will do; one that would respond differently needs another name.
         config: What is asked, and how.
         paths: The run folder.
         progress: Show a bar, or plain lines where no terminal is.
@@ -158,7 +158,7 @@ def distill(
         file = paths.data / question.image.image, question.image.sha256
         rng = rng_of(question.response_id)
         if server is None:
-            return teacher.answer(read_recorded(*file), question.hint, rng)
+            return teacher.respond(read_recorded(*file), question.hint, rng)
         messages, image_url = prompts.teacher_messages(question.hint), await server.image_url(*file)
         return await server.ask(messages, image_url, seed=int(rng.integers(2**31)))
 

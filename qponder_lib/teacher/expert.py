@@ -344,7 +344,7 @@ _BUSY, _OFF_CENTRE = 1.0, 0.12
 
 
 class ExpertTeacher:
-    """Answers from measurements alone, the same way for the same image and generator.
+    """Responds from measurements alone, the same way for the same image and generator.
 
     Args:
         name: Recorded as the teacher; name another version when thresholds or wording change.
@@ -353,21 +353,17 @@ class ExpertTeacher:
     def __init__(self, name: str = "expert-v1") -> None:
         self.name = name
 
-    def answer(self, image: Image.Image, hint: str | None, rng: np.random.Generator) -> Response:
+    def respond(self, image: Image.Image, hint: str | None, rng: np.random.Generator) -> Response:
         """Look at an RGB image and reason about it."""
         measures = measure(np.asarray(image))
         findings = diagnose(measures, hint)
         stated = score(findings)
-        think = " ".join(
-            [
-                "(1)",
-                *low_level(measures, findings, rng),
-                "(2)",
-                *high_level(measures, findings),
-                "(3)",
-                *summary(findings, stated),
-            ]
+        sections = (
+            low_level(measures, findings, rng),
+            high_level(measures, findings),
+            summary(findings, stated),
         )
+        think = " ".join(f"({n}) {' '.join(said)}" for n, said in enumerate(sections, start=1))
         text = f"<think>{think}</think>\n<answer>{stated:.0f}</answer>"
         return Response(text, len(text.split()))
 
@@ -385,11 +381,9 @@ def low_level(
             sentences.append(_range_sentence(measures, rng))
         elif attribute in by_attribute:
             for finding in by_attribute[attribute]:
-                pattern = _pick(DEFECTIVE[attribute], rng)
-                noun = WORDING[finding.name].noun
-                severity = finding.severity
-                article = "an" if severity == "extreme" else "a"
-                sentences.append(pattern.format(article=article, severity=severity, noun=noun))
+                words = {"severity": finding.severity, "noun": WORDING[finding.name].noun}
+                article = "an" if finding.severity == "extreme" else "a"
+                sentences.append(_pick(DEFECTIVE[attribute], rng).format(article=article, **words))
         else:
             sentences.append(_pick(clean, rng))
     return sentences
@@ -398,18 +392,15 @@ def low_level(
 def high_level(measures: Measures, findings: Sequence[Finding]) -> list[str]:
     """The six high-level attributes of Table 5, as far as pixels can tell."""
     worst = max((finding.strength for finding in findings), default=0.0)
-    subject = "clear" if worst < 0.3 else "weakened" if worst < 0.65 else "hard to see"
+    step = (worst >= 0.3) + (worst >= 0.65)
+    subject = ("clear", "weakened", "hard to see")[step]
     layout = "off center" if measures.balance > _OFF_CENTRE else "balanced"
     mood = "dark" if measures.brightness < 70 else "bright" if measures.brightness > 150 else "calm"
-    style = (
-        "monochrome"
-        if measures.saturation < _COLORLESS
-        else "vivid"
-        if measures.saturation > _COLORFUL
-        else "plain"
-    )
+    style = "vivid" if measures.saturation > _COLORFUL else "plain"
+    if measures.saturation < _COLORLESS:
+        style = "monochrome"
     background = "busy" if measures.background_detail > _BUSY else "quiet"
-    use = "most" if worst < 0.3 else "some" if worst < 0.65 else "few"
+    use = ("most", "some", "few")[step]
     return [
         f"The subject is {subject}, the composition is {layout}, the mood is {mood}.",
         f"The style is {style}, the background is {background}, and it fits {use} contexts.",
