@@ -83,6 +83,9 @@ images = read_jsonl(paths.split("mini-koniq", "train"), ImageRecord)
 distill(images, open_teacher(config), config, paths)
 """
 
+# A shell starts background jobs with SIGINT ignored, and children inherit that.
+HEED = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+
 
 def test_after_kill_nothing_is_lost_and_nothing_doubled(paths: RunPaths) -> None:
     """Killed when the 3rd, 14th, 27th and last request comes in, on one folder."""
@@ -113,6 +116,34 @@ def test_after_kill_nothing_is_lost_and_nothing_doubled(paths: RunPaths) -> None
     assert 40 <= server.n_seen <= 40 + n_kills * CONCURRENCY
 
 
+OFFLINE_WORKER = """
+import os, signal
+from qponder_lib.teacher.expert import ExpertTeacher
+from qponder_lib.teacher.responses import Response
+
+class Interrupting(ExpertTeacher):
+    seen = 0
+    def respond(self, image, hint, rng):
+        self.seen += 1
+        if self.seen == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.05)
+        return Response("so", 1)
+
+distill(images, Interrupting(config.teacher_model), config, paths)
+"""
+
+
+def test_an_interrupt_is_heeded_between_two_images_of_an_offline_teacher(paths: RunPaths) -> None:
+    write_jsonl(paths.split("mini-koniq", "train"), make_images(paths, 200))
+    config = CONFIG.model_copy(update={"teacher": "expert", "teacher_model": "expert-v1"})
+    worker = HEED + WORKER.rpartition("\ndistill(")[0] + "\nimport time\n" + OFFLINE_WORKER
+    command = [sys.executable, "-c", worker, str(paths.root), config.model_dump_json()]
+    ended = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=-1, timeout=60)
+    assert b"KeyboardInterrupt" in ended.stderr
+    assert 2 <= len(newest_responses(paths.raw_responses)) < 100
+
+
 def test_an_interrupt_ends_the_run_at_once_and_keeps_what_was_answered(paths: RunPaths) -> None:
     images = make_images(paths, 12)
     write_jsonl(paths.split("mini-koniq", "train"), images)
@@ -126,9 +157,7 @@ def test_an_interrupt_ends_the_run_at_once_and_keeps_what_was_answered(paths: Ru
 
     with StubServer(script) as server:
         config = CONFIG.model_copy(update={"base_url": server.base_url})
-        # A shell starts background jobs with SIGINT ignored, and children inherit that.
-        heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        command = [sys.executable, "-c", heed + WORKER, str(paths.root), config.model_dump_json()]
+        command = [sys.executable, "-c", HEED + WORKER, str(paths.root), config.model_dump_json()]
         worker = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=-1)
         _, errors = worker.communicate(timeout=30)
     assert b"KeyboardInterrupt" in errors

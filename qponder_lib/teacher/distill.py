@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -158,6 +159,7 @@ def distill(
         file = paths.data / question.image.image, question.image.sha256
         rng = rng_of(question.response_id)
         if server is None:
+            await asyncio.sleep(0)  # an interrupt is heeded between two images
             return teacher.respond(read_recorded(*file), question.hint, rng)
         messages, image_url = prompts.teacher_messages(question.hint), await server.image_url(*file)
         return await server.ask(messages, image_url, seed=int(rng.integers(2**31)))
