@@ -10,7 +10,7 @@ from stub_openai_server import MODEL, StubServer
 from qponder_lib.config import DistillConfig
 from qponder_lib.paths import RunPaths
 from qponder_lib.records import Distortion, ImageRecord
-from qponder_lib.teacher.distill import DistillReport, distill, open_teacher, questions
+from qponder_lib.teacher.distill import distill, open_teacher, questions
 
 CONCURRENCY = 4
 CONFIG = DistillConfig(
@@ -47,7 +47,7 @@ def make_images(paths: RunPaths, n: int) -> list[ImageRecord]:
 
 def distil_from(
     server: StubServer, images: list[ImageRecord], paths: RunPaths, **changes: object
-) -> DistillReport:
+) -> dict[str, int]:
     config = CONFIG.model_copy(update={"base_url": server.base_url, **changes})
     return distill(images, open_teacher(config), config, paths, progress=False)
 

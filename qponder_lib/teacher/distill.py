@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -28,23 +26,6 @@ from qponder_lib.teacher.responses import (
     run_in_thread,
 )
 from qponder_lib.text import prompts
-
-
-@dataclass(frozen=True)
-class DistillReport:
-    """What a call of `distill` did.
-
-    Attributes:
-        n_images: Images in all.
-        n_asked: Images the teacher was asked about in this call; the rest had a final response.
-        states: How many images are in which state now; the sum is `n_images`.
-        seconds: Wall time of this call.
-    """
-
-    n_images: int
-    n_asked: int
-    states: dict[str, int]
-    seconds: float
 
 
 def open_teacher(
@@ -123,7 +104,7 @@ def distill(
     *,
     progress: bool = True,
     store: Path | None = None,
-) -> DistillReport:
+) -> dict[str, int]:
     """Ask a teacher about every image that has no final response yet.
 
     Each response is appended to `distill/raw.jsonl` as it comes. Calling again, after an end of
@@ -140,7 +121,7 @@ def distill(
         store: File of the responses in place of `distill/raw.jsonl`.
 
     Returns:
-        Counts by state.
+        How many images are in which state now; the sum is the number of images.
 
     Raises:
         ServerUnavailable: If no image can be answered, or nothing but failures comes back.
@@ -152,7 +133,6 @@ def distill(
     twice = [name for name, n in Counter(image.image_id for image in images).items() if n > 1]
     if twice:
         raise ValueError(f"{len(twice)} image ids come more than once, the first is {twice[0]!r}")
-    began = time.monotonic()
     server = teacher if isinstance(teacher, ChatClient) else None
 
     async def ask(question: Question) -> Response:
@@ -164,9 +144,9 @@ def distill(
         messages, image_url = prompts.teacher_messages(question.hint), await server.image_url(*file)
         return await server.ask(messages, image_url, seed=int(rng.integers(2**31)))
 
-    async def ask_all() -> int:
+    async def ask_all() -> None:
         try:
-            return await collect(
+            await collect(
                 questions(images, config),
                 ask,
                 name=teacher.name,
@@ -178,10 +158,9 @@ def distill(
             if server is not None:
                 await server.aclose()
 
-    n_asked = run_in_thread(ask_all())
+    run_in_thread(ask_all())
     there = current_responses(images, config, paths, store=store)
-    states = Counter(row.finish_reason for row in there)
-    return DistillReport(len(images), n_asked, dict(states), time.monotonic() - began)
+    return dict(Counter(row.finish_reason for row in there))
 
 
 def current_responses(

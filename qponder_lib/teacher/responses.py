@@ -163,7 +163,7 @@ async def collect(
     store: Path,
     concurrency: int,
     shown_as: str | None,
-) -> int:
+) -> None:
     """Ask every question that has no final response yet; each response is stored as it comes.
 
     Args:
@@ -174,9 +174,6 @@ async def collect(
         store: The file of responses.
         concurrency: Questions asked at once.
         shown_as: Who is asked, in the lines that say how far it is; None counts in silence.
-
-    Returns:
-        How many questions were asked.
 
     Raises:
         ServerUnavailable: If nothing but failures has come for too long: a server that has gone
@@ -215,7 +212,6 @@ async def collect(
 
         with progress_bar(shown_as, len(questions), len(questions) - len(todo)) as bar:
             await run_bounded(todo, ask_one, concurrency)
-    return len(todo)
 
 
 def progress_bar(who: str | None, n_total: int, n_before: int) -> tqdm:

@@ -124,7 +124,7 @@ def measure(n: int, latency_s: float, concurrency: int, side: int) -> dict[str, 
             )
             teacher.watch(n)
             began, cpu = time.monotonic(), time.process_time()
-            report = distill(images, teacher, config, paths, progress=n > 10_000)
+            states = distill(images, teacher, config, paths, progress=n > 10_000)
             seconds, cpu = time.monotonic() - began, time.process_time() - cpu
             pipe.send("stop")
             at_once = pipe.recv()
@@ -134,7 +134,7 @@ def measure(n: int, latency_s: float, concurrency: int, side: int) -> dict[str, 
         "concurrency": concurrency,
         "most_at_once": at_once,
         "image_side": side,
-        "states": report.states,
+        "states": states,
         "requests_per_second": round(n / seconds, 1),
         "limit_per_second": round(concurrency / latency_s, 1),
         "share_of_limit": round(n / seconds * latency_s / concurrency, 3),
