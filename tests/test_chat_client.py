@@ -175,6 +175,12 @@ def test_a_200_that_is_no_completion_is_a_named_state(trouble: str) -> None:
     assert server.n_seen == 1
 
 
+def test_an_error_that_came_as_a_200_keeps_its_sentence() -> None:
+    body = {"error": {"message": "Provider returned error", "code": 502}}
+    with StubServer(lambda request: Reply(body)) as server:
+        assert "Provider returned error" in ask(server).refusal
+
+
 def test_a_server_that_sends_byte_by_byte_for_ever_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -191,8 +191,7 @@ class ChatClient:
     def _refused(self, error: openai.APIStatusError) -> Response:
         """Name the state of a row whose request was refused, or stop the whole run."""
         body = error.body if isinstance(error.body, Mapping) else {}
-        said = body.get("message") or body.get("detail") or error.response.text
-        said = " ".join(str(said).replace(self._key.get_secret_value(), "[key]").split())[:300]
+        said = self._sentence(body.get("message") or body.get("detail") or error.response.text)
         status = error.status_code
         if status in (408, 409, 429) or status >= 500:
             states: dict[int, FinishReason] = {408: "timeout", 429: "rate_limited"}
@@ -214,6 +213,10 @@ class ChatClient:
             f"{self.base_url} answered {status}: {advice}. The server said: {said}"
         ) from None
 
+    def _sentence(self, said: object) -> str:
+        """Return the server's own words on one line, without the key."""
+        return " ".join(str(said).replace(self._key.get_secret_value(), "[key]").split())[:300]
+
     def _read(self, body: bytes) -> Response:
         """Read a 200: a response, a named state, or something that is no completion at all."""
         try:
@@ -222,7 +225,8 @@ class ChatClient:
             text, model = _whole_text(choice["message"]), str(found["model"])
             n_tokens = (found.get("usage") or {}).get("completion_tokens")
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-            return Response(None, None, "malformed_response")
+            said = self._sentence(body.decode("utf-8", "replace"))
+            return Response(None, None, "malformed_response", refusal=said)
         version = f"{model} {found.get('system_fingerprint') or ''}".strip()
         if not is_model(model, self.name):
             if not self._answered:  # so it would be with every row
