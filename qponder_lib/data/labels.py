@@ -144,8 +144,10 @@ def _official(
     spec: DatasetSpec, kind: Label, root: Path, findings: list[Finding]
 ) -> Iterator[pd.DataFrame]:
     """Read the files of the set's authors, those that match a pattern one after the other."""
+    is_pattern = spec.n_images is not None  # a user's own path is meant as it stands
     groups = [
-        sorted(root.glob(file)) if file.endswith("*.txt") else [root / file] for file in kind.files
+        sorted(root.glob(file)) if "*" in file and is_pattern else [root / file]
+        for file in kind.files
     ]
     if not groups[0]:
         findings.append(_unreadable(f"there are no files {', '.join(kind.files)}"))

@@ -72,14 +72,12 @@ _FORMATS = {
 class TableError(ValueError):
     """A table that cannot be used as it is; the message fits on a screen.
 
-    Attributes:
-        row: Line of a text file, row of a sheet or place in a list, from 1; None for all of it.
+    It names the row: line of a text file, row of a sheet or place in a list, from 1.
     """
 
     def __init__(self, path: Path | str, message: str, row: int | None = None) -> None:
         text = f"{path}: {message}" if row is None else f"{path}, row {row}: {message}"
         super().__init__(text if len(text) <= _SCREEN else text[:_SCREEN] + " ...")
-        self.message, self.row = message, row
 
 
 def shown(values: Iterable[object], n: int = 5) -> str:
