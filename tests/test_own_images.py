@@ -41,6 +41,13 @@ def mine(tmp_path):
     return tmp_path
 
 
+@pytest.fixture
+def clone(mine, monkeypatch):
+    (mine / "notebooks").mkdir()
+    (mine / "papermill_runs").mkdir()
+    monkeypatch.setenv("QPONDER_ROOT", str(mine))
+
+
 def own(folder, **known):
     return own_spec("my-set", folder / "labels.csv", **known)
 
@@ -179,9 +186,9 @@ def test_braces_in_names_are_letters_like_others(mine):
     assert found(report, "missing_image") == [("labels.csv", 3), ("labels.csv", 5)]
 
 
-def test_a_run_keeps_what_it_has_prepared_itself(mine):
-    prepared(mine, "prepared")
-    paths, _ = prepared(mine, "run", at_most=3)
+def test_a_run_keeps_what_it_has_prepared_itself(mine, clone):
+    prepared(mine, "papermill_runs/prepared")
+    paths, _ = prepared(mine, "papermill_runs/run", at_most=3)
     before = load_records(paths, "my-set", "train")
     verify_prepared(paths, "my-set", ["my-set"], progress=False)
     assert load_records(paths, "my-set", "train") == before
@@ -192,9 +199,9 @@ def test_a_test_set_of_ones_own_has_every_image(mine):
     assert made.n == {"test": 40}
 
 
-def test_a_set_for_every_run_is_taken_over_by_a_run_that_needs_it(mine):
-    shared, _ = prepared(mine, "prepared", n_validation=0)
-    run = RunPaths(mine / "other")
+def test_a_set_for_every_run_is_taken_over_by_a_run_that_needs_it(mine, clone):
+    shared, _ = prepared(mine, "papermill_runs/prepared")
+    run = RunPaths(mine / "papermill_runs" / "study" / "seed-1")
     table = verify_prepared(run, "my-set", ["my-set"], progress=False)
     assert [row["split"] for row in table] == ["train", "validation", "test"]
     assert load_records(run, "my-set", "test") == load_records(shared, "my-set", "test")
@@ -205,10 +212,7 @@ def invoke(*arguments):
     return CliRunner().invoke(cli.app, ["data", *map(str, arguments)])
 
 
-def test_the_commands_check_and_prepare_ones_own_images(mine, monkeypatch):
-    (mine / "notebooks").mkdir()
-    (mine / "papermill_runs").mkdir()
-    monkeypatch.setenv("QPONDER_ROOT", str(mine))
+def test_the_commands_check_and_prepare_ones_own_images(mine, clone):
     table = ("--labels", mine / "labels.csv")
     labels_alone = invoke("check", "my-set", *table, "--range", 0, 3, "--json")
     assert labels_alone.exit_code == 1
@@ -216,7 +220,7 @@ def test_the_commands_check_and_prepare_ones_own_images(mine, monkeypatch):
     assert {one["code"] for one in report["findings"]} == {"off_scale", "spread"}
     whole = invoke("check", "my-set", *table, "--images", mine / "photographs")
     assert whole.exit_code == 0, whole.output
-    assert "n_decoded        40" in whole.output
+    assert "images   40 found, 40 decoded" in whole.output
     done = invoke("prepare", "my-set", *table, "--images", mine / "photographs", "--range", 0, 5)
     assert done.exit_code == 0, done.output
     assert "label mos: 0 to 5 on MOS 0 to 100 (scale)" in done.output

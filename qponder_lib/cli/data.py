@@ -26,8 +26,12 @@ Root = Annotated[
     Path | None, typer.Option("--root", "--images", help="folder of your copy, or of your images")
 ]
 Labels = Annotated[Path | None, typer.Option(help="table of your own labels")]
-IdColumn = Annotated[str | None, typer.Option("--id", help="column of your table: image")]
-ScoreColumn = Annotated[str | None, typer.Option("--score", help="column: human score")]
+IdColumn = Annotated[
+    str | None, typer.Option("--id", help="column of your table: image; default: by its name")
+]
+ScoreColumn = Annotated[
+    str | None, typer.Option("--score", help="column: human score; default: by its name")
+]
 StdColumn = Annotated[str | None, typer.Option("--std", help="column: its standard deviation")]
 ReferenceColumn = Annotated[
     str | None, typer.Option("--reference", help="column: photograph that an image was made of")

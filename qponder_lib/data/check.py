@@ -314,7 +314,15 @@ def summary(copy: Copy) -> dict[str, Any]:
 
 def describe(copy: Copy) -> str:
     """Return the summary as text that fits on a screen: counts, then findings by code."""
-    lines = [f"{key:<16} {value}" for key, value in summary(copy).items() if key != "findings"]
+    told = summary(copy)
+    expected = "" if told["n_expected"] is None else f" of {told['n_expected']}"
+    decoded = "not looked into" if told["n_decoded"] is None else f"{told['n_decoded']} decoded"
+    lines = [
+        f"{copy.spec.name} in {copy.root} ({copy.layout} layout, label {copy.label.name})",
+        f"  labels   {told['n_labelled']}{expected}",
+        f"  {told['media']:<8} {told['n_found']}{expected} found, {decoded}",
+        f"  range    {_range(copy.range)}, published {_range(copy.label.published)}",
+    ]
     counted = Counter((one.severity, one.code) for one in copy.findings)
     for (severity, code), n in sorted(counted.items(), key=lambda item: item[0][0]):
         lines.append(f"{severity}: {code} ({n})")
@@ -322,4 +330,9 @@ def describe(copy: Copy) -> str:
         lines += [f"  {one.sentence}" for one in those[:_SHOWN_PER_CODE]]
         if n > _SHOWN_PER_CODE:
             lines.append(f"  and {n - _SHOWN_PER_CODE} more; --json lists all")
-    return "\n".join(lines)
+    good = "no error" if expected == "" else "agrees with the published set"
+    return "\n".join([*lines, good if told["ok"] else f"{len(errors(copy.findings))} errors"])
+
+
+def _range(ends: tuple[float, float] | None) -> str:
+    return "not known" if ends is None else f"{ends[0]:g} to {ends[1]:g}"

@@ -331,7 +331,7 @@ def verify_prepared(
 
 
 def _needed_rows(paths: RunPaths, name: str, part: Split) -> list[ImageRecord]:
-    file, shared = paths.split(name, part), RunPaths(paths.root.parent / SHARED)
+    file, shared = paths.split(name, part), RunPaths.named(SHARED)
     taken = [*(shared.data / name).glob("*.json*")]
     if taken and not (file.parent / "source.json").is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
