@@ -152,7 +152,7 @@ def test_every_model_has_a_card(run):
 def test_page_opens_with_three_sentences_and_folds_what_was_not_decided(run):
     first = text_of(run).split('<section id="summary">')[1].split('<div class="cards">')[0]
     assert first.count("<p>") == 3
-    assert "orders held-out images best: SRCC" in first
+    assert "orders held-out images best, by its SRCC" in first
     assert f"Of {len(load_claims())} claims of the two papers" in first
     shown = text_of(run).split('<div class="claims">')[1].split("</div>")[0]
     assert "not_decidable" not in shown

@@ -230,15 +230,18 @@ class Page:
         trained = [model for model in means if model not in ("handcrafted", "base", "teacher")]
         if trained:
             best = max(trained, key=lambda model: float(means[model]["value"] or 0))
-            others = [m for m in ("qponder", "handcrafted", "teacher") if m in means and m != best]
-            named = [
-                f"{model_label(m)} {short(means[m]['value'])} {ends(means[m])}" for m in others
-            ]
-            told.append(
-                f"Of the trained models, {model_label(best)} orders held-out images best: SRCC "
-                f"{short(means[best]['value'])} {ends(means[best])} in the mean over the sets"
-                f"{' (' * bool(named) + '; '.join(named) + ')' * bool(named)}."
+            shown = dict.fromkeys([best, "qponder", "handcrafted", "teacher"])
+            listed = "; ".join(
+                f"{model_label(model)} {short(means[model]['value'])} {ends(means[model])}"
+                for model in shown
+                if model in means
             )
+            told.append(
+                f"Of the trained models, {model_label(best)} orders held-out images best, by its "
+                f"SRCC in the mean over the sets: {listed}."
+            )
+        elif self.models():
+            told.append("No trained model made enough predictions that can be parsed for a score.")
         claims = {verdict.claim.id: verdict for verdict in self.verdicts}
         numbers = [*claims["rl-gain"].numbers, *claims["fewer-hallucinations"].numbers]
         if numbers:
