@@ -214,13 +214,13 @@ def test_judged_and_reported_numbers_never_share_a_table(judged_run):
         assert list(table.grids) == ["Judge: rubric", "Judge: second"]
     cells = judged.table2(judged_run).grids["Judge: rubric"].set_index("Model")
     assert cells.loc["Base (before SFT)", "mini-csiq"] == "–\nno_answer"
-    trained = cells.loc["Q-Ponder (cold start + GRPO)"]
+    trained = cells.loc["Q-Ponder"]
     assert trained["mini-csiq"].startswith("3.50 / 3.50 / 3.50\n[3.40, 3.60] / ")
     assert (trained["n"], trained["not judged"]) == ("80", "0")
 
 
 def test_reported_table_4_prints_the_papers_baseline_and_no_interval(run):
-    made = judged.table4_reported(run)
+    made = outputs.TABLES["table4_reported"](run)
     row = made.grids[""].iloc[0]
     assert (row["Method"], row["CIDIQ"]) == ("Qwen2.5VL-7B", "4.094 / 2.000 / 3.952")  # as printed
     assert "[" not in made.markdown().split("\n\n", 2)[2]
@@ -229,7 +229,7 @@ def test_reported_table_4_prints_the_papers_baseline_and_no_interval(run):
 def test_judged_figure_has_a_panel_per_judge_and_aspect_and_names_who_has_no_verdict(judged_run):
     figure, data = judged.fig4b_lines(judged_run)
     assert len(figure.axes) == 6
-    assert "No verdict: Base." in figure.get_supxlabel()
+    assert "No verdict: Base (before SFT)." in figure.get_supxlabel()
     assert len(data) == len(judged_rows())
 
 

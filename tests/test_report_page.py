@@ -139,7 +139,7 @@ def test_headline_shows_the_number_of_the_scores_with_interval_and_n(run):
     wanted["protocol"] = "raw"
     (row,) = [r for r in rows if all(r[k] == v for k, v in wanted.items())]
     ends = f"[{float(row['ci_low']):.3f}, {float(row['ci_high']):.3f}]"
-    card = text_of(run).split("Q-Ponder (cold start + GRPO)</p>")[1].split("</div>")[0]
+    card = text_of(run).split("Q-Ponder</p>")[1].split("</div>")[0]
     assert f'<p class="value">{float(row["value"]):.3f} <small>{ends}</small></p>' in card
     assert f"SRCC mean over the sets, n = {row['n']}" in card
 

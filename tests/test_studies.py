@@ -134,7 +134,7 @@ def test_models_of_the_base_are_compared_over_seeds(study):
     data = frame(study, "study_scores")
     assert set(data.loc[data["system"].isna(), "model"]) == set(SEVERAL["predict.models"])
     names = set(frame(study, "study_differences")["arm"])
-    assert "Q-Ponder (cold start + GRPO) − Cold start, short reasoning" in names
+    assert "Q-Ponder − Cold start, short" in names
 
 
 def test_scores_over_seeds_are_mean_and_range_and_never_in_brackets(study):
@@ -150,7 +150,7 @@ def test_scores_over_seeds_are_mean_and_range_and_never_in_brackets(study):
         for seed in (0, 1)
     ]
     text = (study[0] / "tables" / "study_scores.md").read_text(encoding="utf-8")
-    (line,) = [x for x in text.splitlines() if x.startswith("| Q-Ponder | Cold start, no ")]
+    (line,) = [x for x in text.splitlines() if x.startswith("| Q-Ponder | Cold start, none ")]
     ends = f"{min(values):.3f} to {max(values):.3f}"
     assert f"{np.mean(values):.3f}<br>{ends}" in line
     assert "[" not in line

@@ -32,6 +32,8 @@ from qponder_lib.report.render import (
     grid,
     in_order,
     intervals,
+    look,
+    model_label,
     origin,
     plain,
     read,
@@ -215,7 +217,7 @@ def breakdown_figure(run: Run) -> tuple[Figure, pd.DataFrame]:
         group_dots(ax, select(pooled, kind=kind, metric=metric)).set_title(title)
         ax.set_xlabel("SRCC" if metric == "srcc" else "Mean absolute error (MOS units)")
     axes[0, 1].tick_params(axis="y", labelleft=False)
-    style.legend_above(figure, map(style.look, in_order(chosen["model"])))
+    style.legend_above(figure, chosen["model"])
     told = f"In brackets: images; types by their number. Bars: {intervals(data)}; all test sets"
     style.caption(figure, f"{told} together, greedy decoding. {origin(run)}")
     return figure, chosen
@@ -228,8 +230,6 @@ def group_dots(ax: Axes, rows: pd.DataFrame) -> Axes:
         ax: Where to draw.
         rows: Of `tables/breakdown.csv`, all of one dataset, kind and metric.
     """
-    if rows["value"].notna().sum() == 0:
-        return style.say_missing(ax, "no group has enough parsed responses")
     rows = rows.assign(images=_images(rows))
     if set(rows["kind"]) == {"type"}:
         rows = rows.sort_values("images", ascending=False, kind="stable")
@@ -296,14 +296,9 @@ def calibration_figure(run: Run) -> tuple[Figure, pd.DataFrame]:
     data = read(run.paths.tables / "calibration.csv")
     pooled = select(data, dataset=ALL_SETS)
     models = in_order(pooled["model"])
-    if not models:
-        figure, axes = style.new_figure(4.0, 2.0)
-        style.say_missing(axes[0, 0], "no parsed response")
-        return figure, data
-    figure, axes = style.panels(len(models), 2.6, 2.8, 3)
-    for ax, model in zip(axes, models, strict=True):
+    figure, axes = style.panels(len(models) or 1, (2.6, 2.8), ("Predicted score", "Mean MOS"))
+    for ax, model in zip(axes, models, strict=False):
         calibration_curve(ax, select(pooled, model=model), model)
-    style.label_outer(axes)
     told = "Area of a mark: share of the responses in its bin of ten points. Bars: "
     told += (
         f"{bootstrap.CONFIDENCE:.0%} bootstrap intervals; all test sets together, greedy decoding."
@@ -320,7 +315,7 @@ def calibration_curve(ax: Axes, rows: pd.DataFrame, model: str) -> Axes:
         rows: Of `tables/calibration.csv`, of one model and dataset.
         model: Which model.
     """
-    colour, marker, label = style.look(model)
+    label, colour, marker = look(model)
     ax.set_title(f"{label}, n = {rows['n'].sum():,}")
     ax.plot([MOS_MIN, MOS_MAX], [MOS_MIN, MOS_MAX], color=GREY, linewidth=0.9, zorder=1)
     x, y = rows["mean_score"], rows["mean_mos"]
@@ -330,7 +325,6 @@ def calibration_curve(ax: Axes, rows: pd.DataFrame, model: str) -> Axes:
     ax.scatter(x, y, s=6.0 + 220.0 * share, color=colour, marker=marker, linewidths=0, zorder=3)
     ends, ticks = (MOS_MIN, MOS_MAX), range(0, 101, 25)
     ax.set(xlim=ends, ylim=ends, xticks=ticks, yticks=ticks, aspect="equal")
-    ax.set(xlabel="Predicted score", ylabel="Mean MOS")
     return ax
 
 
@@ -424,22 +418,16 @@ def diversity_figure(run: Run) -> tuple[Figure, pd.DataFrame]:
     kept = run.paths.figures / "score_clustering.csv"
     counts = count_scores(run) if first.is_file() else read(kept)
     models = in_order(counts["model"])
-    if not models:
-        figure, axes = style.new_figure(4.0, 2.0)
-        style.say_missing(axes[0, 0], "no parsed response")
-        return figure, counts
-    figure, axes = style.panels(len(models), 2.7, 1.9, 3)
-    for ax, model in zip(axes, models, strict=True):
+    figure, axes = style.panels(len(models) or 1, (2.7, 1.9), ("Predicted score", "Share (%)"))
+    for ax, model in zip(axes, models, strict=False):
         rows = select(counts, model=model)
         shares = rows["n"] / rows["n"].sum() * 100.0
         whole = shares.groupby(rows["score"].round()).sum()
-        ax.vlines(whole.index, 0.0, whole, color=style.look(model).colour, linewidth=1.6)
-        ax.set_title(f"{style.look(model).label}\n{len(rows):,} distinct scores")
+        ax.vlines(whole.index, 0.0, whole, color=look(model).colour, linewidth=1.6)
+        ax.set_title(f"{model_label(model)}\n{len(rows):,} distinct scores")
         ax.set(xlim=(MOS_MIN - 1, MOS_MAX + 1), xticks=range(0, 101, 20))
         ax.grid(False, axis="x")
-        ax.set(xlabel="Predicted score", ylabel="Share (%)")
     axes[0].set_ylim(bottom=0.0)  # one scale for all
-    style.label_outer(axes)
     told = "Scores rounded to whole points; greedy decoding, all test sets together. Models without"
     style.caption(figure, f"{told} a parsed response are left out. {origin(run)}")
     return figure, counts

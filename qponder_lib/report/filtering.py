@@ -17,8 +17,11 @@ from qponder_lib.pipeline import Run
 from qponder_lib.records import FilteredResponse, ImageRecord
 from qponder_lib.report import style
 from qponder_lib.report.render import (
+    BLUE,
+    GREY,
     METRIC_LABELS,
     MISSING,
+    ORANGE,
     Table,
     estimates,
     grid,
@@ -32,7 +35,7 @@ from qponder_lib.report.render import (
     write,
     write_frame,
 )
-from qponder_lib.report.style import BLUE, GREY, ORANGE, house_style
+from qponder_lib.report.style import house_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,8 +15,8 @@ from qponder_lib.data import distortions, scenes
 from qponder_lib.pipeline import Run
 from qponder_lib.records import ImageRecord
 from qponder_lib.report import style
-from qponder_lib.report.render import origin, read, set_label
-from qponder_lib.report.style import BLUE, GREY, house_style
+from qponder_lib.report.render import BLUE, GREY, origin, read, set_label
+from qponder_lib.report.style import house_style
 from qponder_lib.scales import MOS_MAX, MOS_MIN, SEVERITIES
 
 if TYPE_CHECKING:
@@ -223,10 +223,9 @@ def mos_histograms(run: Run) -> tuple[Figure, pd.DataFrame]:
     else:  # a kept run has no images any more
         data = read(run.paths.figures / "mos_histograms.csv")
     names = list(dict.fromkeys(data["group"]))
-    figure, axes = style.panels(len(names), 3.0, 2.2, 3)
+    figure, axes = style.panels(len(names), (3.0, 2.2), ("MOS", "Images"))
     for ax, name in zip(axes, names, strict=True):
         mos_histogram(ax, data[data["group"] == name])
-    style.label_outer(axes)
     style.caption(figure, f"Dotted: borders of the five severity bins. {origin(run)}")
     return figure, data
 
@@ -250,5 +249,4 @@ def mos_histogram(ax: Axes, rows: pd.DataFrame) -> Axes:
     ax.set_xlim(MOS_MIN, MOS_MAX)
     ax.grid(False, axis="x")
     ax.set_title(f"{set_label(rows['group'].iloc[0])}  (n = {rows['n'].sum():,})", pad=22)
-    ax.set(xlabel="MOS", ylabel="Images")
     return ax

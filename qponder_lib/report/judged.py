@@ -17,9 +17,9 @@ from qponder_lib.report.render import (
     grid,
     in_order,
     intervals,
+    model_label,
     origin,
     read,
-    read_reported,
     select,
     set_label,
 )
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ASPECTS = ("completeness", "accuracy", "reasonableness")
+PRINTED = "completeness / accuracy / reasonableness by a proprietary judge (AVG.: one number)"
 ABLATION = ("base", "teacher", "ci-none", "ci-short", "ci-long", "qponder")
 """Models that have a row in Table 4: the baseline, its teacher, the cold start, the last stage."""
 
@@ -80,27 +81,6 @@ def _measured(run: Run, number: int, title: str, judged: pd.DataFrame) -> Table:
     return Table(name, note, grids, judged)
 
 
-def table2_reported(run: Run) -> Table:
-    """Lay out the paper's own Table 2, as printed."""
-    return _reported(2)
-
-
-def table4_reported(run: Run) -> Table:
-    """Lay out the paper's own Table 4, as printed."""
-    return _reported(4)
-
-
-def _reported(number: int) -> Table:
-    reported = read_reported(f"table{number}")
-    note = (
-        f"Transcribed from Q-Ponder (arXiv:2506.05384), Table {number}: completeness / accuracy "
-        "/ reasonableness as the paper prints them, judged by one proprietary model, without "
-        "intervals; AVG. is one number. Nothing here was measured by this kit."
-    )
-    cells = grid(reported.rename(columns={"method": "Method"}), "Method", "dataset")
-    return Table(f"Table {number} as reported", note, {"": cells}, reported)
-
-
 @house_style()
 def fig4b_lines(run: Run) -> tuple[Figure, pd.DataFrame]:
     """Draw judged reasoning of every model on every set, a row of panels per judge.
@@ -119,19 +99,15 @@ def fig4b_lines(run: Run) -> tuple[Figure, pd.DataFrame]:
     figure, axes = style.new_figure(10.4, height, len(judges), len(ASPECTS), sharey="row")
     for line, judge in zip(axes, judges, strict=True):
         for ax, aspect in zip(line, ASPECTS, strict=True):
-            mine = select(rows, judge=judge, aspect=aspect)
-            if mine.empty:
-                style.say_missing(ax, "no verdict")
-            else:
-                style.dots(ax, mine, "set", horizontal=True)
+            style.dots(ax, select(rows, judge=judge, aspect=aspect), "set", horizontal=True)
             ax.set(title=f"{aspect.capitalize()}, judge {judge}", xlim=(0.9, 5.1))
             ax.set_xticks(range(1, 6))
             ax.tick_params(axis="y", labelleft=ax is line[0])
     for ax in axes[-1]:
         ax.set_xlabel("Mean rating, 1 to 5")
-    style.legend_above(figure, map(style.look, in_order(rows["model"])))
+    style.legend_above(figure, rows["model"])
     without = in_order(set(data["model"]) - set(rows["model"]))
     told = f"Bars: {intervals(data)}; n up to {data['n'].max():,}."
-    told += f" No verdict: {', '.join(style.look(m).label for m in without)}." if without else ""
+    told += f" No verdict: {', '.join(map(model_label, without))}." if without else ""
     style.caption(figure, f"{told} {origin(run)}")
     return figure, data

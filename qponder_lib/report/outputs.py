@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 TABLES: Mapping[str, Callable[[Run], render.Table]] = {
     "table1": results.table1,
-    "table1_reported": results.table1_reported,
+    "table1_reported": lambda run: render.reported_table(1, "PLCC / SRCC"),
     "table2": judged.table2,
-    "table2_reported": judged.table2_reported,
+    "table2_reported": lambda run: render.reported_table(2, judged.PRINTED),
     "table3": results.table3,
     "table4": judged.table4,
-    "table4_reported": judged.table4_reported,
+    "table4_reported": lambda run: render.reported_table(4, judged.PRINTED),
     "differences": results.differences,
     "decoding": results.decoding_table,
     "protocols": results.protocols,

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
@@ -29,18 +29,32 @@ from qponder_lib.pipeline import Run
 MISSING = "–"
 ALL_SETS = "all sets"
 """Stands for a set where all test images are taken together."""
-MODEL_LABELS = {
-    "ceiling": "Ceiling (true quality against the raters)",
-    "handcrafted": "Handcrafted (statistics, ridge)",
-    "base": "Base (before SFT)",
-    "ci-none": "Cold start, no reasoning",
-    "ci-short": "Cold start, short reasoning",
-    "ci-long": "Cold start, long reasoning (Q-Ponder-CI)",
-    "qponder": "Q-Ponder (cold start + GRPO)",
-    "qponder-shuffled": "GRPO, rewards shuffled",
-    "teacher": "Teacher",
+
+
+class Look(NamedTuple):
+    """What something is called, and how it is drawn, wherever it stands."""
+
+    label: str
+    colour: str
+    marker: str = "o"
+
+
+BLACK, GREY, LIGHT = "#000000", "#6E6E6E", "#BFBFBF"
+ORANGE, SKY, GREEN, BLUE = "#E69F00", "#56B4E9", "#009E73", "#0072B2"
+VERMILION, PURPLE, BROWN = "#D55E00", "#CC79A7", "#8C510A"
+MODELS = {
+    "ceiling": Look("Ceiling", BLACK, "_"),
+    "handcrafted": Look("Handcrafted", PURPLE, "P"),
+    "base": Look("Base (before SFT)", GREY, "X"),
+    "ci-none": Look("Cold start, none", ORANGE, "v"),
+    "ci-short": Look("Cold start, short", SKY, "^"),
+    "ci-long": Look("Cold start, long", BLUE, "s"),
+    "qponder": Look("Q-Ponder", VERMILION, "o"),
+    "qponder-shuffled": Look("GRPO, rewards shuffled", BROWN, "*"),
+    "teacher": Look("Teacher", GREEN, "D"),
 }
-"""Names for readers, in the order of the rows."""
+"""Models in the order of the rows. Colours are Okabe and Ito's, which differ for colour-blind
+readers too; markers repeat the distinction for print without colour."""
 METRIC_LABELS = {
     "srcc": "SRCC",
     "plcc": "PLCC",
@@ -153,6 +167,22 @@ def read_reported(name: str) -> pd.DataFrame:
         return pd.read_csv(path)
 
 
+def reported_table(number: int, what: str) -> Table:
+    """Lay out a table of the paper as it is printed.
+
+    Args:
+        number: Of the table.
+        what: What a cell holds.
+    """
+    reported = read_reported(f"table{number}")
+    note = (
+        f"Transcribed from Q-Ponder (arXiv:2506.05384), Table {number}: {what}, as the paper "
+        "prints it, without intervals. Nothing here was measured by this kit."
+    )
+    cells = grid(reported.rename(columns={"method": "Method"}), "Method", "dataset")
+    return Table(f"Table {number} as reported", note, {"": cells}, reported)
+
+
 def select(data: pd.DataFrame, **names: Any) -> pd.DataFrame:
     """Keep the rows whose columns have the values given (or one of them, for a list)."""
     for column, wanted in names.items():
@@ -176,9 +206,14 @@ def one(data: pd.DataFrame, **names: Any) -> dict[str, Any] | None:
 # ---- names for readers
 
 
+def look(model: str) -> Look:
+    """Return what a model is called and how it is drawn; an unknown one keeps its own name."""
+    return MODELS.get(model, Look(model, BLACK))
+
+
 def model_label(model: str) -> str:
-    """Return a model's name for readers; an unknown one keeps its own."""
-    return MODEL_LABELS.get(model, model)
+    """Return a model's name for readers."""
+    return look(model).label
 
 
 def set_label(dataset: str) -> str:
@@ -192,8 +227,8 @@ def set_label(dataset: str) -> str:
 
 
 def in_order(models: Iterable[str]) -> list[str]:
-    """Sort models as the rows of a table: known ones first, in the order of `MODEL_LABELS`."""
-    known = list(MODEL_LABELS)
+    """Sort models as the rows of a table: known ones first, in the order of `MODELS`."""
+    known = list(MODELS)
     return sorted(set(models), key=lambda m: (known.index(m) if m in known else len(known), m))
 
 

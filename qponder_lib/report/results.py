@@ -5,6 +5,7 @@ Decoding is greedy and the protocol raw (no fitted curve) unless a table says ot
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,8 @@ from qponder_lib.pipeline import Run
 from qponder_lib.records import PredictionRecord
 from qponder_lib.report import style
 from qponder_lib.report.render import (
+    BLUE,
+    GREY,
     METRIC_LABELS,
     MISSING,
     REPORTED_SETS,
@@ -28,6 +31,7 @@ from qponder_lib.report.render import (
     headed,
     in_order,
     intervals,
+    look,
     model_label,
     number,
     one,
@@ -78,11 +82,6 @@ def _with_ceilings(run: Run, scores: pd.DataFrame, metrics_: list[str]) -> pd.Da
     return pd.concat([scores[COLUMNS], ceilings.reindex(columns=COLUMNS)], ignore_index=True)
 
 
-def _sets(run: Run, scores: pd.DataFrame) -> list[str]:
-    present = set(scores["dataset"])
-    return [name for name in (*run.profile.predict.sets, MEAN) if name in present]
-
-
 def _title(run: Run, number_: int) -> str:
     return f"Table {number_} at the scale of profile {run.profile.name}"
 
@@ -98,12 +97,9 @@ def table1(run: Run) -> Table:
         comparable with the paper's; those are in `table1_reported`.
     """
     scores = select(read_scores(run.paths), **_PLAIN, metric=CORRELATIONS)
-    sets = _sets(run, scores)
     data = _with_ceilings(run, scores, CORRELATIONS)
-    rows = by_model(select(data, dataset=sets))
-    cells = grid(
-        rows.assign(reason=rows["reason"].replace("no_interval", None)), "Model", "dataset"
-    )
+    rows = by_model(data)
+    cells = grid(rows, "Model", "dataset")
     counted = select(rows, metric="srcc", dataset=list(run.profile.predict.sets))
     counts = counted[counted["model"] != "ceiling"].groupby("Model").sum(min_count=1)
     for heading, name in (("n", "n"), ("photographs", "n_references"), ("unparsed", "n_unparsed")):
@@ -115,17 +111,6 @@ def table1(run: Run) -> Table:
         f"out and counted. {sets_note(run)}"
     )
     return Table(_title(run, 1), note, {"": cells.rename(columns=set_label)}, data)
-
-
-def table1_reported(run: Run) -> Table:
-    """Lay out the paper's own Table 1, as printed."""
-    reported = read_reported("table1")
-    note = (
-        "Transcribed from Q-Ponder (arXiv:2506.05384), Table 1: PLCC / SRCC on the public sets, as "
-        "the paper prints them, without intervals. Nothing here was measured by this kit."
-    )
-    rows = reported.rename(columns={"method": "Method"})
-    return Table("Table 1 as reported", note, {"": grid(rows, "Method", "dataset")}, reported)
 
 
 def table3_models(run: Run) -> dict[str, str]:
@@ -144,9 +129,8 @@ def table3(run: Run) -> Table:
     scores = select(read_scores(run.paths), **_PLAIN, metric=CORRELATIONS)
     there = set(scores["model"])
     variants = {name: model for name, model in table3_models(run).items() if model in there}
-    keys = pd.MultiIndex.from_product(
-        [["srcc", "plcc"], _sets(run, scores), variants], names=["metric", "dataset", "variant"]
-    ).to_frame(index=False)
+    every = product(["srcc", "plcc"], scores["dataset"].unique(), variants)
+    keys = pd.DataFrame(every, columns=["metric", "dataset", "variant"])
     keys["model"] = keys["variant"].map(variants)
     keys["reported_dataset"] = keys["dataset"].map(REPORTED_SETS)
     told = read_reported("table3").rename(
@@ -207,7 +191,7 @@ def protocols(run: Run) -> Table:
     """Lay out the PLCC by each protocol, since papers differ in whether they fit a curve first."""
     scores = select(read_scores(run.paths), decoding="greedy", metric="plcc")
     names = ["raw", "logistic4", "logistic5"]
-    rows = by_model(select(scores, dataset=_sets(run, scores), protocol=names))
+    rows = by_model(select(scores, protocol=names))
     cells = grid(rows[["Model", "dataset", "value"]], "Model", "dataset")
     note = (
         f"{origin(run)} PLCC with greedy decoding: raw / after a 4-parameter / after a 5-parameter "
@@ -250,18 +234,12 @@ def main_result(run: Run) -> tuple[Figure, pd.DataFrame]:
     figure, axes = style.new_figure(9.2, 4.3)
     srcc_dots(axes[0, 0], data)
     measured = scores.dropna(subset=["value"])
-    style.legend_above(figure, map(style.look, in_order(measured["model"])))
-    silent = sorted(set(scores["model"]) - set(measured["model"]))
-    without = "".join(
-        f" {model_label(model)}: no value, no response was parsed." for model in silent
-    )
-    told = f"Bars: {intervals(scores)}. Greedy decoding, no fitted curve."
-    ceiling = (
-        ""
-        if data["model"].ne("ceiling").all()
-        else (" Ceiling: the SRCC of a predictor that knows the true quality.")
-    )
-    style.caption(figure, f"{told}{ceiling}{without} {origin(run)}")
+    style.legend_above(figure, measured["model"])
+    silent = in_order(set(scores["model"]) - set(measured["model"]))
+    told = f"Bars: {intervals(scores)}. Greedy decoding, no fitted curve. Ceiling, where known: "
+    told += "the SRCC of a predictor that knows the true quality."
+    told += f" No response parsed: {', '.join(map(model_label, silent))}." if silent else ""
+    style.caption(figure, f"{told} {origin(run)}")
     return figure, data
 
 
@@ -274,16 +252,18 @@ def srcc_dots(ax: Axes, data: pd.DataFrame) -> Axes:
     """
     rows = data[(data["model"] != "ceiling") & data["value"].notna()]
     style.dots(ax, rows, "dataset")
+    if rows.empty:
+        return ax
     sets = list(dict.fromkeys(rows["dataset"]))
     low, high = rows["ci_low"].fillna(rows["value"]), rows["ci_high"].fillna(rows["value"])
     top = high.max() + 0.09
     ax.set_ylim(min(0.0, low.min() - 0.03), top)
-    ax.axhline(0.0, color=style.GREY, linewidth=0.7)
+    ax.axhline(0.0, color=GREY, linewidth=0.7)
     for place, dataset in enumerate(sets):
         found = one(data, model="ceiling", dataset=dataset)
         if found is not None:
             words = f"ceiling {found['value']:.3f}"
-            ax.text(place, top - 0.02, words, ha="center", va="top", fontsize=7, color=style.GREY)
+            ax.text(place, top - 0.02, words, ha="center", va="top", fontsize=7, color=GREY)
     n = rows.groupby("dataset")["n"].max()
     ax.set_xticks(range(len(sets)), [f"{set_label(name)}\nn = {n[name]:,}" for name in sets])
     if MEAN in sets:
@@ -291,7 +271,7 @@ def srcc_dots(ax: Axes, data: pd.DataFrame) -> Axes:
         ax.axvspan(place - 0.5, place + 0.5, color="#F2F2F2", zorder=0)
         best = rows.loc[select(rows, dataset=MEAN)["value"].idxmax()]
         ends = f"[{number(best['ci_low'])}, {number(best['ci_high'])}]"
-        named = style.look(best["model"]).label
+        named = model_label(best["model"])
         ax.set_title(f"Highest mean SRCC: {named}, {best['value']:.3f} {ends}")
     ax.set_ylabel("SRCC with the MOS")
     return ax
@@ -324,7 +304,7 @@ def fig4a_heatmap(run: Run) -> tuple[Figure, pd.DataFrame]:
     sets, rows = list(dict.fromkeys(data["dataset"])), in_order(data["model"])
     wide = data.pivot(index="model", columns="dataset", values="product")
     wide = wide.loc[rows, sets].dropna(how="all")
-    wide.index = [style.look(model).label for model in wide.index]
+    wide.index = wide.index.map(model_label)
     figure, axes = style.new_figure(7.6, 1.0 + 0.38 * len(wide))
     ax = axes[0, 0]
     ax.set_facecolor("#DDDDDD")
@@ -371,7 +351,7 @@ def read_predictions(paths: RunPaths, model: str, dataset: str) -> pd.DataFrame:
     return data
 
 
-def scatter(ax: Axes, data: pd.DataFrame, *, colour: str = style.BLUE, title: str = "") -> Axes:
+def scatter(ax: Axes, data: pd.DataFrame, *, colour: str = BLUE, title: str = "") -> Axes:
     """Draw predicted scores against the MOS; the line is perfection.
 
     Args:
@@ -381,7 +361,7 @@ def scatter(ax: Axes, data: pd.DataFrame, *, colour: str = style.BLUE, title: st
         title: What it is; SRCC, n and the number of different scores are written below it.
     """
     parsed = data.dropna(subset=["score", "mos"])
-    ax.plot([MOS_MIN, MOS_MAX], [MOS_MIN, MOS_MAX], color=style.GREY, linewidth=0.9, zorder=1)
+    ax.plot([MOS_MIN, MOS_MAX], [MOS_MIN, MOS_MAX], color=GREY, linewidth=0.9, zorder=1)
     ax.scatter(parsed["mos"], parsed["score"], s=11, alpha=0.45, linewidths=0, color=colour)
     try:
         value = srcc(parsed["score"].to_numpy(), parsed["mos"].to_numpy())
@@ -393,7 +373,6 @@ def scatter(ax: Axes, data: pd.DataFrame, *, colour: str = style.BLUE, title: st
     ax.set_title(f"{title}\n{told}" if title else told, fontsize=8.5)
     ends, ticks = (MOS_MIN - 2, MOS_MAX + 2), range(0, 101, 25)
     ax.set(xlim=ends, ylim=ends, xticks=ticks, yticks=ticks, aspect="equal")
-    ax.set(xlabel="MOS", ylabel="Predicted score")
     return ax
 
 
@@ -420,12 +399,11 @@ def _scatters(
     groups = dict(list(data.groupby(["model", "dataset"], sort=False)))
     parsed = [names for names, rows in groups.items() if rows["score"].notna().any()]
     shown = parsed or list(groups)[:1]
-    figure, axes = style.panels(len(shown), 2.6, 2.95, 3)
+    figure, axes = style.panels(len(shown), (2.6, 2.95), ("MOS", "Predicted score"))
     for ax, (model, dataset) in zip(axes, shown, strict=True):
-        title = f"{style.look(model).label}, {set_label(dataset)}"
-        scatter(ax, groups[model, dataset], colour=style.look(model).colour, title=title)
-    style.label_outer(axes)
-    missing = ", ".join(f"{style.look(m).label}, {s}" for m, s in groups if (m, s) not in shown)
+        title = f"{model_label(model)}, {set_label(dataset)}"
+        scatter(ax, groups[model, dataset], colour=look(model).colour, title=title)
+    missing = ", ".join(f"{model_label(m)}, {s}" for m, s in groups if (m, s) not in shown)
     told = "Greedy decoding; scores: how many different ones. Line: score = MOS."
     left_out = f" No response parsed: {missing}." if missing else ""
     style.caption(figure, f"{told}{left_out} {origin(run)}")
@@ -442,17 +420,12 @@ def decoding(run: Run) -> tuple[Figure, pd.DataFrame]:
     dataset = predict.sampled_sets[0]
     scores = select(read_scores(run.paths), dataset=dataset, **where)
     data = select(scores, model=predict.sampled_models)[["decoding", *COLUMNS]]
-    labels = data["model"].map(lambda model: style.look(model).label)
+    labels = data["model"].map(model_label)
     rows = by_model(data.assign(way=labels + ", " + data["decoding"])).dropna(subset=["value"])
     figure, axes = style.new_figure(9.0, 1.3 + 0.6 * data["model"].nunique(), 1, 3)
     for ax, (metric, label) in zip(axes.flat, DECODING_LABELS.items(), strict=True):
-        mine = select(rows, metric=metric)
-        if mine.empty:
-            style.say_missing(ax, "no value")
-        else:
-            style.dots(ax, mine, "way", horizontal=True)
-            low, high = ax.get_xlim()
-            ax.set_xlim(min(0.0, low), 1.04 * high)
+        style.dots(ax, select(rows, metric=metric), "way", horizontal=True)
+        ax.set_xlim(min(0.0, ax.get_xlim()[0]), 1.04 * ax.get_xlim()[1])
         ax.set_xlabel(label)
         ax.tick_params(axis="y", labelleft=ax is axes[0, 0])
     told = f"Sampled at temperature {predict.sampling_temperature:g}, {predict.n_samples} per image"

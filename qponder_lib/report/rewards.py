@@ -16,7 +16,17 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from qponder_lib.report import style
-from qponder_lib.report.style import BLACK, BLUE, GREEN, GREY, LIGHT, ORANGE, VERMILION, house_style
+from qponder_lib.report.render import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    LIGHT,
+    ORANGE,
+    PURPLE,
+    VERMILION,
+)
+from qponder_lib.report.style import house_style
 from qponder_lib.rewards import qponder
 from qponder_lib.rewards.batch import TITLES, compare_rewards
 from qponder_lib.rewards.qponder import ALPHA, group_advantages
@@ -35,7 +45,7 @@ REWARD_COLOURS = {
     "qponder": VERMILION,
     "threshold": GREEN,
     "gaussian": ORANGE,
-    "fidelity": style.PURPLE,
+    "fidelity": PURPLE,
     "preresq": BLUE,
 }
 _WIDTH_COLOURS = dict(zip(WIDTHS, (BLUE, VERMILION, GREEN), strict=True))

@@ -30,8 +30,11 @@ from qponder_lib.paths import RunPaths
 from qponder_lib.records import Decoding
 from qponder_lib.report import style
 from qponder_lib.report.render import (
+    BLACK,
     DIGITS,
+    GREY,
     METRIC_LABELS,
+    VERMILION,
     Table,
     estimates,
     grid,
@@ -421,12 +424,12 @@ def forest(ax: Axes, rows: pd.DataFrame, names: Sequence[str]) -> Axes:
     low, high = min(np.nanmin(ends), 0.0), max(np.nanmax(ends), 0.0)
     margin = 0.3 * (high - low) or 1.0
     ax.set_xlim(low - margin, high + margin)
-    ax.axvline(0.0, color=style.GREY, linewidth=0.9)
+    ax.axvline(0.0, color=GREY, linewidth=0.9)
     for place, name in enumerate(names):
         mine = select(rows, arm=name)
         if mine.empty:
             continue
-        colour = style.BLACK if "shuffled" in name.lower() else style.VERMILION
+        colour = BLACK if "shuffled" in name.lower() else VERMILION
         total, seeds = together(mine).iloc[0], mine[(mine["seed"] != "all") & (len(mine) > 1)]
         for ends, width in (("method", 0.9), ("ci", 2.6)):
             if f"{ends}_low" in total:

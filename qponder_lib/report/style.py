@@ -1,8 +1,7 @@
-"""One look for all figures: colours, markers, captions, dots with intervals, the one way to save.
+"""One look for all figures: captions, panels, dots with intervals, the one way to save.
 
-Colours are Okabe and Ito's, which differ for colour-blind readers too; markers repeat the
-distinction for print without colour. A model has the same colour and marker everywhere. matplotlib
-is imported when a figure is made; its global state is left alone.
+A model has the same colour and marker everywhere. matplotlib is imported when a figure is made; its
+global state is left alone.
 """
 
 from __future__ import annotations
@@ -12,52 +11,24 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from qponder_lib import artifacts
-from qponder_lib.report.render import in_order, model_label, write_frame
+from qponder_lib.report.render import GREY, LIGHT, in_order, look, write_frame
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BLACK, GREY, LIGHT = "#000000", "#6E6E6E", "#BFBFBF"
-ORANGE, SKY, GREEN, YELLOW = "#E69F00", "#56B4E9", "#009E73", "#F0E442"
-BLUE, VERMILION, PURPLE, BROWN = "#0072B2", "#D55E00", "#CC79A7", "#8C510A"
-
-
-class Look(NamedTuple):
-    """How something is drawn wherever it is drawn."""
-
-    colour: str
-    marker: str
-    label: str
-
-
-MODELS = {
-    "handcrafted": Look(PURPLE, "P", "Handcrafted"),
-    "base": Look(GREY, "X", "Base"),
-    "ci-none": Look(ORANGE, "v", "Cold start, none"),
-    "ci-short": Look(SKY, "^", "Cold start, short"),
-    "ci-long": Look(BLUE, "s", "Cold start, long"),
-    "qponder": Look(VERMILION, "o", "Q-Ponder"),
-    "qponder-shuffled": Look(BLACK, "*", "Shuffled"),
-    "teacher": Look(GREEN, "D", "Teacher"),
-}
 DPI = 180
 """Dots per inch of a PNG."""
 _NO_METADATA: dict[str, dict[str, None]] = {
     "png": {"Software": None},
     "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
 }
-
-
-def look(model: str) -> Look:
-    """Return how a model is drawn; black dots for one that has no look of its own."""
-    return MODELS.get(model, Look(BLACK, "o", model_label(model)))
 
 
 @contextmanager
@@ -95,33 +66,28 @@ def new_figure(
     return figure, figure.subplots(rows, columns, squeeze=False, **shared)
 
 
-def panels(n: int, width: float, height: float, columns: int) -> tuple[Figure, list[Axes]]:
-    """Make a figure of n panels of one size and scale, row by row.
+def panels(n: int, size: tuple[float, float], labels: tuple[str, str], columns: int = 3) -> Any:
+    """Make n panels of one size and scale, row by row, labelled where they have no neighbour.
 
     Args:
         n: Panels, at least 1.
-        width: Of a panel, inches.
-        height: Of a panel, inches.
+        size: Of a panel, inches.
+        labels: Of x and y.
         columns: Panels in a row, at most.
+
+    Returns:
+        The figure and its axes.
     """
     columns = min(n, columns)
     rows = -(-n // columns)
-    figure, axes = new_figure(width * columns, height * rows, rows, columns, sharey=True)
-    for ax in axes.flat[n:]:
+    figure, grid = new_figure(size[0] * columns, size[1] * rows, rows, columns, sharey=True)
+    for ax in grid.flat[n:]:
         ax.remove()
-    return figure, list(axes.flat[:n])
-
-
-def label_outer(axes: list[Axes]) -> None:
-    """Keep the labels of panels (as from `panels`) that have no neighbour below or to the left."""
-    columns = axes[0].get_gridspec().ncols
-    for place, ax in enumerate(axes):
-        if place % columns:
-            ax.set_ylabel("")
-            ax.tick_params(axis="y", labelleft=False)
-        if place + columns < len(axes):
-            ax.set_xlabel("")
-            ax.tick_params(axis="x", labelbottom=False)
+    for place, ax in enumerate(axes := list(grid.flat[:n])):
+        ax.tick_params(labelleft=not place % columns, labelbottom=place + columns >= n)
+        ax.set(xlabel=labels[0] if place + columns >= n else "")
+        ax.set(ylabel="" if place % columns else labels[1])
+    return figure, axes
 
 
 def caption(figure: Figure, text: str) -> None:
@@ -133,11 +99,11 @@ def caption(figure: Figure, text: str) -> None:
     figure.supxlabel(lines, x=0.005, ha="left", fontsize=7, color=GREY)
 
 
-def legend_above(figure: Figure, looks: Iterable[Look], columns: int = 7) -> None:
-    """Explain colours and markers above all panels."""
+def legend_above(figure: Figure, models: Iterable[str], columns: int = 7) -> None:
+    """Explain colours and markers of models above all panels."""
     from matplotlib.lines import Line2D
 
-    looks = list(looks)
+    looks = [look(model) for model in in_order(models)]
     handles = [
         Line2D([], [], color=one.colour, marker=one.marker, markersize=5.5, label=one.label)
         for one in looks
@@ -158,8 +124,9 @@ def dots(ax: Axes, rows: pd.DataFrame, along: str, *, horizontal: bool = False) 
     """
     import seaborn.objects as so
 
+    if rows["value"].notna().sum() == 0:
+        return say_missing(ax, "no value")
     names = in_order(rows["model"])
-    found = {name: look(name) for name in names}
     places = list(dict.fromkeys(rows[along]))
     value, category = ("x", "y") if horizontal else ("y", "x")
     side = so.Dodge(empty="fill")
@@ -169,8 +136,8 @@ def dots(ax: Axes, rows: pd.DataFrame, along: str, *, horizontal: bool = False) 
         .add(so.Range(linewidth=1.1), side, legend=False, **ends)
         .add(so.Dot(pointsize=5.5, edgewidth=0), side, legend=False)
         .scale(
-            color=so.Nominal({name: one.colour for name, one in found.items()}, order=names),
-            marker=so.Nominal({name: one.marker for name, one in found.items()}, order=names),
+            color=so.Nominal({name: look(name).colour for name in names}, order=names),
+            marker=so.Nominal({name: look(name).marker for name in names}, order=names),
             **{category: so.Nominal(order=places)},
         )
         .on(ax)

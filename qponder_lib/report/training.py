@@ -16,8 +16,19 @@ from qponder_lib.evaluation.monitoring import Alarm
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.report import style
-from qponder_lib.report.render import number, origin
-from qponder_lib.report.style import GREY, VERMILION, house_style
+from qponder_lib.report.render import (
+    BLUE,
+    BROWN,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    VERMILION,
+    look,
+    number,
+    origin,
+)
+from qponder_lib.report.style import house_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,7 +57,7 @@ _FIG5 = ("reward_accuracy", "completion_length")
 _UNBOUNDED = {"reward", "distinct_scores", "completion_length", "kl", "entropy"}
 """Curves that are drawn from 0 up; all others are shares or correlations, drawn on 0 to 1."""
 _TERM = "term_"
-_TERM_COLOURS = (style.BLUE, style.ORANGE, style.GREEN, style.PURPLE, style.BROWN)
+_TERM_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, BROWN)
 
 
 def smooth(values: pd.Series, window: int = WINDOW) -> pd.Series:
@@ -87,7 +98,7 @@ def sft_loss(run: Run) -> tuple[Figure, pd.DataFrame]:
     figure, axes = style.new_figure(5.4, 3.5)
     ax = axes[0, 0]
     for variant, rows in data.groupby("variant", sort=False):
-        colour, marker, _ = style.look(f"ci-{variant}")
+        _, colour, marker = look(f"ci-{variant}")
         ax.plot(rows["step"], rows["loss"], color=colour, linewidth=0.8, alpha=0.35)
         every = max(len(rows) // 8, 1)
         drawn = {"color": colour, "marker": marker, "markevery": every, "markersize": 4}
@@ -98,7 +109,7 @@ def sft_loss(run: Run) -> tuple[Figure, pd.DataFrame]:
     ax.minorticks_off()
     ax.set_xlim(0, data["step"].max())
     ax.set(xlabel="Optimiser step", ylabel="Cross-entropy of response tokens (nats)")
-    style.legend_above(figure, [style.look(f"ci-{name}") for name in data["variant"].unique()])
+    style.legend_above(figure, "ci-" + data["variant"])
     style.caption(figure, f"Pale: as logged; log scale. One training run each. {origin(run)}")
     return figure, data
 
