@@ -296,14 +296,13 @@ def calibration_figure(run: Run) -> tuple[Figure, pd.DataFrame]:
     data = read(run.paths.tables / "calibration.csv")
     pooled = select(data, dataset=ALL_SETS)
     models = in_order(pooled["model"])
-    figure, axes = style.panels(len(models) or 1, (2.6, 2.8), ("Predicted score", "Mean MOS"))
+    figure, axes = style.panels(len(models), (2.6, 2.8), ("Predicted score", "Mean MOS"))
     for ax, model in zip(axes, models, strict=False):
         calibration_curve(ax, select(pooled, model=model), model)
     told = "Area of a mark: share of the responses in its bin of ten points. Bars: "
-    told += (
-        f"{bootstrap.CONFIDENCE:.0%} bootstrap intervals; all test sets together, greedy decoding."
-    )
-    style.caption(figure, f"{told} Models without a parsed response are left out. {origin(run)}")
+    told += f"{bootstrap.CONFIDENCE:.0%} bootstrap intervals. All test sets, greedy decoding. "
+    told += "Models without a parsed response are left out."
+    style.caption(figure, f"{told} {origin(run)}")
     return figure, data
 
 
@@ -418,7 +417,7 @@ def diversity_figure(run: Run) -> tuple[Figure, pd.DataFrame]:
     kept = run.paths.figures / "score_clustering.csv"
     counts = count_scores(run) if first.is_file() else read(kept)
     models = in_order(counts["model"])
-    figure, axes = style.panels(len(models) or 1, (2.7, 1.9), ("Predicted score", "Share (%)"))
+    figure, axes = style.panels(len(models), (2.7, 1.9), ("Predicted score", "Share (%)"))
     for ax, model in zip(axes, models, strict=False):
         rows = select(counts, model=model)
         shares = rows["n"] / rows["n"].sum() * 100.0

@@ -398,12 +398,11 @@ def _scatters(
     data = predicted(run, figure_name, models, sets)
     groups = dict(list(data.groupby(["model", "dataset"], sort=False)))
     parsed = [names for names, rows in groups.items() if rows["score"].notna().any()]
-    shown = parsed or list(groups)[:1]
-    figure, axes = style.panels(len(shown), (2.6, 2.95), ("MOS", "Predicted score"))
-    for ax, (model, dataset) in zip(axes, shown, strict=True):
+    figure, axes = style.panels(len(parsed), (2.6, 2.95), ("MOS", "Predicted score"))
+    for ax, (model, dataset) in zip(axes, parsed, strict=False):
         title = f"{model_label(model)}, {set_label(dataset)}"
         scatter(ax, groups[model, dataset], colour=look(model).colour, title=title)
-    missing = ", ".join(f"{model_label(m)}, {s}" for m, s in groups if (m, s) not in shown)
+    missing = ", ".join(f"{model_label(m)}, {s}" for m, s in groups if (m, s) not in parsed)
     told = "Greedy decoding; scores: how many different ones. Line: score = MOS."
     left_out = f" No response parsed: {missing}." if missing else ""
     style.caption(figure, f"{told}{left_out} {origin(run)}")

@@ -70,7 +70,7 @@ def panels(n: int, size: tuple[float, float], labels: tuple[str, str], columns: 
     """Make n panels of one size and scale, row by row, labelled where they have no neighbour.
 
     Args:
-        n: Panels, at least 1.
+        n: Panels; 0 gives one that says that there is nothing to draw.
         size: Of a panel, inches.
         labels: Of x and y.
         columns: Panels in a row, at most.
@@ -78,6 +78,7 @@ def panels(n: int, size: tuple[float, float], labels: tuple[str, str], columns: 
     Returns:
         The figure and its axes.
     """
+    empty, n = n == 0, max(n, 1)
     columns = min(n, columns)
     rows = -(-n // columns)
     figure, grid = new_figure(size[0] * columns, size[1] * rows, rows, columns, sharey=True)
@@ -87,6 +88,8 @@ def panels(n: int, size: tuple[float, float], labels: tuple[str, str], columns: 
         ax.tick_params(labelleft=not place % columns, labelbottom=place + columns >= n)
         ax.set(xlabel=labels[0] if place + columns >= n else "")
         ax.set(ylabel="" if place % columns else labels[1])
+    if empty:
+        say_missing(axes[0], "no parsed response")
     return figure, axes
 
 
