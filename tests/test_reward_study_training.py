@@ -110,7 +110,10 @@ def smoke(tmp_path_factory):
     (root / "notebooks").symlink_to(ROOT / "notebooks")
     base = config.load_profile("smoke").with_overrides(TINY).model_copy(update={"name": "tiny"})
     (profiles / "tiny.yaml").write_text(config.dump_profile(base), encoding="utf-8")
-    runs = [{"name": "preresq"}, {"name": "shuffled", "overrides": {"grpo.shuffle_rewards": True}}]
+    runs = [
+        {"name": "preresq"},
+        {"name": "preresq-shuffled", "overrides": {"grpo.shuffle_rewards": True}},
+    ]
     for name in ("qponder", "threshold", "fidelity", "gaussian"):
         weights = {"grpo.weight_accuracy": PUBLISHED_WEIGHTS[name][0]}
         runs.append({"name": name, "overrides": {"grpo.reward": name, **ONE_STAGE, **weights}})

@@ -30,6 +30,7 @@ from qponder_lib.report.render import (
     grid,
     headed,
     in_order,
+    interval,
     intervals,
     look,
     model_label,
@@ -270,7 +271,7 @@ def srcc_dots(ax: Axes, data: pd.DataFrame) -> Axes:
         place = sets.index(MEAN)
         ax.axvspan(place - 0.5, place + 0.5, color="#F2F2F2", zorder=0)
         best = rows.loc[select(rows, dataset=MEAN)["value"].idxmax()]
-        ends = f"[{number(best['ci_low'])}, {number(best['ci_high'])}]"
+        ends = interval(best["ci_low"], best["ci_high"])
         named = model_label(best["model"])
         ax.set_title(f"Highest mean SRCC: {named}, {best['value']:.3f} {ends}")
     ax.set_ylabel("SRCC with the MOS")
@@ -426,8 +427,9 @@ def decoding(run: Run) -> tuple[Figure, pd.DataFrame]:
         style.dots(ax, select(rows, metric=metric), "way", horizontal=True)
         ax.set_xlim(min(0.0, ax.get_xlim()[0]), 1.04 * ax.get_xlim()[1])
         ax.set_xlabel(label)
-        ax.tick_params(axis="y", labelleft=ax is axes[0, 0])
+        ax.tick_params(axis="y", labelleft=ax is axes[0, 0] or not axes[0, 0].collections)
     told = f"Sampled at temperature {predict.sampling_temperature:g}, {predict.n_samples} per image"
-    told += f". Bars: {intervals(data)}; {set_label(dataset)}, n = {data['n'].max()} images."
+    n = (data["n"] + data["n_unparsed"]).iloc[0]  # of the first row, which is greedy
+    told += f". Bars: {intervals(data)}; {set_label(dataset)}, n = {n} images."
     style.caption(figure, f"{told} {origin(run)}")
     return figure, data

@@ -81,7 +81,8 @@ def panels(n: int, size: tuple[float, float], labels: tuple[str, str], columns: 
     empty, n = n == 0, max(n, 1)
     columns = min(n, columns)
     rows = -(-n // columns)
-    figure, grid = new_figure(size[0] * columns, size[1] * rows, rows, columns, sharey=True)
+    whole = (max(size[0] * columns, 4.2), size[1] * rows)
+    figure, grid = new_figure(*whole, rows, columns, sharey=True)
     for ax in grid.flat[n:]:
         ax.remove()
     for place, ax in enumerate(axes := list(grid.flat[:n])):
