@@ -72,7 +72,16 @@ def states(*of: object) -> list[str]:
     return [entry.state for entry in pipeline.plan(*of)]
 
 
-def test_run_does_all_then_nothing_then_only_what_is_stale(root, capsys):
+@pytest.fixture
+def foreign_kernel(tmp_path, monkeypatch):
+    """Let another kernel be called python3, one that starts nothing."""
+    spec = tmp_path / "jupyter" / "kernels" / "python3" / "kernel.json"
+    content = {"argv": ["false"], "display_name": "Python 3", "language": "python"}
+    artifacts.write_json(spec, content)
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+
+
+def test_run_does_all_then_nothing_then_only_what_is_outdated(root, capsys, foreign_kernel):
     for stage in NAMES:
         write_notebook(root, stage)
     first, folder = job()
