@@ -41,9 +41,10 @@ def evaluate(
     ] = False,
     json_out: JsonOption = None,
 ) -> None:
-    """Measure files of predictions, whoever wrote them, against human scores.
+    """Measure files of predictions against human scores.
 
-    A file that cannot be used costs itself alone: the others are measured, and the exit code is 1.
+    Whoever wrote them. A file that cannot be used costs itself alone: the others are measured,
+    and the exit code is 1.
     """
     from tqdm import tqdm
 
@@ -87,7 +88,10 @@ def compare(
     mos_column: MosOption = None,
     json_out: JsonOption = None,
 ) -> None:
-    """Compare two files of predictions on the images that both answer: first minus second."""
+    """Compare two files of predictions: first minus second.
+
+    On the images that both answer.
+    """
     from qponder_lib.evaluation import external
 
     _require_writable(json_out)

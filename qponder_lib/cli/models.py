@@ -35,7 +35,10 @@ def score(
         Path | None, typer.Option(help="model folder; default: the latest trained one")
     ] = None,
 ) -> None:
-    """Score images or clips with the latest trained model; exit code 1 if a file is unusable."""
+    """Score images or clips with the latest trained model.
+
+    Exit code 1 if a file cannot be used; the others are scored.
+    """
     from qponder_lib.data.images import CLIP_SUFFIXES
 
     clips = [file for file in files if file.suffix.lower() in CLIP_SUFFIXES]
@@ -145,7 +148,10 @@ def preflight(
         float | None, typer.Option(help="tokens one GPU samples in a second")
     ] = None,
 ) -> None:
-    """Check in seconds, without weights, whether a profile can work; exit code 1 if it cannot."""
+    """Check in seconds whether a profile can work.
+
+    Without weights and without a GPU; exit code 1 if it cannot.
+    """
     from qponder_lib.gpu import preflight as checks
     from qponder_lib.gpu.sizes import Machine
 

@@ -24,7 +24,10 @@ Folder = Annotated[str, typer.Option(help="folder in papermill_runs/, or any run
 
 
 def report(run: RunName) -> None:
-    """Write report/index.html of a run: what the papers report against what it measured."""
+    """Write report/index.html of a run.
+
+    It shows what the papers report against what the run measured.
+    """
     from qponder_lib.report.page import write_report
 
     print(shown(write_report(RunPaths.find(run))))
@@ -35,7 +38,10 @@ def figure(
     run: Folder = "reference/mini",
     out: Annotated[Path | None, typer.Option(help="PNG, PDF or SVG; default: NAME.png")] = None,
 ) -> None:
-    """Draw one figure of a run or a study again, from its CSVs, without training."""
+    """Draw one figure of a run or a study again.
+
+    It is drawn from the CSVs, without training.
+    """
     from qponder_lib.report import outputs, style
 
     figures = outputs.FIGURES | outputs.STUDY_FIGURES
@@ -56,7 +62,10 @@ def table(
     latex: Annotated[bool, typer.Option("--latex", help="LaTeX in place of Markdown")] = False,
     out: Annotated[Path | None, typer.Option(help="file; default: print")] = None,
 ) -> None:
-    """Lay out one table of a run again, from its CSVs, without training."""
+    """Lay out one table of a run again.
+
+    It is made from the CSVs, without training.
+    """
     from qponder_lib.report import outputs
 
     if not name:
@@ -78,7 +87,10 @@ def health(
         None
     ),
 ) -> None:
-    """Draw figures/health.* of a run's reinforcement learning; exit code 1 if it has alarms."""
+    """Draw the health of a run's reinforcement learning.
+
+    Exit code 1 if there are alarms.
+    """
     from qponder_lib.report.training import write_health
 
     found = write_health(RunPaths.find(run), out)

@@ -37,10 +37,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 class NamesProfiles(TyperCommand):
     """A command whose help ends with the names of all profiles."""
 
-    def format_help(self, ctx: typer.Context, formatter: Any) -> None:
+    def format_epilog(self, ctx: typer.Context, formatter: Any) -> None:
         """Look the names up only when help is asked for."""
-        super().format_help(ctx, formatter)
-        print(f" Profiles and studies: {', '.join(profile_names())}\n")
+        formatter.write_paragraph()
+        formatter.write_text(f"Profiles and studies: {', '.join(profile_names())}")
 
 
 def run(
@@ -60,7 +60,10 @@ def run(
         list[str] | None, typer.Option(help="of a study, this run alone; repeatable")
     ] = None,
 ) -> None:
-    """Run or resume a profile: execute the notebooks of stages that are not complete."""
+    """Run or resume a profile.
+
+    The notebooks of stages that are not complete are executed.
+    """
     loaded = load_profile_or_study(profile)
     overrides = parse_settings(settings or [])
     if isinstance(loaded, Study):
@@ -98,7 +101,10 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
 
 
 def status(run: RunName, as_json: AsJson = False) -> None:
-    """Show complete, outdated and missing stages of a run, and what it measured."""
+    """Show complete, outdated and missing stages.
+
+    And what the run measured, and where its outputs lie.
+    """
     runs = _runs_named(run)
     planned = {shown(folder.root): _planned(profile, folder) for profile, folder in runs}
     if as_json:
@@ -200,7 +206,10 @@ def diff(
     reference: Annotated[str, typer.Argument(help="the same, such as reference/mini")],
     as_json: AsJson = False,
 ) -> None:
-    """Compare the numbers of a run with a reference; exit code 1 if any moved."""
+    """Compare the numbers of a run with a reference.
+
+    Exit code 1 if any moved.
+    """
     from qponder_lib.runner.reference import compare
 
     rows = compare(RunPaths.find(run), RunPaths.find(reference))
@@ -235,7 +244,10 @@ def _diff_lines(state: str, rows: list[Compared]) -> list[str]:
 
 
 def reference(run: RunName) -> None:
-    """Keep the small files of a finished run in papermill_runs/reference/, to compare with."""
+    """Keep the small files of a run, to compare with.
+
+    They are copied to papermill_runs/reference/.
+    """
     from qponder_lib.runner.reference import keep_reference
 
     folder = paths.runs_root() / "reference" / paths.safe_name(run)
