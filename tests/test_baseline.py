@@ -131,14 +131,6 @@ def small_model():
     return baseline.fit(rng.normal(size=(30, 46)), rng.uniform(0.0, 100.0, 30))
 
 
-def test_model_survives_json():
-    model = small_model()
-    again = baseline.NssRidge.from_json(model.to_json())
-    assert again == model
-    rows = np.random.default_rng(6).normal(size=(4, 46))
-    assert (again.predict(rows) == model.predict(rows)).all()
-
-
 def test_prediction_stays_on_the_scale_and_checks_its_shape():
     model = small_model()
     extreme = 1e6 * np.sign(model.weights) * np.ones(46)

@@ -211,14 +211,20 @@ def test_histogram_shows_what_the_filter_throws_away():
     ]
     result = filtering.filter_responses(responses, mos, 0.75)
     bins = filtering.mos_histogram_shift(result, mos)
-    assert [(b.low, b.high) for b in bins] == [(0, 20), (20, 40), (40, 60), (60, 80), (80, 100)]
-    assert [b.n_all for b in bins] == [2, 0, 1, 0, 1]
-    assert [b.n_kept for b in bins] == [1, 0, 1, 0, 1]
-    assert [b.keep_rate for b in bins] == [0.5, None, 1.0, None, 1.0]
-    assert sum(b.share_kept for b in bins) == pytest.approx(1.0)
+    assert [(b["low"], b["high"]) for b in bins] == [
+        (0, 20),
+        (20, 40),
+        (40, 60),
+        (60, 80),
+        (80, 100),
+    ]
+    assert [b["n_all"] for b in bins] == [2, 0, 1, 0, 1]
+    assert [b["n_kept"] for b in bins] == [1, 0, 1, 0, 1]
+    assert [b["keep_rate"] for b in bins] == [0.5, None, 1.0, None, 1.0]
+    assert sum(b["share_kept"] for b in bins) == pytest.approx(1.0)
 
 
 def test_filter_of_nothing_is_nothing():
     result = filtering.filter_responses([], {}, 0.8)
     assert result.rows == ()
-    assert [b.share_all for b in filtering.mos_histogram_shift(result, {})] == [None] * 5
+    assert [b["share_all"] for b in filtering.mos_histogram_shift(result, {})] == [None] * 5

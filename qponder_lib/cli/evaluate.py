@@ -70,7 +70,7 @@ def evaluate(
             continue
         print(describe(found), flush=True)
         results.append(_result(found))
-        failed += all(one.value is None for one in found.estimates.values())
+        failed += all(one.value is None for one in found.numbers.values())
     if json_out:
         artifacts.write_json(json_out, {"resampling": _resampling(), "files": results})
     if failed:
@@ -99,10 +99,10 @@ def compare(
     options = {"id": id_column, "score": score_column, "mos": None if labels else mos_column}
     both = [external.read_scores(file, **options) for file in (first, second)]
     found = external.compare(both[0], both[1], human)
-    print(describe_comparison(both, found))
+    print(describe_comparison(found))
     if json_out:
-        artifacts.write_json(json_out, _compared(both, found))
-    if all(one.value is None for one in found.differences.values()):
+        artifacts.write_json(json_out, _compared(found))
+    if all(one.value is None for one in found.numbers.values()):
         raise typer.Exit(EXIT_FAILED)
 
 
@@ -127,35 +127,36 @@ def _labels(path: Path | None, labels_id: str | None, mos: str | None) -> Labels
 
 def describe(found: Evaluation) -> str:
     """Return what one file holds, what joined, and its numbers, as text."""
-    scores, joined, some = found.scores, found.joined, next(iter(found.estimates.values()))
-    lines = [f"\n{scores.path}", *_held(scores), *_labelled(found.labels, joined)]
+    joined, some = found.joined, next(iter(found.numbers.values()))
+    lines = [f"\n{joined.scores.path}", *_held(joined.scores), *_labelled(joined.labels)]
     lines += _met(joined)
     drawn = "images" if joined.predictions.clusters is None else f"{some.n_references} references"
     drawn += f", told by {joined.named_as}'s file names" if joined.named_as else ""
     lines.append(f"  n {some.n}, unparsed {some.n_unparsed}; {_drawn(drawn)}")
-    for (metric, protocol), one in found.estimates.items():
+    for (metric, protocol), one in found.numbers.items():
         shown = "" if protocol == "raw" else protocol
         lines.append(f"    {metric.upper():<5}{shown:<10}{_number(one)}")
-    srcc = found.estimates["srcc", "raw"].value
+    srcc = found.numbers["srcc", "raw"].value
     if srcc is not None and srcc < 0.0:
         turned = "labels or scores run from good to bad; nothing was turned round"
         lines.append(f"  SRCC is negative: {turned}")
     return "\n".join(lines)
 
 
-def describe_comparison(both: Sequence[Scores], found: Comparison) -> str:
+def describe_comparison(found: Comparison) -> str:
     """Return the paired differences as text."""
-    lines = [f"{both[0].path} minus {both[1].path}"]
-    for scores, joined in zip(both, found.joined, strict=True):
-        lines += [f"  {scores.path.name}", *("  " + line for line in _held(scores) + _met(joined))]
+    lines = [" minus ".join(str(joined.scores.path) for joined in found.joined)]
+    for joined in found.joined:
+        told = [*_held(joined.scores), *_met(joined)]
+        lines += [f"  {joined.scores.path.name}", *(f"  {line}" for line in told)]
     for which, ids in zip(("first", "second"), found.only, strict=True):
         lines += _left_over(f"image only in the {which}", {"": ids} if ids else {})
-    some = next(iter(found.differences.values()))
+    some = next(iter(found.numbers.values()))
     clustered = any(joined.predictions.clusters for joined in found.joined)
     drawn = f"{some.n_references} references" if clustered else "images"
     counted = f"n {some.n} images that both answer, {some.n_excluded} that one does not"
     lines.append(f"  {counted}; {_drawn(drawn)}")
-    for key, one in found.differences.items():
+    for key, one in found.numbers.items():
         name = f"    {key[0].upper():<5}"
         if one.value is None:
             lines.append(f"{name} none: {one.reason}")
@@ -172,11 +173,11 @@ def _held(scores: Scores) -> list[str]:
     return lines + [f"    {example}" for example in scores.examples]
 
 
-def _labelled(labels: Labels, joined: Joined) -> list[str]:
-    low, high = joined.label_range
+def _labelled(labels: Labels) -> list[str]:
+    ends = f"{labels.mos.min():g} to {labels.mos.max():g}"
     lines = [
-        f"  labels: {labels.path.name}, column {labels.column!r}, as published: {low:g} to "
-        f"{high:g}; {_counts(labels.states)}"
+        f"  labels: {labels.path.name}, column {labels.column!r}, as published: {ends}; "
+        f"{_counts(labels.states)}"
     ]
     return lines + [f"    {example}" for example in labels.examples]
 
@@ -184,7 +185,7 @@ def _labelled(labels: Labels, joined: Joined) -> list[str]:
 def _met(joined: Joined) -> list[str]:
     n = len(joined.label_ids)
     how = ", ".join(by if n == k else f"{by} ({k})" for by, k in joined.by.items())
-    counted = f"{n} of {joined.n_predictions} predictions and {joined.n_labels} labels"
+    counted = f"{n} of {len(joined.scores.ids)} predictions and {len(joined.labels.ids)} labels"
     return [
         f"  joined by {how}: {counted}",
         *_left_over("prediction without label", joined.without_label),
@@ -233,28 +234,28 @@ def _resampling() -> dict[str, float]:
 
 def _result(found: Evaluation) -> dict[str, Any]:
     """Return the numbers of one file, with the hashes of what they were made from."""
-    labels, joined = found.labels, found.joined
+    joined, labels = found.joined, found.joined.labels
     return {
-        **_read(found.scores),
+        **_read(joined.scores),
         "labels": labels.path,
         "labels_sha256": labels.sha256,
         "label_column": labels.column,
-        "label_range": joined.label_range,
+        "label_range": (labels.mos.min(), labels.mos.max()),
         "label_states": dict(labels.states),
         "join": _join(joined),
         "clustered": joined.predictions.clusters is not None,
         "references_named_as": joined.named_as,
-        "measured": _rows(found.estimates.items()),
+        "measured": _rows(found.numbers.items()),
     }
 
 
-def _compared(both: Sequence[Scores], found: Comparison) -> dict[str, Any]:
+def _compared(found: Comparison) -> dict[str, Any]:
     sides = [
-        _read(scores) | {"join": _join(joined), "only": list(only[:_NAMED]), "n_only": len(only)}
-        for scores, joined, only in zip(both, found.joined, found.only, strict=True)
+        _read(one.scores) | {"join": _join(one), "only": only[:_NAMED], "n_only": len(only)}
+        for one, only in zip(found.joined, found.only, strict=True)
     ]
-    rows = _rows(found.differences.items())
-    for row, key in zip(rows, found.differences, strict=True):
+    rows = _rows(found.numbers.items())
+    for row, key in zip(rows, found.numbers, strict=True):
         row |= {"first": found.first[key].value, "second": found.second[key].value}
     return {
         "resampling": _resampling(),
@@ -282,8 +283,8 @@ def _join(joined: Joined) -> dict[str, Any]:
     }
     return {
         "by": dict(joined.by),
-        "n_predictions": joined.n_predictions,
-        "n_labels": joined.n_labels,
+        "n_predictions": len(joined.scores.ids),
+        "n_labels": len(joined.labels.ids),
         "n_joined": len(joined.label_ids),
         **{
             name: {why: {"n": len(ids), "first": ids[:_NAMED]} for why, ids in by_reason.items()}

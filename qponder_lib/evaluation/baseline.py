@@ -17,14 +17,12 @@ Source:
 from __future__ import annotations
 
 import functools
-import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -47,54 +45,42 @@ _FEW = 500
 """Files for which starting other processes takes longer than it saves."""
 RIDGE_STRENGTHS = tuple(float(10.0**power) for power in range(-3, 5))
 
+_AGGD_PARTS = ("shape", "mean", "left_variance", "right_variance")
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 _SHAPES = np.arange(0.2, 10.0005, 0.001)
 
-NSS_FEATURE_NAMES: tuple[str, ...] = tuple(
+NSS_FEATURE_NAMES = tuple(
     f"scale{scale}_{name}"
     for scale in range(1, N_SCALES + 1)
     for name in (
         "mscn_shape",
         "mscn_variance",
-        *(
-            f"{neighbour}_{parameter}"
-            for neighbour in NEIGHBOURS
-            for parameter in ("shape", "mean", "left_variance", "right_variance")
-        ),
+        *(f"{one}_{part}" for one in NEIGHBOURS for part in _AGGD_PARTS),
     )
 )
 LIGHT_FEATURE_NAMES = (
-    "light_mean",
-    "light_std",
-    "light_1st_percentile",
-    "light_99th_percentile",
-    "light_black_share",
-    "light_white_share",
-    "red_green_mean",
-    "red_green_std",
-    "yellow_blue_mean",
-    "yellow_blue_std",
+    *("light_mean", "light_std", "light_1st_percentile", "light_99th_percentile"),
+    *("light_black_share", "light_white_share"),
+    *("red_green_mean", "red_green_std", "yellow_blue_mean", "yellow_blue_std"),
 )
 FEATURE_NAMES = NSS_FEATURE_NAMES + LIGHT_FEATURE_NAMES
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class NssRidge:
     """A fitted baseline: mos = intercept + sum(weights * (features - means) / scales).
 
     Attributes:
-        means: Mean of each feature over the training images.
-        scales: Standard deviation of each feature over the training images.
-        weights: MOS units per standard deviation of a feature.
+        means: Mean of each feature over the training images, shape (46,).
+        scales: Standard deviation of each feature over the training images, shape (46,).
+        weights: MOS units per standard deviation of a feature, shape (46,).
         intercept: Mean MOS of the training images.
-        strength: The ridge penalty that leave-one-out validation chose.
     """
 
-    means: tuple[float, ...]
-    scales: tuple[float, ...]
-    weights: tuple[float, ...]
+    means: FloatArray
+    scales: FloatArray
+    weights: FloatArray
     intercept: float
-    strength: float
 
     def predict(self, feature_rows: ArrayLike) -> FloatArray:
         """Score images by their features.
@@ -109,19 +95,8 @@ class NssRidge:
         rows = np.atleast_2d(np.asarray(feature_rows, dtype=np.float64))
         if rows.shape[1] != len(self.means):
             raise ValueError(f"expected {len(self.means)} features per image, got {rows.shape[1]}")
-        standardised = (rows - np.array(self.means)) / np.array(self.scales)
-        return np.clip(standardised @ np.array(self.weights) + self.intercept, MOS_MIN, MOS_MAX)
-
-    def to_json(self) -> str:
-        """Write the model as one JSON object."""
-        return json.dumps(asdict(self), sort_keys=True, allow_nan=False)
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Read what `to_json` wrote."""
-        fields = json.loads(text)
-        vectors = {name: tuple(fields.pop(name)) for name in ("means", "scales", "weights")}
-        return cls(**vectors, **fields)
+        standardised = (rows - self.means) / self.scales
+        return np.clip(standardised @ self.weights + self.intercept, MOS_MIN, MOS_MAX)
 
 
 def features(image: NDArray[np.uint8]) -> FloatArray:
@@ -267,13 +242,7 @@ def fit(feature_rows: ArrayLike, mos: ArrayLike) -> NssRidge:
     means, scales = rows.mean(axis=0), rows.std(axis=0)
     scales = np.where(scales > 0.0, scales, 1.0)
     ridge = RidgeCV(alphas=RIDGE_STRENGTHS).fit((rows - means) / scales, targets)
-    return NssRidge(
-        means=tuple(means.tolist()),
-        scales=tuple(scales.tolist()),
-        weights=tuple(ridge.coef_.tolist()),
-        intercept=float(ridge.intercept_),
-        strength=float(ridge.alpha_),
-    )
+    return NssRidge(means, scales, ridge.coef_, float(ridge.intercept_))
 
 
 def _scale_features(coefficients: FloatArray) -> list[float]:

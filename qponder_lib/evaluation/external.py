@@ -7,6 +7,7 @@ turned round.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 METRICS = ("srcc", "plcc", "krcc", "rmse", "mae")
-_FITTED = tuple((m, f"logistic{n}") for n in (4, 5) for m in ("plcc", "rmse"))
+_SINGLE = tuple((metric, RAW) for metric in METRICS)
 _OWN = {"image_id", "parse_status", "score", "sample", "mos"}
 _LOGITS = ("logit_good", "logit_poor")
 """Columns of Q-Bench's output files."""
@@ -44,8 +45,8 @@ class Labels:
 
     Attributes:
         path: Where they came from.
-        column: Name of the column.
         sha256: Hash of what was read.
+        column: Name of the column.
         ids: Image ids, shape (n,), of the rows that hold a score.
         mos: Their scores, shape (n,).
         references: Photograph each image was made of, shape (n,), empty where not stated; or None.
@@ -54,8 +55,8 @@ class Labels:
     """
 
     path: Path
-    column: str
     sha256: str
+    column: str
     ids: tuple[str, ...]
     mos: FloatArray
     references: tuple[str, ...] | None = None
@@ -69,8 +70,8 @@ class Scores:
 
     Attributes:
         path: Where they came from.
-        layout: How the file is laid out, in words.
         sha256: Hash of what was read.
+        layout: How the file is laid out, in words.
         ids: Image ids, shape (n,).
         samples: Scores, shape (k, n), once per sample of each image; NaN where there is none.
         labels: Human scores that the file itself holds, or None.
@@ -81,8 +82,8 @@ class Scores:
     """
 
     path: Path
-    layout: str
     sha256: str
+    layout: str
     ids: tuple[str, ...]
     samples: FloatArray
     labels: Labels | None
@@ -97,43 +98,36 @@ class Joined:
     """Predictions with their labels.
 
     Attributes:
-        predictions: Scores and labels in the order of the prediction's ids.
-        label_ids: The id that each image has among the labels.
-        by: How many images were joined by what: the whole id, a path ending, or one in which the
-            form of letters (NFC), their case or percent-encoding was ignored.
-        n_predictions: Images in the predictions.
-        n_labels: Images with a label.
+        scores: The predictions.
+        labels: The labels.
+        predictions: Both, for the images that are in both, in the order of the predictions' ids.
+        label_ids: The id that each of these images has among the labels.
+        by: How many images were joined by what: see `joining.match_ids`.
         without_label: Images that have a prediction only, by the likely reason.
         without_prediction: Images that have a label only, by the likely reason.
-        label_range: Lowest and highest label of the whole file.
         named_as: The public set whose file names say the references, or None.
-        logits: As in `Scores`.
     """
 
+    scores: Scores
+    labels: Labels
     predictions: Predictions
     label_ids: tuple[str, ...]
     by: Mapping[str, int]
-    n_predictions: int
-    n_labels: int
     without_label: Mapping[str, tuple[str, ...]]
     without_prediction: Mapping[str, tuple[str, ...]]
-    label_range: tuple[float, float]
     named_as: str | None = None
-    logits: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What `evaluate` found: the predictions, the labels, what joined, and the numbers."""
+    """What `evaluate` found: what was joined, and the numbers by metric and protocol."""
 
-    scores: Scores
-    labels: Labels
     joined: Joined
-    estimates: Mapping[Wanted, Estimate]
+    numbers: Mapping[Wanted, Estimate]
 
     def table(self) -> pd.DataFrame:
         """Return one row per number: metric, protocol, and the fields of an `Estimate`."""
-        return _table(self.estimates)
+        return _table(self.numbers)
 
     def _repr_html_(self) -> str:
         return self.table().to_html(index=False)
@@ -144,26 +138,24 @@ class Comparison:
     """What `compare` found.
 
     Attributes:
-        first: Numbers of the first model, on the images that both answer.
-        second: Numbers of the second.
-        differences: First minus second; those of rmse and mae are better below 0.
-        joined: What joined of the first and of the second.
+        joined: What was joined of the first and of the second.
         only: Images with a label that only the first, and that only the second has.
+        first: Numbers of the first, on the images that both answer.
+        second: Numbers of the second.
+        numbers: First minus second; those of rmse and mae are better below 0.
     """
 
-    first: Mapping[Wanted, Estimate]
-    second: Mapping[Wanted, Estimate]
-    differences: Mapping[Wanted, Difference]
     joined: tuple[Joined, Joined]
     only: tuple[tuple[str, ...], tuple[str, ...]]
+    first: Mapping[Wanted, Estimate]
+    second: Mapping[Wanted, Estimate]
+    numbers: Mapping[Wanted, Difference]
 
     def table(self) -> pd.DataFrame:
         """Return one row per difference, with the values of both."""
-        both = {
-            key: {"first": self.first[key].value, "second": self.second[key].value}
-            for key in self.differences
-        }
-        return _table(self.differences, both)
+        sides = {"first": self.first, "second": self.second}
+        values = {name: [side[key].value for key in self.numbers] for name, side in sides.items()}
+        return _table(self.numbers).assign(**values)
 
     def _repr_html_(self) -> str:
         return self.table().to_html(index=False)
@@ -199,17 +191,14 @@ def evaluate(
     Source:
         Decisions D25, D26 and D27.
     """
-    scores = predictions if isinstance(predictions, Scores) else read_scores(predictions)
-    human = labels if isinstance(labels, Labels | None) else read_labels(labels)
-    human = human or scores.labels
-    joined = join(scores, human)
-    wanted = [(metric, RAW) for metric in METRICS]
-    if protocols:
-        wanted += [("plcc", "softmax")] if joined.logits else []
-        wanted += _FITTED if len(scores.samples) == 1 else []
+    joined = join(_scores_of(predictions), _labels_of(labels))
+    wanted = list(_SINGLE)
+    if protocols and joined.scores.logits:
+        wanted.append(("plcc", "softmax"))
+    if protocols and len(joined.scores.samples) == 1:
+        wanted += [(metric, f"logistic{n}") for n in (4, 5) for metric in ("plcc", "rmse")]
     options = {"n_resamples": n_resamples, "progress": progress}
-    estimates = scoring.score(joined.predictions, wanted, **options)
-    return Evaluation(scores, human, joined, estimates)
+    return Evaluation(joined, scoring.score(joined.predictions, wanted, **options))
 
 
 def compare(
@@ -233,52 +222,54 @@ def compare(
     Raises:
         TableError: If a table cannot be used, the two share no image, or state different labels.
     """
-    both = [one if isinstance(one, Scores) else read_scores(one) for one in (first, second)]
-    human = labels if isinstance(labels, Labels | None) else read_labels(labels)
-    if human is None and all(one.labels for one in both):
-        _require_same_labels(*both)
-    human = human or both[0].labels or both[1].labels
-    sides = [join(one, human) for one in both]
+    scores, human = [_scores_of(one) for one in (first, second)], _labels_of(labels)
+    if human is None:
+        _require_same_labels(*scores)
+        human = scores[0].labels or scores[1].labels
+    sides = (join(scores[0], human), join(scores[1], human))
     places = [{name: k for k, name in enumerate(side.label_ids)} for side in sides]
-    shared = [name for name in sides[0].label_ids if name in places[1]]
+    shared = [name for name in places[0] if name in places[1]]
     if not shared:
-        message = f"not one image with a label is also in {both[1].path}"
-        raise TableError(both[0].path, message)
+        raise TableError(scores[0].path, f"no image with a label is in {scores[1].path} too")
     pair = [
         side.predictions.select(np.array([place[name] for name in shared]))
         for side, place in zip(sides, places, strict=True)
     ]
-    clusters = pair[0].clusters or pair[1].clusters
     answered = np.flatnonzero(pair[0].answered & pair[1].answered)
-    wanted = [(metric, RAW) for metric in METRICS]
-    scored = [
-        scoring.score(
-            replace(one, clusters=clusters).select(answered), wanted, n_resamples=n_resamples
-        )
-        for one in pair
-    ]
+    clusters = pair[0].clusters or pair[1].clusters
+    both = [replace(one, clusters=clusters).select(answered) for one in pair]
+    numbers = [scoring.score(one, _SINGLE, n_resamples=n_resamples) for one in both]
     n_excluded = len(shared) - len(answered)
     return Comparison(
-        first=scored[0],
-        second=scored[1],
-        differences={
-            key: bootstrap.difference(scored[0][key], scored[1][key], n_excluded=n_excluded)
-            for key in wanted
+        sides,
+        tuple(tuple(sorted(places[k].keys() - places[1 - k].keys())) for k in (0, 1)),
+        *numbers,
+        {
+            key: bootstrap.difference(numbers[0][key], numbers[1][key], n_excluded=n_excluded)
+            for key in _SINGLE
         },
-        joined=(sides[0], sides[1]),
-        only=tuple(
-            tuple(name for name in side.label_ids if name not in other)
-            for side, other in zip(sides, reversed(places), strict=True)
-        ),
     )
 
 
-def join(scores: Scores, labels: Labels | None) -> Joined:
+def _scores_of(source: Source | Scores) -> Scores:
+    return source if isinstance(source, Scores) else read_scores(source)
+
+
+def _labels_of(source: Source | Labels | None) -> Labels | None:
+    return source if isinstance(source, Labels | None) else read_labels(source)
+
+
+def join(scores: Scores, labels: Labels | None = None) -> Joined:
     """Join predictions with labels by id.
+
+    Args:
+        scores: The predictions.
+        labels: The labels; None for those among the predictions.
 
     Raises:
         TableError: If there are no labels, or not one image is in both.
     """
+    labels = labels or scores.labels
     if labels is None:
         raise TableError(scores.path, "holds no label column; say --labels FILE or --mos COLUMN")
     pairs, by = match_ids(scores.ids, labels.ids)
@@ -287,33 +278,21 @@ def join(scores: Scores, labels: Labels | None) -> Joined:
         names = f"{shown(scores.ids, 3)} against {shown(labels.ids, 3)}"
         why = ", ".join(lost[0])
         raise TableError(scores.path, f"no id is in {labels.path} too ({why}): {names}")
-    ordered = sorted(pairs, key=lambda place: scores.ids[place])
-    partners = np.array([pairs[place] for place in ordered])
-    ids = tuple(scores.ids[place] for place in ordered)
-    label_ids = tuple(labels.ids[place] for place in partners)
-    references = labels.references and tuple(labels.references[place] for place in partners)
-    named_as = None
+    places = sorted(pairs, key=lambda place: scores.ids[place])
+    partners = [pairs[place] for place in places]
+    ids = tuple(scores.ids[place] for place in places)
+    named_as, references = None, labels.references and [labels.references[k] for k in partners]
     if not references or not all(references):
         named_as, references = named_references(ids)
-    samples, mos = scores.samples[:, ordered], labels.mos[partners]
-    return Joined(
-        predictions=Predictions(
-            ids=ids,
-            mos=mos,
-            samples=samples,
-            clusters=tuple(references) or None,
-            same_scale=_same_scale(scores, labels),
-        ),
-        label_ids=label_ids,
-        by=by,
-        n_predictions=len(scores.ids),
-        n_labels=len(labels.ids),
-        without_label=lost[0],
-        without_prediction=lost[1],
-        label_range=(float(labels.mos.min()), float(labels.mos.max())),
-        named_as=named_as,
-        logits=scores.logits,
+    predictions = Predictions(
+        ids,
+        labels.mos[partners],
+        scores.samples[:, places],
+        tuple(references) or None,
+        _same_scale(scores, labels),
     )
+    label_ids = tuple(labels.ids[k] for k in partners)
+    return Joined(scores, labels, predictions, label_ids, by, *lost, named_as)
 
 
 def _same_scale(scores: Scores, labels: Labels) -> bool:
@@ -349,29 +328,23 @@ def on_other_scale(samples: FloatArray, mos: FloatArray) -> bool:
 
 
 def _require_same_labels(first: Scores, second: Scores) -> None:
+    if first.labels is None or second.labels is None:
+        return
     pairs, _ = match_ids(first.labels.ids, second.labels.ids)
     for place, other in pairs.items():
-        stated = first.labels.mos[place], second.labels.mos[other]
-        if stated[0] != stated[1]:
-            raise TableError(
-                first.path,
-                f"image {first.labels.ids[place]!r} has the labels {stated[0]:g} here and "
-                f"{stated[1]:g} in {second.path}; say --labels FILE",
-            )
+        one, two = first.labels.mos[place], second.labels.mos[other]
+        if one != two:
+            name = first.labels.ids[place]
+            message = f"image {name!r} has the labels {one:g} here and {two:g} in {second.path}"
+            raise TableError(first.path, f"{message}; say --labels FILE")
 
 
-def _table(
-    numbers: Mapping[Wanted, Estimate | Difference], more: Mapping[Wanted, dict] | None = None
-) -> pd.DataFrame:
+def _table(numbers: Mapping[Wanted, Estimate | Difference]) -> pd.DataFrame:
     import pandas as pd
 
     return pd.DataFrame(
-        [
-            {"metric": key[0], "protocol": key[1]}
-            | (more or {}).get(key, {})
-            | bootstrap.cells(one)
-            for key, one in numbers.items()
-        ]
+        {"metric": metric, "protocol": protocol, **bootstrap.cells(one)}
+        for (metric, protocol), one in numbers.items()
     )
 
 
@@ -395,33 +368,24 @@ def read_scores(
     """
     table = _open(source)
     columns = set(table.frame.columns)
-    if columns >= _OWN and (id, score, mos) == (None, None, None):
+    if columns >= _OWN and id is score is mos is None:
         return _own_rows(table)
-    logits = columns >= set(_LOGITS) and score is None
     id_name = table.column("id", id)
     ids = tuple(table.ids(id_name))
+    logits = columns >= set(_LOGITS) and score is None
+    names = _LOGITS if logits else (table.column("score", score),)
+    read = [table.numbers(name) for name in names]
+    values, states = read[0]
+    layout = f"{table.layout}, id from {id_name!r}, score from {names[0]!r}"
     if logits:
-        read = [table.numbers(name) for name in _LOGITS]
-        values = read[0][0] - read[1][0]
+        values = values - read[1][0]
         states = np.where(np.isnan(values), "no_logit", "ok")
-        examples = [line for name, (_, s) in zip(_LOGITS, read) for line in table.examples(name, s)]
         layout = f"Q-Bench output ({table.layout}), score = logit of good - logit of poor"
-    else:
-        name = table.column("score", score)
-        values, states = table.numbers(name)
-        examples = table.examples(name, states)
-        layout = f"{table.layout}, id from {id_name!r}, score from {name!r}"
-    labels = None
-    if (named := table.optional("mos", mos)) is not None:
-        labels = _labels(table, ids, named)
+    examples = [line for name, one in zip(names, read) for line in table.examples(name, one[1])]
+    named = table.optional("mos", mos)
+    labels = None if named is None else _labels(table, ids, named)
     return Scores(
-        path=table.path,
-        layout=layout,
-        sha256=table.sha256,
-        ids=ids,
-        samples=values[None],
-        labels=labels,
-        states=_counted(states),
+        *(table.path, table.sha256, layout, ids, values[None], labels, _counted(states)),
         examples=tuple(examples[:_EXAMPLES]),
         logits=logits,
     )
@@ -452,41 +416,22 @@ def _open(source: Source) -> Table:
 
 def _own_rows(table: Table) -> Scores:
     """Read prediction rows of this kit: of a run, or as `qponder score --json` prints them."""
-    frame = table.frame
-    if (twice := frame.duplicated(["image_id", "sample"])).any():
-        row = frame[twice].iloc[0]
-        message = f"image {row['image_id']!r} is answered twice in sample {row['sample']}"
-        raise TableError(table.path, message, int(frame.index[twice][0]))
     values, states = table.numbers("score")
+    frame = table.frame.assign(score=[None if math.isnan(v) else v for v in values.tolist()])
+    rows = frame[["image_id", "sample", "score", "mos"]].astype(object).itertuples(index=False)
+    try:
+        ids, samples, mos = scoring.arrange(rows)
+    except ValueError as error:
+        raise TableError(table.path, str(error)) from error
     parsed = np.where(np.isnan(values), frame["parse_status"].to_numpy(str), states)
-    by_sample = {
-        number: dict(
-            zip(rows["image_id"], values[frame.index.get_indexer(rows.index)], strict=True)
-        )
-        for number, rows in frame.groupby("sample", sort=True)
-    }
-    numbers = list(by_sample)
-    ids = tuple(map(str, by_sample[numbers[0]]))
-    for number, answers in by_sample.items():
-        if lacking := sorted(set(ids) ^ set(answers)):
-            which = f"samples {numbers[0]} and {number} answer different images"
-            raise TableError(table.path, f"{which}, such as {shown(lacking, 3)}")
-    samples = np.array([[answers[name] for name in ids] for answers in by_sample.values()])
     layout = f"prediction rows of this kit, {len(samples)} per image"
-    labels = None
-    if frame["mos"].notna().any():
-        first = frame.drop_duplicates("image_id")
-        if len(frame.drop_duplicates(["image_id", "mos"])) > len(first):
-            raise TableError(table.path, "an image has two mos values")
-        labels = _labels(replace(table, frame=first), list(first["image_id"]), "mos")
+    there, labels = np.flatnonzero(~np.isnan(mos)), None
+    if len(there):
+        known = tuple(ids[k] for k in there)
+        origin = (table.path, table.sha256, "mos")
+        labels = Labels(*origin, known, mos[there], states={"ok": len(there)})
     return Scores(
-        path=table.path,
-        layout=layout,
-        sha256=table.sha256,
-        ids=ids,
-        samples=samples,
-        labels=labels,
-        states=_counted(parsed),
+        *(table.path, table.sha256, layout, ids, samples, labels, _counted(parsed)),
         scale=(MOS_MIN, MOS_MAX),
     )
 
@@ -501,9 +446,7 @@ def _labels(table: Table, ids: Sequence[str], name: str) -> Labels:
     reference = table.optional("reference")
     cells = [] if reference is None else table.frame[reference].tolist()
     return Labels(
-        path=table.path,
-        column=name,
-        sha256=table.sha256,
+        *(table.path, table.sha256, name),
         ids=tuple(ids[k] for k in there),
         mos=values[there],
         references=tuple(str(cells[k] or "") for k in there) if cells else None,

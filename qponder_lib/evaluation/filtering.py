@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import product
 
@@ -17,14 +17,6 @@ import numpy as np
 
 from qponder_lib.evaluation.scoring import Predictions, references_of, score
 from qponder_lib.metrics import bootstrap
-from qponder_lib.metrics.bootstrap import Estimate
-from qponder_lib.metrics.statistics import (
-    STATISTICS,
-    DegenerateInputError,
-    Statistic,
-    checked,
-    on_images,
-)
 from qponder_lib.records import FilteredResponse, ImageRecord, ResponseRecord
 from qponder_lib.scales import MOS_MAX, MOS_MIN
 from qponder_lib.text.parsing import parse_answer
@@ -33,6 +25,7 @@ KEPT = "kept"
 BEYOND_GAMMA = "beyond_gamma"
 NO_MOS = "no_mos"
 
+Row = dict[str, float | int | str | None]
 AGREEMENT = ("plcc", "srcc", "mae")
 """Metrics that selections of the teacher's answers are compared by."""
 
@@ -58,19 +51,6 @@ class FilterResult:
     def counts(self) -> dict[str, int]:
         """Number of rows by reason; the values add up to the number of rows."""
         return dict(sorted(Counter(row.reason for row in self.rows).items()))
-
-
-@dataclass(frozen=True, slots=True)
-class HistogramBin:
-    """How one part of the MOS scale fared: low <= mos < high (the last bin holds 100 too)."""
-
-    low: float
-    high: float
-    n_all: int
-    n_kept: int
-    share_all: float | None
-    share_kept: float | None
-    keep_rate: float | None
 
 
 def filter_responses(
@@ -165,7 +145,7 @@ def random_keep(
 
 def compare_selections(
     selections: Mapping[str, Iterable[FilteredResponse]], images: Mapping[str, ImageRecord]
-) -> list[dict[str, float | int | str | None]]:
+) -> list[Row]:
     """Measure how well the scores of several selections agree with the MOS.
 
     Args:
@@ -181,7 +161,7 @@ def compare_selections(
     for name, rows in selections.items():
         predictions = _predictions([row for row in rows if row.score is not None], images)
         found = score(predictions, [(metric, "raw") for metric in AGREEMENT])
-        row: dict[str, float | int | str | None] = {"selection": name}
+        row: Row = {"selection": name}
         for (metric, _), one in found.items():
             row |= {"n": one.n, "n_references": one.n_references}
             row |= {metric: one.value, f"{metric}_low": one.ci_low, f"{metric}_high": one.ci_high}
@@ -193,7 +173,7 @@ def selection_differences(
     selections: Mapping[str, Sequence[FilteredResponse]],
     pairs: Iterable[tuple[str, str]],
     images: Mapping[str, ImageRecord],
-) -> list[dict[str, float | int | str | None]]:
+) -> list[Row]:
     """Compare selections on the same resamples, so that their overlap is accounted for.
 
     Args:
@@ -205,25 +185,18 @@ def selection_differences(
         One table row per pair and metric: first, second, metric, value, ci_low, ci_high, reason.
     """
     scored = list(next(iter(selections.values())))
-    place = {row.response_id: k for k, row in enumerate(scored)}
-    whole = _predictions(scored, images)
-    found: dict[tuple[str, str], Estimate] = {}
-    statistics: dict[tuple[str, str], Statistic] = {}
+    whole, wanted = _predictions(scored, images), [(metric, "raw") for metric in AGREEMENT]
+    found = {}
     for name, rows in selections.items():
-        chosen = np.array([place[row.response_id] for row in rows], dtype=int)
-        scores, mos = whole.samples[0, chosen], whole.mos[chosen]
-        for metric in AGREEMENT:
-            try:
-                statistic = STATISTICS[metric](*checked(metric, scores, mos))
-                statistics[name, metric] = on_images(statistic, chosen)
-            except DegenerateInputError as error:
-                found[name, metric] = bootstrap.missing(error.reason, len(chosen))
-    found |= bootstrap.estimates(statistics, len(scored), whole.clusters)
+        chosen = {row.response_id for row in rows}
+        there = np.array([row.response_id in chosen for row in scored])
+        part = replace(whole, samples=np.where(there, whole.samples, np.nan))
+        found[name] = score(part, wanted)
     table = []
-    for (first, second), metric in product(pairs, AGREEMENT):
-        one = bootstrap.difference(found[first, metric], found[second, metric])
+    for (first, second), key in product(pairs, wanted):
+        one = bootstrap.difference(found[first][key], found[second][key])
         ends = {"value": one.value, "ci_low": one.ci_low, "ci_high": one.ci_high}
-        names = {"first": first, "second": second, "metric": metric}
+        names = {"first": first, "second": second, "metric": key[0]}
         table.append(names | ends | {"reason": one.reason})
     return table
 
@@ -233,7 +206,7 @@ def sweep(
     images: Mapping[str, ImageRecord],
     gammas: Sequence[float],
     rng: np.random.Generator,
-) -> list[dict[str, float | int | str | None]]:
+) -> list[Row]:
     """Filter by each gamma, and beside it keep a random subset of the same size.
 
     Args:
@@ -259,8 +232,8 @@ def sweep(
 
 def mos_histogram_shift(
     result: FilterResult, mos: Mapping[str, float | None], n_bins: int = 5
-) -> list[HistogramBin]:
-    """Show which part of the MOS scale the filter throws away.
+) -> list[Row]:
+    """Show which part of the MOS scale the filter rejects.
 
     Args:
         result: A filtered set.
@@ -268,24 +241,20 @@ def mos_histogram_shift(
         n_bins: Number of equal parts of the scale; 5 are the severities.
 
     Returns:
-        One bin per part of the scale, lowest first, over the ranked answers. A rate with nothing
-        below the line is None.
+        One row per part of the scale, lowest first, over the ranked answers: low, high (low <= mos
+        < high, the last part holds 100 too), n_all, n_kept, share_all, share_kept and keep_rate. A
+        rate with nothing below the line is None.
     """
     edges = np.linspace(MOS_MIN, MOS_MAX, n_bins + 1)
-    n_all = np.histogram([mos[row.image_id] for row in result.scored], bins=edges)[0].tolist()
-    n_kept = np.histogram([mos[row.image_id] for row in result.kept], bins=edges)[0].tolist()
-    total_all, total_kept = sum(n_all), sum(n_kept)
+    every, kept = (
+        np.histogram([mos[row.image_id] for row in rows], bins=edges)[0].tolist()
+        for rows in (result.scored, result.kept)
+    )
     return [
-        HistogramBin(
-            low=float(edges[i]),
-            high=float(edges[i + 1]),
-            n_all=n_all[i],
-            n_kept=n_kept[i],
-            share_all=_ratio(n_all[i], total_all),
-            share_kept=_ratio(n_kept[i], total_kept),
-            keep_rate=_ratio(n_kept[i], n_all[i]),
-        )
-        for i in range(n_bins)
+        {"low": low, "high": high, "n_all": n_all, "n_kept": n_kept}
+        | {"share_all": _ratio(n_all, sum(every)), "share_kept": _ratio(n_kept, sum(kept))}
+        | {"keep_rate": _ratio(n_kept, n_all)}
+        for low, high, n_all, n_kept in zip(edges.tolist(), edges.tolist()[1:], every, kept)
     ]
 
 

@@ -6,7 +6,7 @@ The limits are ours: no paper states any.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,19 +25,6 @@ LEAST_RISE = 0.02
 LEAST_DISTINCT = 1.5
 LEAST_LENGTH = 0.5
 MOST_SRCC_LOST = 0.05
-WATCHED = (
-    "reward",
-    "reward_format",
-    "parse_rate",
-    "zero_variance_share",
-    "distinct_scores",
-    "modal_share",
-    "completion_length",
-    "clipped_ratio",
-    "kl",
-    "validation_srcc",
-)
-"""Columns that an alarm is read from."""
 
 Rows = Sequence[Mapping[str, object]]
 
@@ -66,50 +53,67 @@ class Alarm:
         return f"{self.said}; cause: {self.cause}; remedy: {self.remedy}"
 
 
-_CAUSES = {
+_RULES: dict[str, tuple[Callable[[float, float], bool], str, str, str]] = {
     "reward_format": (
-        "the cold start did not teach the form, or answers are cut off before they close it",
+        lambda _, now: now == 0.0,
+        "the format reward is 0: no completion has the asked form",
+        "the cold start did not teach the form, or completions are cut off before they close it",
         "check the cold start and max_completion_length",
     ),
     "parse_rate": (
-        "the model drifts away from the form, or answers are cut off",
+        lambda _, now: now < LIMITS["parse_rate"],
+        "only {now:.0%} of the completions hold a score that can be read",
+        "the model drifts away from the form, or completions are cut off",
         "raise weight_format, lower the learning rate, check max_completion_length",
     ),
     "zero_variance_share": (
-        "all answers to an image are alike, or all are too far off to earn anything",
+        lambda _, now: now > LIMITS["zero_variance_share"],
+        "{now:.0%} of the groups earn one reward only and teach nothing",
+        "all completions for an image are alike, or all are too far off to earn anything",
         "raise the temperature or num_generations, or make alpha larger",
     ),
     "distinct_scores": (
+        lambda _, now: now < LEAST_DISTINCT,
+        "a group holds {now:.1f} different scores on average",
         "sampling finds no other score, so no group can tell a better one from a worse one",
         "raise the temperature, or start from a cold start trained for fewer steps",
     ),
     "modal_share": (
+        lambda _, now: now > LIMITS["modal_share"],
+        "{now:.0%} of the scores are the same number: the scores collapsed",
         "one safe score earns enough for every image, and the policy stays there",
         "lower the learning rate or raise beta",
     ),
-    "completion_length": (
-        "short answers earn as much as reasoned ones, and are easier to get right",
-        "read completions.jsonl; raise beta or lower the learning rate",
-    ),
     "clipped_ratio": (
+        lambda _, now: now > LIMITS["clipped_ratio"],
+        "{now:.0%} of the completions are cut off at the longest length",
         "max_completion_length is too short, or the model repeats itself",
-        "raise max_completion_length; if completions.jsonl shows repetition, lower the "
-        "learning rate",
+        "raise max_completion_length; if completions.jsonl shows repetition, lower the learning "
+        "rate",
     ),
     "kl": (
+        lambda _, now: now > LIMITS["kl"],
+        "the KL to the start is {now:.2f} nats per token",
         "the policy has left the model it started from, and may speak no sound language",
         "lower the learning rate or raise beta",
     ),
+    "completion_length": (
+        lambda before, now: now < LEAST_LENGTH * before,
+        "completions shrank from {before:.0f} to {now:.0f} tokens",
+        "short completions earn as much as reasoned ones, and are easier to get right",
+        "read completions.jsonl; raise beta or lower the learning rate",
+    ),
     "reward": (
+        lambda before, now: now - before < LEAST_RISE,
+        "the reward changed by {change:+.3f} over {n} logged steps: nothing is learnt",
         "the learning rate is too low, the steps too few, or the reward does not tell the "
-        "answers apart",
+        "completions apart",
         "check the learning rate, max_steps, alpha and the zero-variance share",
     ),
-    "validation_srcc": (
-        "the policy learns what the reward pays for on the training images, not to rank",
-        "stop at the best checkpoint, lower the learning rate or raise beta",
-    ),
 }
+"""Column -> when the means of its first and last rows are an alarm, what is said, cause, remedy."""
+WATCHED = (*_RULES, "validation_srcc")
+"""Columns that an alarm is read from."""
 
 
 def alarms(history: Rows, names: Mapping[str, str] | None = None) -> list[Alarm]:
@@ -132,21 +136,18 @@ def alarms(history: Rows, names: Mapping[str, str] | None = None) -> list[Alarm]
     """
     if not long_enough(history):
         return []
-    names = names or {}
-    first, last = history[:WINDOW], history[-WINDOW:]
-    start = {column: _mean(first, names.get(column, column)) for column in WATCHED}
-    end = {column: _mean(last, names.get(column, column)) for column in WATCHED}
-    found = [
-        _alarm(column, said, last)
-        for column, said in (*_levels(end), *_shrinking(start, end))
-        if said
-    ]
-    if start["reward"] is not None and end["reward"] is not None:
-        rise = end["reward"] - start["reward"]
-        if rise < LEAST_RISE:
-            said = f"the reward changed by {rise:+.3f} over {len(history)} logged steps: nothing is"
-            found.append(_alarm("reward", f"{said} learnt", history))
-    return found + _validation(history, names.get("validation_srcc", "validation_srcc"))
+    names, found = names or {}, []
+    for column, (fires, said, cause, remedy) in _RULES.items():
+        name = names.get(column, column)
+        before, now = _mean(history[:WINDOW], name), _mean(history[-WINDOW:], name)
+        if now is None or (before is None and column in ("completion_length", "reward")):
+            continue
+        if fires(before, now):
+            rows = history if column == "reward" else history[-WINDOW:]
+            change = 0.0 if before is None else now - before
+            told = said.format(before=before, now=now, change=change, n=len(history))
+            found.append(Alarm(column, told, cause, remedy, *_steps(rows)))
+    return found + _overfit(history, names.get("validation_srcc", "validation_srcc"))
 
 
 def long_enough(history: Rows) -> bool:
@@ -159,65 +160,25 @@ def missing(history: Rows) -> list[str]:
     return [name for name in WATCHED if _mean(history, name) is None]
 
 
-def _levels(end: Mapping[str, float | None]) -> list[tuple[str, str]]:
-    def passed(column: str) -> bool:
-        value = end[column]
-        return value is not None and value > LIMITS[column]
-
-    parsed, distinct = end["parse_rate"], end["distinct_scores"]
-    said = {
-        "reward_format": "the format reward is 0: no answer has the asked form"
-        if end["reward_format"] == 0.0
-        else "",
-        "parse_rate": f"only {parsed:.0%} of the answers hold a score that can be read"
-        if parsed is not None and parsed < LIMITS["parse_rate"]
-        else "",
-        "zero_variance_share": f"{end['zero_variance_share']:.0%} of the groups earn one reward "
-        "only and teach nothing"
-        if passed("zero_variance_share")
-        else "",
-        "distinct_scores": f"a group holds {distinct:.1f} different scores on average"
-        if distinct is not None and distinct < LEAST_DISTINCT
-        else "",
-        "modal_share": f"{end['modal_share']:.0%} of the scores are the same number: the scores "
-        "collapsed"
-        if passed("modal_share")
-        else "",
-        "clipped_ratio": f"{end['clipped_ratio']:.0%} of the answers are cut off at the longest "
-        "length"
-        if passed("clipped_ratio")
-        else "",
-        "kl": f"the KL to the start is {end['kl']:.2f} nats per token" if passed("kl") else "",
-    }
-    return list(said.items())
-
-
-def _shrinking(
-    start: Mapping[str, float | None], end: Mapping[str, float | None]
-) -> list[tuple[str, str]]:
-    before, after = start["completion_length"], end["completion_length"]
-    if before is None or after is None or after >= LEAST_LENGTH * before:
-        return []
-    return [("completion_length", f"answers shrank from {before:.0f} to {after:.0f} tokens")]
-
-
-def _validation(history: Rows, name: str) -> list[Alarm]:
+def _overfit(history: Rows, name: str) -> list[Alarm]:
+    """Compare the last validation with the best one."""
     measured = [row for row in history if _is_number(row.get(name))]
     if len(measured) < 2:
         return []
     best, last = max(measured, key=lambda row: float(row[name])), measured[-1]
-    lost = float(best[name]) - float(last[name])
-    if lost <= MOST_SRCC_LOST:
+    if float(best[name]) - float(last[name]) <= MOST_SRCC_LOST:
         return []
     said = (
         f"the validation SRCC fell from {float(best[name]):.3f} at step {int(best['step'])} to "
         f"{float(last[name]):.3f}"
     )
-    return [_alarm("validation_srcc", said, [best, last])]
+    cause = "the policy learns what the reward pays for on the training images, not to rank"
+    remedy = "stop at the best checkpoint, lower the learning rate or raise beta"
+    return [Alarm("validation_srcc", said, cause, remedy, *_steps([best, last]))]
 
 
-def _alarm(column: str, said: str, rows: Rows) -> Alarm:
-    return Alarm(column, said, *_CAUSES[column], int(rows[0]["step"]), int(rows[-1]["step"]))
+def _steps(rows: Rows) -> tuple[int, int]:
+    return int(rows[0]["step"]), int(rows[-1]["step"])
 
 
 def _mean(rows: Rows, name: str) -> float | None:

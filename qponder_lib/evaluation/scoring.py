@@ -124,31 +124,12 @@ class Predictions:
             ValueError: If no row has a MOS, a sample lacks an image, an answer is there twice, or
                 the MOS of one image differs between rows.
         """
-        mos: dict[str, float] = {}
-        by_sample: dict[int, dict[str, float | None]] = {}
-        for row in rows:
-            if row.mos is None:
-                continue
-            if mos.setdefault(row.image_id, row.mos) != row.mos:
-                raise ValueError(f"image {row.image_id!r} has two mos values")
-            answers = by_sample.setdefault(row.sample, {})
-            if row.image_id in answers:
-                raise ValueError(f"image {row.image_id!r} is answered twice in sample {row.sample}")
-            answers[row.image_id] = row.score
-        if not mos:
+        known = ((row.image_id, row.sample, row.score, row.mos) for row in rows)
+        ids, samples, mos = arrange(row for row in known if row[3] is not None)
+        if not ids:
             raise ValueError("no prediction has a mos")
-        for sample, answers in by_sample.items():
-            if len(answers) != len(mos):
-                lacking = sorted(set(mos) - set(answers))
-                raise ValueError(f"sample {sample} lacks images {lacking[:5]}")
-        ids = tuple(sorted(mos))
-        samples = [[by_sample[k][image_id] for image_id in ids] for k in sorted(by_sample)]
-        return cls(
-            ids,
-            np.array([mos[image_id] for image_id in ids]),
-            np.array(samples, dtype=np.float64),
-            None if references is None else tuple(references[image_id] for image_id in ids),
-        )
+        clusters = None if references is None else tuple(references[name] for name in ids)
+        return cls(ids, mos, samples, clusters)
 
     @property
     def answered(self) -> NDArray[np.bool_]:
@@ -165,6 +146,40 @@ class Predictions:
             samples=self.samples[:, places],
             clusters=self.clusters and tuple(self.clusters[k] for k in chosen),
         )
+
+
+def arrange(
+    answers: Iterable[tuple[str, int, float | None, float | None]],
+) -> tuple[tuple[str, ...], FloatArray, FloatArray]:
+    """Sort answers by sample and image.
+
+    Args:
+        answers: Image id, number of the sample, score and MOS of each answer, None where missing.
+
+    Returns:
+        Image ids in order, scores of shape (samples, images) and MOS, NaN where missing.
+
+    Raises:
+        ValueError: If an answer is there twice, a sample lacks an image, or the MOS of one image
+            differs between answers.
+    """
+    targets: dict[str, float | None] = {}
+    by_sample: dict[int, dict[str, float | None]] = {}
+    for image_id, number, score, mos in answers:
+        if targets.setdefault(image_id, mos) != mos:
+            raise ValueError(f"image {image_id!r} has two mos values")
+        sample = by_sample.setdefault(number, {})
+        if image_id in sample:
+            raise ValueError(f"image {image_id!r} is answered twice in sample {number}")
+        sample[image_id] = score
+    for number, sample in by_sample.items():
+        if len(sample) != len(targets):
+            lacking = sorted(set(targets) - set(sample))
+            raise ValueError(f"sample {number} lacks images {lacking[:5]}")
+    ids = tuple(sorted(targets))
+    samples = [[by_sample[number][name] for name in ids] for number in sorted(by_sample)]
+    mos_of = [targets[name] for name in ids]
+    return ids, np.array(samples, dtype=np.float64), np.array(mos_of, dtype=np.float64)
 
 
 def references_of(images: Sequence[ImageRecord]) -> dict[str, str]:

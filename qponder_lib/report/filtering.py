@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,7 +86,7 @@ def write_filter(run: Run) -> list[Path]:
         "filter_differences": filtering.selection_differences(chosen, pairs, images),
         "filter_reasons": reasons,
         "filter_sweep": filtering.sweep(result.rows, images, config.sweep, rng),
-        "filter_histogram": [asdict(part) for part in bins],
+        "filter_histogram": bins,
     }
     folder = run.paths.tables
     written = [
