@@ -265,7 +265,7 @@ def compare(
     Args:
         first: Scores of one model, or of several training runs of a method.
         second: Scores of the other, for the same images; as many runs, in the order of the seeds
-            that both sides share.
+            that both sides share. A model that all runs started from is given once for each.
         wanted: Metrics by protocol.
         runs: Whether intervals hold for these trained models ("fixed") or for the methods
             ("resampled"); see `bootstrap.mean_over_runs`.
@@ -364,13 +364,10 @@ def evaluate_run(run: Run) -> list[Path]:
         found = _score_and_compare(run, decoding)
         scores += found[0]
         differences += found[1]
+    names = ("dataset", "decoding", "metric", "protocol")
     files = [run.paths.scores, run.paths.differences]
-    for file, names, columns, rows in (
-        (files[0], ("model",), ESTIMATE_COLUMNS, scores),
-        (files[1], ("model_a", "model_b"), DIFFERENCE_COLUMNS, differences),
-    ):
-        header = (*names, "dataset", "decoding", "metric", "protocol", *columns)
-        artifacts.write_csv(file, rows, header)
+    artifacts.write_csv(files[0], scores, ("model", *names, *ESTIMATE_COLUMNS))
+    artifacts.write_csv(files[1], differences, ("model_a", "model_b", *names, *DIFFERENCE_COLUMNS))
     return files
 
 
@@ -378,36 +375,26 @@ def _score_and_compare(
     run: Run, decoding: Decoding
 ) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
     predict, settings = run.profile.predict, run.profile.evaluate
-    greedy = decoding == "greedy"
-    sets = predict.sets if greedy else predict.sampled_sets
-    models = predict.models if greedy else predict.sampled_models
+    models, sets = predict.models, predict.sets
+    if decoding == "sampled":
+        models, sets = predict.sampled_models, predict.sampled_sets
     answers = {
         model: {name: read_predictions(run.paths, model, name, decoding) for name in sets}
         for model in models
     }
-    whole = set(sets) == set(predict.sets)
-    scores, differences = [], []
+    options = {
+        name: {"seed": settings.seed + place, "min_n": settings.min_n}
+        for place, name in enumerate(sets)
+    }
+    whole, scores, differences = set(sets) == set(predict.sets), [], []
     for model, by_set in answers.items():
-        found = {
-            name: score(
-                by_set[name], SCORED[decoding], seed=settings.seed + k, min_n=settings.min_n
-            )
-            for k, name in enumerate(sets)
-        }
+        found = {name: score(by_set[name], SCORED[decoding], **options[name]) for name in sets}
         scores += rows_of(with_mean(found, wanted=whole), model=model, decoding=decoding)
     for a, b in compared_models(models, run.profile.grpo.start_from):
-        found = {
-            name: compare(
-                answers[a][name],
-                answers[b][name],
-                COMPARED[decoding],
-                seed=settings.seed + k,
-                min_n=settings.min_n,
-            )
-            for k, name in enumerate(sets)
-        }
-        rows = rows_of(with_mean(found, wanted=whole), model_a=a, model_b=b, decoding=decoding)
-        differences += rows
+        pairs = {name: (answers[a][name], answers[b][name]) for name in sets}
+        found = {name: compare(*pairs[name], COMPARED[decoding], **options[name]) for name in sets}
+        names = {"model_a": a, "model_b": b, "decoding": decoding}
+        differences += rows_of(with_mean(found, wanted=whole), **names)
     return scores, differences
 
 
