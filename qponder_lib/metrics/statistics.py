@@ -174,11 +174,12 @@ def spearman_statistic(x: FloatArray, y: FloatArray) -> Statistic:
     by_y, starts_y, group_y = _tied_groups(y[by_x])
 
     def statistic(counts: FloatArray) -> FloatArray:
-        drawn = counts.astype(np.int32).take(by_x, axis=1)  # from here on in the order of x
+        small = np.uint8 if counts.max() < 256 else np.int32  # a small table stays in the cache
+        drawn = counts.astype(small).take(by_x, axis=1)  # from here on in the order of x
         ranks_x, spread_x = _doubled_ranks(_summed(drawn, starts_x))
         ranks_y, spread_y = _doubled_ranks(_summed(drawn.take(by_y, axis=1), starts_y))
-        weighted = drawn.astype(np.float64) * ranks_y.astype(np.float64).take(group_y, axis=1)
-        cov = np.einsum("rg,rg->r", _summed(weighted, starts_x), ranks_x.astype(np.float64))
+        weighted = np.multiply(drawn, ranks_y.take(group_y, axis=1), dtype=np.float64)
+        cov = np.einsum("rg,rg->r", _summed(weighted, starts_x, np.float64), ranks_x)
         scale = np.sqrt(np.where((spread_x > 0.0) & (spread_y > 0.0), spread_x * spread_y, np.nan))
         return np.clip(cov / scale, -1.0, 1.0)
 
@@ -281,20 +282,25 @@ def _tied_groups(
     return order, np.concatenate([[0], np.cumsum(sizes)[:-1]]) if tied else None, group_of
 
 
-def _summed(values: NDArray[Any], starts: NDArray[np.intp] | None) -> NDArray[Any]:
+def _summed(
+    values: NDArray[Any], starts: NDArray[np.intp] | None, dtype: type = np.int32
+) -> NDArray[Any]:
     """Add up the groups that start at some places, shape (resamples, groups)."""
-    return values if starts is None else np.add.reduceat(values, starts, axis=1)
+    return values if starts is None else np.add.reduceat(values, starts, axis=1, dtype=dtype)
 
 
-def _doubled_ranks(in_group: NDArray[np.int32]) -> tuple[NDArray[np.int32], FloatArray]:
+def _doubled_ranks(in_group: NDArray[np.integer]) -> tuple[NDArray[np.int32], FloatArray]:
     """Return twice the centred mid-rank of each group of ties, and their sum of squares.
 
     The sum of squares needs no ranks: it is (n^3 - sum of t^3) / 3 for tied groups of t.
     """
     last = np.cumsum(in_group, axis=1, dtype=np.int32)
-    n, t = last[:, -1:], in_group.astype(np.float64)
+    n, t = last[:, -1:].copy(), in_group.astype(np.float64)
     squares = (n[:, 0].astype(np.float64) ** 3 - np.einsum("rg,rg,rg->r", t, t, t)) / 3.0
-    return 2 * last - in_group - n, squares  # twice: last - (t - 1)/2 - (n + 1)/2
+    last *= 2  # twice: last - (t - 1)/2 - (n + 1)/2
+    last -= in_group
+    last -= n
+    return last, squares
 
 
 def _drawn(counts: FloatArray) -> FloatArray:
