@@ -18,8 +18,8 @@ and names the paper and the item: `Q-Ponder (arXiv:2506.05384), Eq. 5`. A consta
 string on the line below it. Every function in a row must state that item, and every statement of
 an item must be in its row.
 
-Below the tables stand numbered decisions, each starting a heading, list item or row with `D1`.
-Code refers to one as "decision D1"; every decision referred to must exist.
+`docs/decisions.md` has the numbered decisions, each below a heading of its own (`## D1 ...`), in
+order and in at most five lines. Every `D1` in code, profiles, notebooks and pages must exist.
 """
 
 from __future__ import annotations
@@ -54,8 +54,10 @@ _KINDS = {"eq": "Eq.", "tab": "Table", "fig": "Fig."}
 _NAMED = re.compile(
     r"\b(Eq|Tab|Fig)[a-z]*\.?\s*((?:\d+(?:\([a-z,\s-]+\))?[\s,]*(?:and|to|-|–)?\s*)+)"
 )
-_DECISION = re.compile(r"(?m)^[ \t#|*-]*(D\d+)\b")
-_REFERENCE = re.compile(r"\b[Dd]ecisions?\s+(D\d+(?:(?:,\s*|\s+and\s+)D\d+)*)")
+_DECISION = re.compile(r'(?m)^## (?:<a id="(d\d+)"></a>)?(D\d+) ')
+_REFERENCE = re.compile(r"(?<![\w/])D\d+\b")
+MAX_LINES = 5
+"""A decision that needs more has its evidence in `docs/trials.md`."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,7 @@ def check_index(index: str, root: Path) -> list[str]:
         *_item_problems(rows),
         *(problem for row in rows for problem in _row_problems(row, sources, root)),
         *_unlisted(rows, sources),
-        *_decision_problems(index, root),
+        *decision_problems(root),
     ]
 
 
@@ -236,15 +238,25 @@ def _unlisted(rows: list[IndexRow], sources: dict[str, str]) -> Iterator[str]:
                     yield f"{paper} {item}: {name} states it as its source but is not in its row"
 
 
-def _decision_problems(index: str, root: Path) -> Iterator[str]:
-    known = set(_DECISION.findall(index))
-    files = [
-        *sorted((root / "qponder_lib").rglob("*.py")),
-        *sorted((root / "notebooks").glob("*.ipynb")),
-        *sorted((root / "papermill_runs" / "profiles").glob("*.yaml")),
-    ]
-    for path in files:
-        for reference in _REFERENCE.findall(path.read_text(encoding="utf-8")):
-            for name in re.findall(r"D\d+", reference):
-                if name not in known:
-                    yield f"{path.relative_to(root)}: decision {name} is not in the index"
+def decision_problems(root: Path) -> Iterator[str]:
+    """Check `docs/decisions.md`, and that every decision that is referred to stands there."""
+    decisions = (root / "docs" / "decisions.md").read_text(encoding="utf-8")
+    _, *parts = _DECISION.split(decisions)
+    anchors, names, texts = parts[::3], parts[1::3], parts[2::3]
+    if names != sorted(set(names), key=lambda name: int(name[1:])):
+        yield "docs/decisions.md: decisions are not in order, each once"
+    for anchor, name, text in zip(anchors, names, texts, strict=True):
+        n_lines = len([line for line in text.splitlines()[1:] if line.strip()])
+        if not 1 <= n_lines <= MAX_LINES:
+            yield f"docs/decisions.md: {name} has {n_lines} lines, at most {MAX_LINES}"
+        if anchor and anchor != name.lower():
+            yield f"docs/decisions.md: {name} has the anchor {anchor}"
+    for path in _files_with_references(root):
+        for name in sorted(set(_REFERENCE.findall(path.read_text(encoding="utf-8"))) - set(names)):
+            yield f"{path.relative_to(root)}: there is no decision {name}"
+
+
+def _files_with_references(root: Path) -> list[Path]:
+    kinds = ("qponder_lib/**/*.py", "qponder_lib/**/*.yaml", "qponder_lib/**/*.csv", "docs/*.md")
+    kinds += ("notebooks/*.ipynb", "notebooks/*.md", "papermill_runs/profiles/*.yaml", "*.md")
+    return sorted(path for kind in kinds for path in root.glob(kind))
