@@ -9,6 +9,7 @@ seal is unfinished, whatever files lie there.
 from __future__ import annotations
 
 import csv
+import dataclasses
 import hashlib
 import io
 import json
@@ -79,7 +80,7 @@ def write_text_atomic(path: Path, text: str) -> None:
 
 
 def to_json(obj: Any, *, indent: int | None = None) -> str:
-    """Return canonical JSON: sorted keys, no NaN, models as objects.
+    """Return canonical JSON: sorted keys, no NaN, models and data classes as objects.
 
     Raises:
         ValueError: If a number is NaN or infinite.
@@ -96,9 +97,11 @@ def to_json(obj: Any, *, indent: int | None = None) -> str:
 def _plain(obj: Any) -> Any:
     if isinstance(obj, BaseModel):
         return obj.model_dump(mode="json")
+    if dataclasses.is_dataclass(obj):
+        return dataclasses.asdict(obj)
     if isinstance(obj, os.PathLike):
         return Path(obj).as_posix()
-    raise TypeError(f"expected JSON values, models or paths, got {type(obj).__name__}")
+    raise TypeError(f"expected JSON values, rows or paths, got {type(obj).__name__}")
 
 
 def write_json(path: Path, obj: Any) -> None:

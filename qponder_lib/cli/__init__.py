@@ -1,50 +1,17 @@
-"""The command `qponder`. A command imports what it needs when it runs, so that --help is quick."""
+"""The command `qponder`."""
 
 from __future__ import annotations
 
-import os
-import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from qponder_lib import __version__
 from qponder_lib.cli import data, evaluate, models, report, run
-
-EXIT_FAILED, EXIT_USAGE = 1, 2
-
-
-class _Commands(TyperGroup):
-    """Says what is wrong in one line: exit code 2 for bad input, 1 for a failure.
-
-    A traceback is shown where QPONDER_TRACEBACK is set.
-    """
-
-    def invoke(self, ctx: typer.Context) -> Any:
-        for stream in (sys.stdout, sys.stderr):
-            if hasattr(stream, "reconfigure"):
-                stream.reconfigure(errors="backslashreplace")  # a name the terminal cannot show
-        try:
-            return super().invoke(ctx)
-        except BrokenPipeError:
-            raise
-        except (ValueError, OSError, ModuleNotFoundError) as error:
-            if os.environ.get("QPONDER_TRACEBACK"):
-                raise
-            print(f"qponder: {_one_line(error)}", file=sys.stderr)
-            usage = isinstance(error, ValueError | FileNotFoundError)
-            raise typer.Exit(EXIT_USAGE if usage else EXIT_FAILED) from error
-
-
-def _one_line(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return str(error) or type(error).__name__
-
+from qponder_lib.cli.common import Commands
 
 app = typer.Typer(
-    cls=_Commands,
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,

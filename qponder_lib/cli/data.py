@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from qponder_lib import artifacts, config
+from qponder_lib.cli.common import BAD_INPUT, FAILED, AsJson, answer
 from qponder_lib.paths import RunPaths
 
 if TYPE_CHECKING:
     from qponder_lib.data.catalog import DatasetSpec
 
-_USAGE, _FAILED = 2, 1
 _LAYOUTS = ("official", "metas")
 
 app = typer.Typer(no_args_is_help=True, help="Check image sets, public or your own; use them.")
@@ -43,10 +43,9 @@ Ends = Annotated[
 Lower = Annotated[bool, typer.Option("--lower-is-better", help="your labels rate bad quality")]
 Kind = Annotated[str | None, typer.Option(help="kind of label; default: the set's first")]
 Layout = Annotated[str | None, typer.Option(help="official or metas; default: what lies there")]
-AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
-def _refuse(error: Exception, code: int = _USAGE) -> NoReturn:
+def _refuse(error: Exception, code: int = BAD_INPUT) -> NoReturn:
     print(f"qponder: {error}", file=sys.stderr)
     raise typer.Exit(code) from error
 
@@ -56,26 +55,26 @@ def list_sets(as_json: AsJson = False) -> None:
     """Print every set: images or clips, labels, splits, terms, traps."""
     from qponder_lib.data import catalog
 
-    if as_json:
-        described = [
-            {**spec.model_dump(mode="json"), "severity_tags": spec.severity_tags}
-            for spec in catalog.SPECS
-        ]
-        print(artifacts.to_json(described, indent=2))
-        return
-    for spec in catalog.SPECS:
-        references = f", {spec.n_references} references" if spec.n_references else ""
-        print(f"{spec.name}: {spec.title}, {spec.n_images:,} {spec.media}s{references}")
-        for label in spec.labels:
-            way = "higher is better" if label.scale.higher_is_better else "higher is worse"
-            print(f"  label  {label.name}, {label.scale.low:g} to {label.scale.high:g}, {way}")
-        for name, rule in spec.splits.items():
-            print(f"  split  {name}: {rule.meaning}")
-        for file, (split, n) in spec.metas.items():
-            print(f"  meta   {file}: {n:,} {split}")
-        print(f"  terms  {spec.terms}")
-        if spec.notes:
-            print(f"  note   {spec.notes}")
+    described = [
+        {**spec.model_dump(mode="json"), "severity_tags": spec.severity_tags}
+        for spec in catalog.SPECS
+    ]
+    answer(as_json, described, "\n".join(line for spec in catalog.SPECS for line in _told(spec)))
+
+
+def _told(spec: DatasetSpec) -> Iterator[str]:
+    references = f", {spec.n_references} references" if spec.n_references else ""
+    yield f"{spec.name}: {spec.title}, {spec.n_images:,} {spec.media}s{references}"
+    for label in spec.labels:
+        way = "higher is better" if label.scale.higher_is_better else "higher is worse"
+        yield f"  label  {label.name}, {label.scale.low:g} to {label.scale.high:g}, {way}"
+    for name, rule in spec.splits.items():
+        yield f"  split  {name}: {rule.meaning}"
+    for file, (split, n) in spec.metas.items():
+        yield f"  meta   {file}: {n:,} {split}"
+    yield f"  terms  {spec.terms}"
+    if spec.notes:
+        yield f"  note   {spec.notes}"
 
 
 @app.command()
@@ -113,8 +112,7 @@ def check(
     except ValueError as error:
         _refuse(error)
     told = checking.summary(copy)
-    print(artifacts.to_json(told, indent=2) if as_json else checking.describe(copy))
-    raise typer.Exit(0 if told["ok"] else _FAILED)
+    answer(as_json, told, checking.describe(copy), ok=told["ok"])
 
 
 def _spec(
@@ -168,18 +166,12 @@ def find_leaks(
             counted, found = leaks.leaks_between(train or (), test or (), progress=not as_json)
     except (ValueError, FileNotFoundError) as error:
         _refuse(error)
-    if as_json:
-        findings = [finding.model_dump() for finding in found]
-        told = {"n_images": counted, "findings": findings, "ok": not found}
-        print(artifacts.to_json(told, indent=2))
-    else:
-        for place, n in counted.items():
-            print(f"{place}: {n} images")
-        for finding in found:
-            print(finding)
-        n_shared = sum(finding.code == "shared_image" for finding in found)
-        print(f"{n_shared} shared images, {len(found)} findings in all")
-    raise typer.Exit(_FAILED if found else 0)
+    n_shared = sum(finding.code == "shared_image" for finding in found)
+    lines = [f"{place}: {n} images" for place, n in counted.items()]
+    lines += [str(finding) for finding in found]
+    lines.append(f"{n_shared} shared images, {len(found)} findings in all")
+    data = {"n_images": counted, "findings": found, "ok": not found}
+    answer(as_json, data, "\n".join(lines), ok=not found)
 
 
 @app.command()
@@ -240,7 +232,7 @@ def prepare(
             seed=seed,
         )
     except DatasetError as error:
-        _refuse(error, _FAILED)
+        _refuse(error, FAILED)
     except (ValueError, FileNotFoundError) as error:
         _refuse(error)
     low, high = made.label_range
@@ -264,6 +256,7 @@ def mirrors(
     images: Annotated[int, typer.Option(help="in each mirror", min=1)] = 300,
 ) -> None:
     """Make the mini-valid sets, to choose and tune by, in a run that has none."""
+    from qponder_lib import config
     from qponder_lib.data import benchmark
 
     try:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qponder_lib import artifacts
+from qponder_lib.cli.common import BAD_INPUT, FAILED, complain
 
 if TYPE_CHECKING:
     from qponder_lib.evaluation.external import Comparison, Evaluation, Joined, Labels, Scores
 
-EXIT_FAILED, EXIT_USAGE = 1, 2
 _NAMED = 5  # rows of a kind that are named before the others are counted
 
 LabelsOption = Annotated[
@@ -48,6 +46,7 @@ def evaluate(
     """
     from tqdm import tqdm
 
+    from qponder_lib import artifacts
     from qponder_lib.data.tabular import TableError
     from qponder_lib.evaluation import external
     from qponder_lib.metrics.bootstrap import N_RESAMPLES
@@ -64,7 +63,7 @@ def evaluate(
         except TableError as error:
             if len(files) == 1:
                 raise
-            print(f"qponder: {error}", file=sys.stderr)
+            complain(error)
             results.append({"file": file, "error": str(error)})
             failed += 1
             continue
@@ -75,7 +74,7 @@ def evaluate(
         artifacts.write_json(json_out, {"resampling": _resampling(), "files": results})
     if failed:
         usage = all("error" in result for result in results)
-        raise typer.Exit(EXIT_USAGE if usage else EXIT_FAILED)
+        raise typer.Exit(BAD_INPUT if usage else FAILED)
 
 
 def compare(
@@ -92,6 +91,7 @@ def compare(
 
     On the images that both answer.
     """
+    from qponder_lib import artifacts
     from qponder_lib.evaluation import external
 
     _require_writable(json_out)
@@ -103,7 +103,7 @@ def compare(
     if json_out:
         artifacts.write_json(json_out, _compared(found))
     if all(one.value is None for one in found.numbers.values()):
-        raise typer.Exit(EXIT_FAILED)
+        raise typer.Exit(FAILED)
 
 
 def _require_writable(path: Path | None) -> None:

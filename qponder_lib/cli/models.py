@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from qponder_lib import artifacts, paths
-from qponder_lib.config import Profile, load_profile, profile_path
+from qponder_lib import paths
+from qponder_lib.cli.common import AsJson, answer
 from qponder_lib.paths import RunPaths
-from qponder_lib.pipeline import model_folder
 
 if TYPE_CHECKING:
+    from qponder_lib.config import Profile
     from qponder_lib.gpu.preflight import Report
     from qponder_lib.records import PredictionRecord
-
-AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 # ---- score
 
@@ -39,6 +37,7 @@ def score(
 
     Exit code 1 if a file cannot be used; the others are scored.
     """
+    from qponder_lib.artifacts import to_json
     from qponder_lib.data.images import CLIP_SUFFIXES
 
     clips = [file for file in files if file.suffix.lower() in CLIP_SUFFIXES]
@@ -51,7 +50,7 @@ def score(
         unusable += row.text is None
         if as_json:
             kind = "clip" if clips else "image"
-            print(artifacts.to_json({kind: str(file), **row.model_dump(mode="json")}))
+            print(to_json({kind: str(file), **row.model_dump(mode="json")}))
         else:
             shown = f"{row.score:.1f}" if row.score is not None else f"no score, {row.parse_status}"
             print(f"{file}: {shown}{_notes(row)}\n{row.text or ''}\n", flush=True)
@@ -81,6 +80,8 @@ def latest_model(runs: Path, kinds: Sequence[str] = IMAGE_MODELS) -> Path:
     Raises:
         FileNotFoundError: If there is none.
     """
+    from qponder_lib import artifacts
+
     for kind in kinds:
         folders = [seal.parent for seal in runs.glob(f"*/{kind}/*/{artifacts.SEAL_NAME}")]
         sealed = [
@@ -108,6 +109,8 @@ def _model_for(model: Path | None, *, for_clips: bool) -> Path:
         raise FileNotFoundError(
             f"{model} is no folder; state a model folder, such as RUN/grpo/qponder"
         )
+    from qponder_lib import artifacts
+
     seal = artifacts.read_seal(model)
     trained_on_clips = seal is not None and seal.stage in TRAINED_ON_CLIPS
     if trained_on_clips != for_clips:
@@ -152,6 +155,7 @@ def preflight(
 
     Without weights and without a GPU; exit code 1 if it cannot.
     """
+    from qponder_lib.config import load_profile, profile_path
     from qponder_lib.gpu import preflight as checks
     from qponder_lib.gpu.sizes import Machine
 
@@ -164,8 +168,7 @@ def preflight(
     else:
         run = RunPaths.at(run_dir.absolute()) if run_dir else RunPaths.named(Path(profile).stem)
         report = checks.preflight(settings, run, machine)
-    print(artifacts.to_json(report.as_json(), indent=2) if as_json else _preflight_text(report))
-    raise typer.Exit(0 if report.ok else 1)
+    answer(as_json, report.as_json(), _preflight_text(report), ok=report.ok)
 
 
 def _preflight_text(report: Report) -> str:
@@ -214,12 +217,13 @@ def distil(
     options: Annotated[str, typer.Option(help="JSON, more options of vLLM's engine")] = "{}",
 ) -> None:
     """Collect the teacher's responses for a run's training images."""
+    from qponder_lib.artifacts import loads_strict
     from qponder_lib.gpu import at_scale as scale
 
     place, profile = _open(run)
     many = scale.Workers(workers, gpus, batch)
     if engine == "vllm":
-        more = artifacts.loads_strict(options.encode(), "--options")
+        more = loads_strict(options.encode(), "--options")
         responding = scale.vllm_teacher(profile.distill, many, more)
     else:
         responding = scale.offline_teacher(profile.distill, many)
@@ -240,6 +244,7 @@ def predict(
 ) -> None:
     """Collect a student's greedy predictions for the test images of a set."""
     from qponder_lib.gpu import at_scale as scale
+    from qponder_lib.pipeline import model_folder
 
     place, profile = _open(run)
     if model in ("teacher", "handcrafted"):
@@ -254,5 +259,7 @@ def predict(
 
 
 def _open(run: str) -> tuple[RunPaths, Profile]:
+    from qponder_lib.config import load_profile
+
     place = RunPaths.find(run)
     return place, load_profile(place.profile)

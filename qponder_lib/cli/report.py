@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qponder_lib import artifacts
-from qponder_lib.cli.run import AsJson, RunName
+from qponder_lib.cli.common import AsJson, RunName, answer
 from qponder_lib.paths import RunPaths, shown
 
 if TYPE_CHECKING:
@@ -42,6 +41,7 @@ def figure(
 
     It is drawn from the CSVs, without training.
     """
+    from qponder_lib import artifacts
     from qponder_lib.report import outputs, style
 
     figures = outputs.FIGURES | outputs.STUDY_FIGURES
@@ -66,6 +66,7 @@ def table(
 
     It is made from the CSVs, without training.
     """
+    from qponder_lib import artifacts
     from qponder_lib.report import outputs
 
     if not name:
@@ -94,12 +95,9 @@ def health(
     from qponder_lib.report.training import write_health
 
     found = write_health(RunPaths.find(run), out)
-    if as_json:
-        phases = [one.as_json() for one in found]
-        print(artifacts.to_json({"run": run, "phases": phases}, indent=2))
-    else:
-        print("\n".join(line for one in found for line in _health_lines(one)))
-    raise typer.Exit(1 if any(one.alarms for one in found) else 0)
+    data = {"run": run, "phases": [one.as_json() for one in found]}
+    text = "\n".join(line for one in found for line in _health_lines(one))
+    answer(as_json, data, text, ok=not any(one.alarms for one in found))
 
 
 def _health_lines(one: Health) -> list[str]:
@@ -128,10 +126,8 @@ def paper(as_json: AsJson = False) -> None:
 
     verdicts = printed_verdicts()
     claims = [(one, verdicts[one.id]) for one in load_claims() if one.id in verdicts]
-    if as_json:
-        print(artifacts.to_json(_paper_json(audit_paper(), claims), indent=2))
-    else:
-        print("\n".join(_paper_lines(audit_paper(), claims)))
+    findings = audit_paper()
+    answer(as_json, _paper_json(findings, claims), "\n".join(_paper_lines(findings, claims)))
 
 
 def _paper_json(

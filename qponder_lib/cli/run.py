@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
 from typer.core import TyperCommand
 
-from qponder_lib import artifacts, paths, pipeline
-from qponder_lib.config import (
-    Profile,
-    Study,
-    load_profile,
-    load_profile_or_study,
-    profile_names,
-)
+from qponder_lib import paths
+from qponder_lib.cli.common import AsJson, RunName, answer
 from qponder_lib.paths import RunPaths, shown
-from qponder_lib.pipeline import PlannedStage
-from qponder_lib.runner import notebooks, runner
-from qponder_lib.runner import study as studies
 
 if TYPE_CHECKING:
+    from qponder_lib.config import Profile
+    from qponder_lib.pipeline import PlannedStage
     from qponder_lib.runner.reference import Compared
 
 _MOST_LINES = 40
-
-RunName = Annotated[
-    str, typer.Argument(metavar="RUN", help="name in papermill_runs/, or path of a run folder")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
 class NamesProfiles(TyperCommand):
@@ -39,6 +27,8 @@ class NamesProfiles(TyperCommand):
 
     def format_epilog(self, ctx: typer.Context, formatter: Any) -> None:
         """Look the names up only when help is asked for."""
+        from qponder_lib.config import profile_names
+
         formatter.write_paragraph()
         formatter.write_text(f"Profiles and studies: {', '.join(profile_names())}")
 
@@ -64,12 +54,15 @@ def run(
 
     The notebooks of stages that are not complete are executed.
     """
-    loaded = load_profile_or_study(profile)
+    from qponder_lib import config, pipeline
+    from qponder_lib.runner import runner, study
+
+    loaded = config.load_profile_or_study(profile)
     overrides = parse_settings(settings or [])
-    if isinstance(loaded, Study):
+    if isinstance(loaded, config.Study):
         if name or overrides or redo:
             raise ValueError("a study states its runs itself; --run, --set, --redo do not go")
-        raise typer.Exit(studies.run_study(loaded, only or ()))
+        raise typer.Exit(study.run_study(loaded, only or ()))
     if only:
         raise ValueError(f"{loaded.name} is not a study: --only does not go")
     varied, folder = loaded.with_overrides(overrides), RunPaths.named(name or loaded.name)
@@ -90,13 +83,17 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
         >>> parse_settings(["filter.gamma=0.5", "sft.variants=[long]"])
         {'filter.gamma': 0.5, 'sft.variants': ['long']}
     """
+    import yaml
+
+    from qponder_lib.runner.notebooks import refuse_secrets
+
     values = {}
     for setting in settings:
         key, sign, text = setting.partition("=")
         if not sign:
             raise ValueError(f"--set {setting!r}: expected section.field=value")
         values[key.strip()] = yaml.safe_load(text)
-    notebooks.refuse_secrets(values)
+    refuse_secrets(values)
     return values
 
 
@@ -106,34 +103,45 @@ def status(run: RunName, as_json: AsJson = False) -> None:
     And what the run measured, and where its outputs lie.
     """
     runs = _runs_named(run)
-    planned = {shown(folder.root): _planned(profile, folder) for profile, folder in runs}
-    if as_json:
-        print(artifacts.to_json({name: _as_json(one) for name, one in planned.items()}, indent=2))
-    elif len(runs) > 1:
-        for name, entries in planned.items():
-            done = sum(entry.state == "complete" for entry in entries)
-            print(f"{name}: {done} of {len(entries)} stages complete")
-    else:
-        profile, folder = runs[0]
-        print(f"{profile.name} in {shown(folder.root)}")
-        print(runner.describe_plan(planned[shown(folder.root)]))
-        if folder.manifest.exists():
-            manifest = artifacts.read_json(folder.manifest)
-            print(f"last ended {manifest['written']}: {manifest['exit_state']}")
-        print(results(folder))
+    planned = [_planned(profile, folder) for profile, folder in runs]
+    names = [shown(folder.root) for _, folder in runs]
+    data = {
+        name: [
+            {
+                "stage": entry.stage.name,
+                "notebook": entry.stage.notebook,
+                "state": entry.state,
+                "why": entry.why,
+            }
+            for entry in entries
+        ]
+        for name, entries in zip(names, planned, strict=True)
+    }
+    if len(runs) == 1:
+        answer(as_json, data, _run_text(*runs[0], planned[0]))
+        return
+    lines = []
+    for name, entries in zip(names, planned, strict=True):
+        done = sum(entry.state == "complete" for entry in entries)
+        lines.append(f"{name}: {done} of {len(entries)} stages complete")
+    answer(as_json, data, "\n".join(lines))
 
 
 def _runs_named(name: str) -> list[tuple[Profile, RunPaths]]:
     """Return the run or the runs of a study, with their profiles, whether begun or not."""
-    if not Path(name).is_dir() and name in profile_names():
-        loaded = load_profile_or_study(name)
-        if isinstance(loaded, Study):
-            return studies.study_runs(loaded)
+    from qponder_lib import config
+    from qponder_lib.runner import study
+
+    if not Path(name).is_dir() and name in config.profile_names():
+        loaded = config.load_profile_or_study(name)
+        if isinstance(loaded, config.Study):
+            return study.study_runs(loaded)
         folder = RunPaths.named(name)
-        return [(load_profile(folder.profile) if folder.profile.exists() else loaded, folder)]
+        if not folder.profile.exists():
+            return [(loaded, folder)]
     folder = RunPaths.find(name)
     files = [folder.profile] if folder.profile.exists() else folder.root.glob("*/profile.yaml")
-    runs = [(load_profile(file), RunPaths(file.parent)) for file in sorted(files)]
+    runs = [(config.load_profile(file), RunPaths(file.parent)) for file in sorted(files)]
     if not runs:
         raise FileNotFoundError(f"no profile.yaml in {folder.root}: it is no run folder")
     return runs
@@ -141,6 +149,8 @@ def _runs_named(name: str) -> list[tuple[Profile, RunPaths]]:
 
 def _planned(profile: Profile, folder: RunPaths) -> list[PlannedStage]:
     """Return the states of a run; those of a published one, which has no seals, by its manifest."""
+    from qponder_lib import artifacts, pipeline
+
     planned = pipeline.plan(profile, folder)
     if folder.seal("data").parent.is_dir() or not folder.manifest.exists():
         return planned
@@ -153,16 +163,15 @@ def _planned(profile: Profile, folder: RunPaths) -> list[PlannedStage]:
     ]
 
 
-def _as_json(planned: list[PlannedStage]) -> list[dict[str, str]]:
-    return [
-        {
-            "stage": entry.stage.name,
-            "notebook": entry.stage.notebook,
-            "state": entry.state,
-            "why": entry.why,
-        }
-        for entry in planned
-    ]
+def _run_text(profile: Profile, folder: RunPaths, planned: Sequence[PlannedStage]) -> str:
+    from qponder_lib import artifacts
+    from qponder_lib.runner.runner import describe_plan
+
+    lines = [f"{profile.name} in {shown(folder.root)}", describe_plan(planned)]
+    if folder.manifest.exists():
+        manifest = artifacts.read_json(folder.manifest)
+        lines.append(f"last ended {manifest['written']}: {manifest['exit_state']}")
+    return "\n".join([*lines, results(folder)])
 
 
 def results(folder: RunPaths) -> str:
@@ -184,12 +193,11 @@ def _score_tables(file: Path) -> list[str]:
     import pandas as pd
 
     scores = pd.read_csv(file)
+    scores["shown"] = [_interval(row) for row in scores.itertuples()]
     lines = []
     for metric in ("srcc", "plcc"):
-        mine = scores[scores["metric"] == metric]
-        mine = mine[mine["protocol"] == mine["protocol"].iloc[0]] if len(mine) else mine
-        cells = mine.assign(shown=[_interval(row) for row in mine.itertuples()])
-        table = cells.set_index(["model", "decoding", "dataset"])["shown"].unstack(sort=False)
+        mine = scores[(scores["metric"] == metric) & (scores["protocol"] == "raw")]
+        table = mine.set_index(["model", "decoding", "dataset"])["shown"].unstack(sort=False)
         lines += [f"\n{metric.upper()} with its interval", table.to_string(na_rep="-"), ""]
     return lines
 
@@ -218,28 +226,20 @@ def diff(
         for state in ("moved", "missing", "new", "within")
     }
     counts = {state: len(some) for state, some in by_state.items()}
-    if as_json:
-        del by_state["within"]
-        listed = {
-            name: [dataclasses.asdict(row) for row in some] for name, some in by_state.items()
-        }
-        head = {"run": run, "reference": reference, "compared": len(rows), "counts": counts}
-        print(artifacts.to_json(head | listed, indent=2))
-    else:
-        print(", ".join(f"{n} {state}" for state, n in counts.items()))
-        for state in ("moved", "missing", "new"):
-            print(*_diff_lines(state, by_state[state]), sep="\n", end="\n" * bool(by_state[state]))
-    raise typer.Exit(1 if counts["moved"] else 0)
+    del by_state["within"]
+    head = {"run": run, "reference": reference, "compared": len(rows), "counts": counts}
+    text = ", ".join(f"{n} {state}" for state, n in counts.items())
+    lines = [text, *(line for some in by_state.values() for line in _diff_lines(some))]
+    answer(as_json, head | by_state, "\n".join(lines), ok=not counts["moved"])
 
 
-def _diff_lines(state: str, rows: list[Compared]) -> list[str]:
+def _diff_lines(rows: Sequence[Compared]) -> list[str]:
     lines = []
     for row in rows[:_MOST_LINES]:
-        sides = {"moved": (row.reference, row.run), "missing": (row.reference,), "new": (row.run,)}
-        values = " -> ".join("none" if one is None else f"{one:.4g}" for one in sides[state])
-        lines.append(f"{state:<8}{row.file}: {row.name}: {values} ({row.why})")
+        old, new = ("none" if one is None else f"{one:.4g}" for one in (row.reference, row.run))
+        lines.append(f"{row.state:<8}{row.file}: {row.name}: {old} -> {new} ({row.why})")
     if len(rows) > _MOST_LINES:
-        lines.append(f"{state:<8}and {len(rows) - _MOST_LINES} more; --json lists all")
+        lines.append(f"{rows[0].state:<8}and {len(rows) - _MOST_LINES} more; --json lists all")
     return lines
 
 
