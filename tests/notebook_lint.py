@@ -3,7 +3,8 @@
 Rules: no outputs; kernel `python3`; a first cell whose title comes with a question; a table of
 what is read, what is written and how many minutes it takes; one cell tagged `parameters` with one
 literal per line; no functions or classes; short cells; nothing that ends the kernel or waits for
-input; a last cell headed "What to remember".
+input; a last cell headed "What to remember". Relative links, in notebooks and in pages, lead to a
+file that exists and to a heading or an anchor in it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from qponder_lib.config import SECTIONS, Profile
 
 MAX_LINES = 18
 _PARAMETER = re.compile(r"(?P<name>[a-z_]\w*): (?P<type>[\w\[\], |.]+) = (?P<value>\S.*?)  # \S.*")
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_CODE = re.compile(r"(?ms)^```.*?^```|`[^`\n]+`")
 _CALLS_FORBIDDEN = {"sys.exit", "exit", "quit", "os._exit", "input", "globals().update"}
 
 
@@ -165,3 +168,40 @@ def _code_problems(cell: dict[str, Any]) -> Iterator[str]:
             yield f"defines {node.name}; functions and classes belong in the library"
         elif isinstance(node, ast.Call) and ast.unparse(node.func) in _CALLS_FORBIDDEN:
             yield f"calls {ast.unparse(node.func)}"
+
+
+def link_problems(root: Path) -> list[str]:
+    """Name every relative link in notebooks and pages that leads nowhere.
+
+    Args:
+        root: The repository; read are `*.md`, `docs/*.md` and what lies in `notebooks/`.
+    """
+    pages = [*root.glob("*.md"), *root.glob("docs/*.md"), *root.glob("notebooks/*.md")]
+    return [
+        f"{page.relative_to(root)}: {link}"
+        for page in sorted([*pages, *root.glob("notebooks/*.ipynb")])
+        for link in _LINK.findall(_CODE.sub("", _prose(page)))
+        if not re.match(r"[a-z]+:", link) and not _leads_somewhere(page, link)
+    ]
+
+
+def _prose(page: Path) -> str:
+    text = page.read_text(encoding="utf-8")
+    if page.suffix != ".ipynb":
+        return text
+    cells = json.loads(text)["cells"]
+    return "\n".join(_source(cell) for cell in cells if cell["cell_type"] == "markdown")
+
+
+def _leads_somewhere(page: Path, link: str) -> bool:
+    name, _, anchor = link.partition("#")
+    target = (page.parent / name) if name else page
+    return target.exists() and (not anchor or anchor in _anchors(target))
+
+
+def _anchors(page: Path) -> set[str]:
+    """List what GitHub lets a link into a page name: ids, and headings in small letters."""
+    text = _prose(page)
+    headings = re.findall(r"(?m)^#+ (.+)$", re.sub(r"<[^>]+>", "", text))
+    slugs = {re.sub(r"[^\w\- ]", "", one.strip().lower()).replace(" ", "-") for one in headings}
+    return slugs | set(re.findall(r'id="([^"]+)"', text))

@@ -6,7 +6,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from notebook_lint import lint_notebook, lint_notebooks
+from notebook_lint import link_problems, lint_notebook, lint_notebooks
 
 from qponder_lib import config
 from qponder_lib.runner import notebooks
@@ -45,6 +45,30 @@ def messages(made: nbformat.NotebookNode, tmp_path: Path) -> list[str]:
 
 def test_notebooks_of_the_kit_keep_all_rules():
     assert [str(problem) for problem in lint_notebooks(ROOT / "notebooks", MINI)] == []
+
+
+def test_links_of_notebooks_and_pages_lead_somewhere():
+    assert link_problems(ROOT) == []
+
+
+@pytest.mark.parametrize(
+    ("link", "leads"),
+    [
+        ("docs/page.md", True),
+        ("docs/page.md#the-words-d1", True),
+        ("docs/page.md#d1", True),
+        ("#here", True),
+        ("https://example.org/nothing", True),
+        ("docs/other.md", False),
+        ("docs/page.md#d2", False),
+        ("#there", False),
+    ],
+)
+def test_link_to_a_file_or_a_heading_that_is_not_there_is_found(tmp_path, link, leads):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "page.md").write_text('# The words: D1\n\n<a id="d1"></a> Text\n')
+    (tmp_path / "README.md").write_text(f"# Here\n\n[a]({link}) and `[b](code.md)`\n")
+    assert link_problems(tmp_path) == ([] if leads else [f"README.md: {link}"])
 
 
 def test_good_notebook_has_no_problem(tmp_path):
