@@ -460,7 +460,7 @@ def _open_to_others(file: Path) -> None:
 def seal_folder(
     folder: Path, *, stage: str, key: str, config: dict[str, Any], seconds: float
 ) -> Seal:
-    """Seal every file in a folder, whose files are complete, with a `SEALED.json` in it."""
+    """Write the record of a folder whose files are complete, `SEALED.json`, into it."""
     outputs = hash_outputs(folder, [folder])
     seal = Seal(stage=stage, key=key, config=config, outputs=outputs, seconds=seconds)
     write_json(folder / SEAL_NAME, seal)
@@ -483,11 +483,11 @@ def verify_seal(path: Path, root: Path | None = None) -> list[str]:
     """Compare the files a seal lists with what lies there.
 
     Args:
-        path: A sealed folder, or a seal file.
+        path: A folder with a record, or the record itself.
         root: What the seal's paths are relative to; default the folder of the seal.
 
     Returns:
-        One line per problem; empty when every file is as it was sealed.
+        One line per problem; empty when every file is as recorded.
     """
     seal = read_seal(path)
     if seal is None:
@@ -499,5 +499,5 @@ def verify_seal(path: Path, root: Path | None = None) -> list[str]:
         if not file.is_file():
             problems.append(f"{name}: missing")
         elif file_sha256(file) != expected:
-            problems.append(f"{name}: changed since it was sealed")
+            problems.append(f"{name}: changed since it was recorded")
     return problems

@@ -212,7 +212,7 @@ class RunPaths:
         return self.root / "seals" / f"{stage}.json"
 
     def work(self, stage: str) -> Path:
-        """Scratch folder of an unfinished stage (checkpoints); removed when it is sealed."""
+        """Scratch folder of an unfinished stage (checkpoints); removed when it is complete."""
         return self.root / "work" / stage
 
     def relative(self, path: Path) -> str:

@@ -3,8 +3,8 @@
 A stage's key is a digest of its name, its settings and the keys of its inputs, so the whole plan
 is known before anything runs: change one setting and exactly the stages that depend on it have
 new keys. Settings at their default stand in no key, so that a setting which is added later leaves
-older runs complete. A stage is complete when its seal carries its key and its files are as they
-were sealed.
+older runs complete. A stage is complete when its record carries its key and its files are
+as it says.
 
 In a notebook:
 
@@ -337,14 +337,14 @@ class StageRun:
 
 @contextmanager
 def stage_run(run: Run, name: str) -> Iterator[StageRun]:
-    """Run a stage, or find that it is complete; seal it when the block ends without an error.
+    """Run a stage, or find that it is complete; record it when the block ends without an error.
 
     Args:
         run: From `open_run`.
         name: Name of the stage, such as `filter` or `sft-long`.
 
     Raises:
-        FileNotFoundError: If a stage it reads from has not been sealed; the message says which
+        FileNotFoundError: If a stage it reads from is not complete; the message says which
             notebook to run first.
         RuntimeError: If another process is at work on this stage.
         ValueError: If the block ends without naming its outputs.

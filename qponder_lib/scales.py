@@ -78,7 +78,7 @@ class LabelScale(BaseModel):
 
 
 def severity_of(mos: float) -> Severity:
-    """Name the fifth of the MOS range that a score lies in.
+    """Name the severity bin of the MOS range that a score lies in.
 
     Args:
         mos: Mean opinion score, 0 to 100. A score on a border belongs to the better part.

@@ -196,7 +196,7 @@ def test_one_changed_byte_of_the_same_size_breaks_the_seal(tmp_path):
     file.write_bytes(b"weights")
     seal(tmp_path)
     file.write_bytes(b"weightz")
-    assert artifacts.verify_seal(tmp_path) == ["w.bin: changed since it was sealed"]
+    assert artifacts.verify_seal(tmp_path) == ["w.bin: changed since it was recorded"]
 
 
 def test_missing_file_breaks_the_seal(tmp_path):

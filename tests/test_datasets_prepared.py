@@ -385,7 +385,7 @@ def test_the_notebook_seals_the_stage_from_prepared_rows(koniq, bid, run, tmp_pa
     assert verify_seal(run.seal("data"), run.root) == []
     run.split("bid", "test").write_text("")
     assert verify_seal(run.seal("data"), run.root) == [
-        "data/bid/test.jsonl: changed since it was sealed"
+        "data/bid/test.jsonl: changed since it was recorded"
     ]
 
 

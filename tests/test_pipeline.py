@@ -163,7 +163,7 @@ def test_changed_file_is_stale_and_says_which(run):
     (run.paths.root / "data" / "file.txt").write_text("y")
     entry = next(e for e in pipeline.plan(run.profile, run.paths) if e.stage.name == "data")
     assert entry.state == "outdated"
-    assert entry.why == "data/file.txt: changed since it was sealed"
+    assert entry.why == "data/file.txt: changed since it was recorded"
 
 
 def test_missing_upstream_names_the_notebook_to_run(run):

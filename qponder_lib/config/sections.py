@@ -29,7 +29,7 @@ class DataConfig(Section):
     n_raters: int = Field(20, ge=2, description=f"simulated raters per image; {OURS}")
     train_scenes: Literal["own", "varied"] = Field(
         "varied",
-        description="embedded training pictures show the set's own scenes, or many kinds more "
+        description="embedded training images show the set's own scenes, or many kinds more "
         f"that are made of them; {OURS}",
     )
     n_mirror: int = Field(
@@ -38,7 +38,7 @@ class DataConfig(Section):
 
 
 class DistillConfig(Section):
-    """The teacher's answers."""
+    """The teacher's responses."""
 
     PACE = frozenset({"concurrency", "timeout_s", "max_attempts"})
 
@@ -51,7 +51,7 @@ class DistillConfig(Section):
     base_url: str | None = Field(None, description="address of the server, without credentials")
     hint: bool = Field(True, description="give severity tags where known; section 3.2")
     temperature: float = Field(0.7, ge=0.0, le=2.0, description=f"sampling; {OURS}")
-    max_tokens: int = Field(1536, ge=1, description=f"tokens per answer; {OURS}")
+    max_tokens: int = Field(1536, ge=1, description=f"tokens per response; {OURS}")
     concurrency: int = Field(16, ge=1, description=f"requests in flight; {OURS}")
     timeout_s: float = Field(120.0, gt=0.0, description=f"seconds per request; {OURS}")
     max_attempts: int = Field(5, ge=1, description=f"attempts per request; {OURS}")
@@ -59,7 +59,7 @@ class DistillConfig(Section):
 
 
 class FilterConfig(Section):
-    """Which answers are kept."""
+    """Which responses are kept."""
 
     gamma: float = Field(0.8, gt=0.0, le=1.0, description="share kept; Eq. 1, section 3.2")
     sweep: tuple[float, ...] = Field(
@@ -96,7 +96,7 @@ class StudentConfig(Section):
 
 
 class PredictConfig(Section):
-    """Which model answers for which images."""
+    """Which model predicts for which images."""
 
     models: tuple[str, ...] = Field(
         ("base", "ci-none", "ci-short", "ci-long", "qponder", "teacher", "handcrafted"),
@@ -107,16 +107,16 @@ class PredictConfig(Section):
         description="test sets in the roles of section 4.1",
     )
     batch_size: int = Field(64, ge=1, description=f"images per batch; {OURS}")
-    max_new_tokens: int = Field(192, ge=1, description=f"tokens per answer; {OURS}")
-    n_samples: int = Field(4, ge=1, description=f"sampled answers per image; {OURS}")
-    sampling_temperature: float = Field(0.7, gt=0.0, description=f"of sampled answers; {OURS}")
+    max_new_tokens: int = Field(192, ge=1, description=f"tokens per prediction; {OURS}")
+    n_samples: int = Field(4, ge=1, description=f"sampled predictions per image; {OURS}")
+    sampling_temperature: float = Field(0.7, gt=0.0, description=f"of sampled predictions; {OURS}")
     sampled_models: tuple[str, ...] = Field(
-        ("ci-long", "qponder"), description=f"models that also answer by sampling; {OURS}"
+        ("ci-long", "qponder"), description=f"models that are also sampled from; {OURS}"
     )
     sampled_sets: tuple[str, ...] = Field(
         ("mini-koniq",), description=f"sets that are also sampled on; {OURS}"
     )
-    seed: int = Field(0, ge=0, description=f"seed of sampled answers; {OURS}")
+    seed: int = Field(0, ge=0, description=f"seed of sampled predictions; {OURS}")
 
     @model_validator(mode="after")
     def _sampled_are_predicted(self) -> Self:
@@ -127,14 +127,14 @@ class PredictConfig(Section):
         return self
 
     def of(self, model: str) -> PredictConfig:
-        """Return the settings that decide what one model answers."""
+        """Return the settings that decide what one model predicts."""
         sampled = (model,) if model in self.sampled_models else ()
         sets = self.sampled_sets if sampled else ()
         changed = {"models": (model,), "sampled_models": sampled, "sampled_sets": sets}
         return self.model_copy(update=changed)
 
     def files(self, model: str) -> list[tuple[str, bool]]:
-        """List the files of predictions of a model: the set, and whether answers are sampled."""
+        """List the files of predictions of a model: the set, and whether they are sampled."""
         asked = [(dataset, False) for dataset in self.sets]
         return asked + [(dataset, True) for dataset in self.of(model).sampled_sets]
 
@@ -161,14 +161,14 @@ class JudgeConfig(Section):
     )
     models: tuple[str, ...] = Field(
         ("ci-short", "ci-long", "qponder", "teacher"),
-        description="whose answers are judged, as far as they are predicted; Tables 2 and 4",
+        description="whose predictions are judged, as far as they are predicted; Tables 2 and 4",
     )
     sets: tuple[str, ...] = Field(
         ("mini-koniq", "mini-spaq", "mini-livew", "mini-kadid", "mini-csiq", "mini-agiqa"),
         description="test sets, as far as they are predicted; Table 2",
     )
     distilled: bool = Field(
-        True, description="judge the teacher's answers before and after the filter; section 3.2"
+        True, description="judge the teacher's responses before and after the filter; section 3.2"
     )
     max_images: int | None = Field(
         None, ge=1, description=f"images per set that are judged, null: all; {OURS}"

@@ -145,7 +145,7 @@ class DatasetSpec(BaseModel):
     def severity_tags(self) -> str:
         """What severity tags of its images rest on."""
         known = "with the published" if "<level>" in (self.form or "") else "without a"
-        return f"fifth of the MOS range, {known} distortion type"
+        return f"severity bin of the MOS, {known} distortion type"
 
     @property
     def ordered_names(self) -> list[str]:

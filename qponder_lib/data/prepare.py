@@ -297,7 +297,7 @@ def verify_prepared(
 ) -> list[dict[str, object]]:
     """Check the rows that a run needs and describe them in ``tables/benchmark.csv``.
 
-    A set that was prepared for every run is taken over from there first.
+    A set that was prepared for every run is reused from there first.
 
     Args:
         paths: The run folder.

@@ -4,7 +4,7 @@
 generalised Gaussians are fitted to the coefficients and to the products of neighbours, at two
 scales. Written from the paper's formulas. Local normalisation takes out light and colour, and
 BRISQUE sees grey only; so 10 first-order statistics of light and opponent colours stand beside
-them, or damage of exposure, contrast and colour would be out of sight and the baseline a straw
+them, or distortions of exposure, contrast and colour would be out of sight and the baseline a straw
 man. BRISQUE regresses with a support vector machine; here it is ridge regression on standardised
 features, so that a model is a row of readable numbers.
 
@@ -90,7 +90,7 @@ class NssRidge:
 
         Returns:
             Scores, 0 to 100, shape (n,): a regression may leave the scale, so its ends are the
-            ends of the model (unlike a stated answer, which is never clipped).
+            ends of the model (unlike a stated score, which is never clipped).
         """
         rows = np.atleast_2d(np.asarray(feature_rows, dtype=np.float64))
         if rows.shape[1] != len(self.means):
@@ -103,7 +103,7 @@ def features(image: NDArray[np.uint8]) -> FloatArray:
     """Measure the natural-scene statistics of an image, its light and its colours.
 
     Args:
-        image: RGB picture, uint8, shape (height, width, 3), each side at least 16.
+        image: RGB image, uint8, shape (height, width, 3), each side at least 16.
 
     Returns:
         46 numbers in the order of `FEATURE_NAMES`.

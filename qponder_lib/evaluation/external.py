@@ -140,7 +140,7 @@ class Comparison:
     Attributes:
         joined: What was joined of the first and of the second.
         only: Images with a label that only the first, and that only the second has.
-        first: Numbers of the first, on the images that both answer.
+        first: Numbers of the first, on the images that both predict.
         second: Numbers of the second.
         numbers: First minus second; those of rmse and mae are better below 0.
     """
@@ -208,7 +208,7 @@ def compare(
     *,
     n_resamples: int | None = None,
 ) -> Comparison:
-    """Compare the predictions of two models on the images that both answer.
+    """Compare the predictions of two models on the images that both predict.
 
     Args:
         first: Predictions of one model; as for `evaluate`.

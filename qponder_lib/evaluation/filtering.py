@@ -1,7 +1,7 @@
-"""Which of the teacher's answers are kept for distillation: Q-Ponder's Eq. 1.
+"""Which of the teacher's responses are kept for distillation: Q-Ponder's Eq. 1.
 
 The two parts are always the whole: every response comes out once, kept or rejected, with a named
-reason. Nothing is random except the control that keeps the same number of answers by chance.
+reason. Nothing is random except the control, a random subset of the same size.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NO_MOS = "no_mos"
 
 Row = dict[str, float | int | str | None]
 AGREEMENT = ("plcc", "srcc", "mae")
-"""Metrics that selections of the teacher's answers are compared by."""
+"""Metrics that selections of the teacher's responses are compared by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +56,22 @@ class FilterResult:
 def filter_responses(
     responses: Sequence[ResponseRecord], mos: Mapping[str, float | None], gamma: float
 ) -> FilterResult:
-    """Read, rank and split a teacher's answers.
+    """Read, rank and split a teacher's responses.
 
     Args:
-        responses: The teacher's answers; response ids are unique.
+        responses: The teacher's responses; response ids are unique.
         mos: MOS by image id, 0 to 100. An image without one cannot be ranked.
-        gamma: Share of the ranked answers to keep, in (0, 1].
+        gamma: Share of the ranked responses to keep, in (0, 1].
 
     Returns:
-        Kept rows: rank <= gamma * N, with N the number of answers that state a score. Rejected
+        Kept rows: rank <= gamma * N, with N the number of responses that state a score. Rejected
         rows: "beyond_gamma", or why there is no score (a parse status or a finish reason).
 
     Raises:
         ValueError: If gamma is outside (0, 1], a response id repeats or an image is unknown.
 
     Source:
-        Q-Ponder (arXiv:2506.05384), Eq. 1. Answers without a score have no |error| to rank; that
+        Q-Ponder (arXiv:2506.05384), Eq. 1. Responses without a score have no |error| to rank; that
         they are left out of N is not stated; ours.
     """
     _check_unique(row.response_id for row in responses)
@@ -128,7 +128,7 @@ def n_to_keep(n_scored: int, gamma: float) -> int:
 def random_keep(
     rows: Iterable[FilteredResponse], gamma: float, rng: np.random.Generator
 ) -> tuple[FilteredResponse, ...]:
-    """Keep as many scored rows as Eq. 1 would, but by chance: the control of the filter.
+    """Keep a random subset of the size that Eq. 1 keeps: the control of the filter.
 
     Args:
         rows: Filtered or unfiltered rows; those without a score are passed over.
@@ -241,7 +241,7 @@ def mos_histogram_shift(
         n_bins: Number of equal parts of the scale; 5 are the severities.
 
     Returns:
-        One row per part of the scale, lowest first, over the ranked answers: low, high (low <= mos
+        One row per part of the scale, lowest first, over ranked responses: low, high (low <= mos
         < high, the last part holds 100 too), n_all, n_kept, share_all, share_kept and keep_rate. A
         rate with nothing below the line is None.
     """

@@ -1,11 +1,11 @@
 """Scores against human opinion: one scorer and one comparer for whoever wrote the predictions.
 
-A run's own answers, a stranger's file and clips all become `Predictions`. Every number has its
-interval, how many images and photographs stand behind it and how many answers could not be read;
+A run's own predictions, a stranger's file and clips all become `Predictions`. Every number has its
+interval, how many images and photographs stand behind it and how many predictions were unparsed;
 nothing is filled in. Images of one reference photograph are drawn together.
 
-Protocols: "raw" is the metric on single answers (with k samples per image the mean over them),
-"mean_of_k" the metric of the mean of an image's readable samples, "softmax" that of the share of
+Protocols: "raw" is the metric on single predictions (with k samples per image the mean over them),
+"mean_of_k" the metric of the mean of an image's parsed samples, "softmax" that of the share of
 *good* where scores are differences of two logits, "logistic4" and "logistic5" after a fitted curve.
 """
 
@@ -60,7 +60,7 @@ Wanted = tuple[str, str]
 """A metric and the protocol it is measured by."""
 _METRICS = ("plcc", "srcc", "krcc", "mae", "rmse", "parse_rate")
 SINGLE: tuple[Wanted, ...] = tuple((metric, RAW) for metric in _METRICS)
-"""What is measured of single answers, in the order of the rows."""
+"""What is measured of single predictions, in the order of the rows."""
 SCORED: dict[Decoding, tuple[Wanted, ...]] = {
     "greedy": (*SINGLE, ("plcc", "logistic4"), ("plcc", "logistic5")),
     "sampled": (*SINGLE, *((metric, MEAN_OF_K) for metric in _METRICS[:-1])),
@@ -77,7 +77,7 @@ class Predictions:
     Attributes:
         ids: Image ids, shape (n,).
         mos: Mean opinion scores, shape (n,).
-        samples: Scores, shape (k, n), once per sample of each image; NaN where an answer could
+        samples: Scores, shape (k, n), once per sample of each image; NaN where a prediction could
             not be read.
         clusters: Reference photograph of each image, shape (n,), or None to draw images singly.
         same_scale: Whether scores are on the scale of the MOS; else there is no MAE or RMSE.
@@ -117,12 +117,12 @@ class Predictions:
         """Sort prediction rows by sample and image, the images by id.
 
         Args:
-            rows: Answers of one model for one set. Images without a MOS are left out.
+            rows: Predictions of one model for one set. Images without a MOS are left out.
             references: Photograph by image id, or None.
 
         Raises:
-            ValueError: If no row has a MOS, a sample lacks an image, an answer is there twice, or
-                the MOS of one image differs between rows.
+            ValueError: If no row has a MOS, a sample lacks an image, a prediction is there twice,
+                or the MOS of one image differs between rows.
         """
         known = ((row.image_id, row.sample, row.score, row.mos) for row in rows)
         ids, samples, mos = arrange(row for row in known if row[3] is not None)
@@ -133,7 +133,7 @@ class Predictions:
 
     @property
     def answered(self) -> NDArray[np.bool_]:
-        """Whether at least one answer could be read, shape (n,)."""
+        """Whether at least one prediction was parsed, shape (n,)."""
         return ~np.isnan(self.samples).all(axis=0)
 
     def select(self, places: NDArray[np.integer]) -> Self:
@@ -151,17 +151,17 @@ class Predictions:
 def arrange(
     answers: Iterable[tuple[str, int, float | None, float | None]],
 ) -> tuple[tuple[str, ...], FloatArray, FloatArray]:
-    """Sort answers by sample and image.
+    """Sort predictions by sample and image.
 
     Args:
-        answers: Image id, number of the sample, score and MOS of each answer, None where missing.
+        answers: Image id, number of the sample, score, MOS of each prediction; None where missing.
 
     Returns:
         Image ids in order, scores of shape (samples, images) and MOS, NaN where missing.
 
     Raises:
-        ValueError: If an answer is there twice, a sample lacks an image, or the MOS of one image
-            differs between answers.
+        ValueError: If a prediction is there twice, a sample lacks an image, or the MOS of one image
+            differs between predictions.
     """
     targets: dict[str, float | None] = {}
     by_sample: dict[int, dict[str, float | None]] = {}
@@ -203,7 +203,7 @@ def score(
         wanted: Metrics by protocol. The interval of a fitted PLCC leaves out the uncertainty of
             the fit, which is made once, on all images.
         seed: Seed of the resamples.
-        min_n: Fewest readable answers (in every sample) for which a value is given.
+        min_n: Fewest parsed predictions (in every sample) for which a value is given.
         n_resamples: None for `bootstrap.N_RESAMPLES`.
         progress: See `bootstrap.draw`.
 
@@ -228,7 +228,7 @@ def score(
         counts = _counts(view)
         try:
             if metric == "krcc":
-                value = float(np.mean([krcc(x, y, min_n=min_n) for _, x, y in _readable(view)]))
+                value = float(np.mean([krcc(x, y, min_n=min_n) for _, x, y in _parsed(view)]))
                 found[metric, protocol] = Estimate(value, None, None, **counts, reason=NO_INTERVAL)
             elif metric in _ERRORS and (failed or not view.same_scale):
                 found[metric, protocol] = bootstrap.missing(failed or OTHER_SCALE, **counts)
@@ -270,13 +270,13 @@ def compare(
         runs: Whether intervals hold for these trained models ("fixed") or for the methods
             ("resampled"); see `bootstrap.mean_over_runs`.
         seed: Seed of the resamples.
-        min_n: Fewest readable answers for which a value is given.
+        min_n: Fewest parsed predictions for which a value is given.
         n_resamples: None for `bootstrap.N_RESAMPLES`.
 
     Returns:
         First minus second, the mean over runs. Parse rates are compared on all images, all else on
-        those for which both models of a run have a readable answer; `n` counts the images that are
-        compared in at least one run.
+        those for which both models of a run have a parsed prediction; `n` counts the images
+        that are compared in at least one run.
 
     Raises:
         ValueError: If the two were scored on different images or with different MOS, differ in the
@@ -357,7 +357,7 @@ def evaluate_run(run: Run) -> list[Path]:
         The files written: `eval/scores.csv` and `eval/differences.csv`.
 
     Raises:
-        FileNotFoundError: If a model has not answered for a set.
+        FileNotFoundError: If a model has no predictions for a set.
     """
     scores, differences = [], []
     for decoding in SCORED:
@@ -401,10 +401,10 @@ def _score_and_compare(
 def read_predictions(
     paths: RunPaths, model: str, dataset: str, decoding: Decoding = "greedy"
 ) -> Predictions:
-    """Read what a model of a run answered for a set, with the photographs of its images.
+    """Read the predictions of a run's model for a set, with the photographs of its images.
 
     Raises:
-        FileNotFoundError: If the model has not answered for the set.
+        FileNotFoundError: If the model has no predictions for the set.
     """
     path = paths.predictions(model, dataset, sampled=decoding == "sampled")
     if not path.is_file():
@@ -466,7 +466,7 @@ def _view(predictions: Predictions, protocol: str, min_n: int) -> tuple[Predicti
     if protocol not in ("logistic4", "logistic5"):
         raise ValueError(f"unknown protocol {protocol!r}")
     try:
-        (_, x, y), *_ = _readable(predictions)
+        (_, x, y), *_ = _parsed(predictions)
         curve = fit_logistic(x, y, int(protocol[-1]), min_n=min_n)
     except DegenerateInputError:
         return predictions, None  # the raw estimate names the reason
@@ -475,8 +475,8 @@ def _view(predictions: Predictions, protocol: str, min_n: int) -> tuple[Predicti
     return replace(predictions, samples=map_logistic(scores, curve), same_scale=True), None
 
 
-def _readable(predictions: Predictions) -> list[tuple[NDArray[np.intp], FloatArray, FloatArray]]:
-    """Return, per sample, the places of readable answers, their scores and their MOS."""
+def _parsed(predictions: Predictions) -> list[tuple[NDArray[np.intp], FloatArray, FloatArray]]:
+    """Return, per sample, the places of parsed predictions, their scores and their MOS."""
     places = [np.flatnonzero(~np.isnan(sample)) for sample in predictions.samples]
     return [
         (kept, sample[kept], predictions.mos[kept])
@@ -485,7 +485,7 @@ def _readable(predictions: Predictions) -> list[tuple[NDArray[np.intp], FloatArr
 
 
 def _statistic(predictions: Predictions, metric: str, min_n: int) -> Statistic:
-    """Prepare a metric that is computed per sample, on its readable answers, and averaged."""
+    """Prepare a metric that is computed per sample, on its parsed predictions, and averaged."""
     n = len(predictions.ids)
     if metric == "parse_rate":
         if n < min_n:
@@ -494,14 +494,14 @@ def _statistic(predictions: Predictions, metric: str, min_n: int) -> Statistic:
     if metric not in STATISTICS:
         raise ValueError(f"unknown metric {metric!r}; expected one of {METRICS}")
     prepared = []
-    for kept, scores, mos in _readable(predictions):
+    for kept, scores, mos in _parsed(predictions):
         one = STATISTICS[metric](*checked(metric, scores, mos, min_n))
         prepared.append(one if len(kept) == n else on_images(one, kept))
     return lambda counts: np.mean([one(counts) for one in prepared], axis=0)
 
 
 def _counts(predictions: Predictions) -> dict[str, int]:
-    """Count images with a readable answer, their photographs, and answers without a score."""
+    """Count images with a parsed prediction, their photographs, and predictions without a score."""
     there, clusters = predictions.answered, predictions.clusters
     n = int(there.sum())
     named = clusters and {clusters[k] for k in np.flatnonzero(there).tolist()}

@@ -320,7 +320,7 @@ def vllm_teacher(
 def vllm_request(row: dict[str, Any], config: DistillConfig) -> dict[str, Any]:
     """What the vLLM stage is asked about one image.
 
-    An image that cannot be used still takes its place, with one token and no picture: a stage
+    An image that cannot be used still takes its place, with one token and no image: a stage
     that raises would end the job for all others.
     """
     image = _image(row)

@@ -46,7 +46,7 @@ FORMULAS = {
     "tower, + the largest of: one block done again, bytes x tokens x 2 x (8 hidden + 3 inner), of "
     "either; the head, bytes x min(answer tokens, 4096) x 32768 + 4 x hidden x (answer tokens + "
     "vocabulary if trained)",
-    "cache": "2 x bytes x answers of a step on the GPU x tokens x layers x kv_heads x head",
+    "cache": "2 x bytes x completions of a step on the GPU x tokens x layers x kv_heads x head",
     "peak": "weights + reference + adapter + gradients + optimizer + the larger of activations "
     "and cache",
 }

@@ -78,7 +78,7 @@ def sanitize(text: str) -> Sanitized:
     """Take markup and words meant for a judge out of a candidate's text.
 
     The frame of an answer, ``<think>`` and ``<answer>`` with the score in it, is taken out
-    without being counted: every answer has it, and the score travels beside the text. Doing it
+    without being counted: every prediction has it, and the score travels beside the text. Doing it
     twice changes nothing more.
 
     Args:

@@ -210,7 +210,7 @@ def ask_judges(
     *,
     progress: bool = True,
 ) -> dict[str, list[JudgementRecord]]:
-    """Put every candidate before every judge that has not answered yet, all judges at once.
+    """Put every candidate before every judge that has not rated it yet, all judges at once.
 
     Each verdict is appended to the judge's `answers.jsonl` as it comes; calling again, after an
     end of any kind, goes on where the file stops.

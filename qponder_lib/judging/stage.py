@@ -51,7 +51,7 @@ def judge_run(run: Run, *, progress: bool = True) -> list[Path]:
     """Judge the predictions of a run and write what came out.
 
     Models and sets that are not predicted are left out, and said so. Calling again asks servers
-    only for what they have not answered.
+    only for what they have not rated.
 
     Args:
         run: Profile and folder; predictions, images and, for `distilled`, the filtered responses

@@ -45,7 +45,7 @@ class Estimate:
         ci_high: Upper end of the interval, or None.
         n: Images that the number is computed on.
         n_references: Photographs that these images were made of; `n` where each has its own.
-        n_unparsed: Answers without a readable score (over all samples of all images).
+        n_unparsed: Predictions without a score (over all samples of all images).
         reason: Why value or interval is missing, or how it deviates; None if all is well.
         draws: Value on every resample, shape (resamples,), or None without an interval.
         plan: Seed, photographs and images of the resamples; equal plans drew the same images.
@@ -75,9 +75,9 @@ class Difference:
         ci_low: Lower end of the paired interval, or None with a reason.
         ci_high: Upper end of the paired interval, or None.
         p_value: Two-sided p value of no difference, or None.
-        n: Images that both answered readably.
+        n: Images for which both predictions were parsed.
         n_references: Photographs that these images were made of.
-        n_excluded: Images that at least one of them did not answer.
+        n_excluded: Images for which at least one prediction is missing or unparsed.
         n_runs: Training runs that the value is the mean of.
         reason: Why something is missing, or how it deviates; None if all is well.
         draws: Value on every resample, shape (resamples,), or None without an interval.
@@ -129,7 +129,7 @@ def estimate(
         n: Number of images.
         clusters: Photograph of each image; images of one are drawn together. None draws images.
         seed: Seed of the resamples.
-        n_unparsed: Answers that were left out, for the record.
+        n_unparsed: Predictions that were left out, for the record.
         n_resamples: Number of resamples; None for `N_RESAMPLES`.
 
     Returns:
@@ -224,7 +224,7 @@ def mean_over_runs(by_run: Sequence[Difference], runs: Runs = "fixed") -> Differ
         by_run: The difference of each run (of both sides, if both were trained with its seed).
         runs: "fixed" for a statement about these trained models: the interval is over images
             alone. "resampled" for a statement about the method that trained them: it is over runs
-            too. Images and runs are crossed, every run answers for every image, so each resample
+            too. Images and runs are crossed, every run predicts for every image, so each resample
             draws both, independently of each other. Of R runs R - 1 are drawn, without which the
             variance between runs would come out too small by (R - 1) / R.
 
@@ -254,7 +254,7 @@ def mean_over_runs(by_run: Sequence[Difference], runs: Runs = "fixed") -> Differ
     if odd.draws is None:
         return mean
     draws = np.stack([one.draws for one in by_run], axis=1)
-    if runs == "resampled":  # the same runs for all sets, since a run answers for all of them
+    if runs == "resampled":  # the same runs for all sets, since a run predicts for all of them
         rng = np.random.default_rng(len(by_run))
         chosen = rng.integers(0, len(by_run), size=(len(draws), len(by_run) - 1))
         draws = np.take_along_axis(draws, chosen, axis=1)

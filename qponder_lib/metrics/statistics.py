@@ -227,7 +227,7 @@ METRICS = (*STATISTICS, "krcc", "parse_rate")
 
 
 def diversity_statistic(scores: Sequence[float], kind: Diversity) -> Statistic:
-    """Prepare a measure of score diversity: stated scores crowd on few values.
+    """Prepare a measure of score diversity: how few values are stated.
 
     A resample leaves some values out, so it is less diverse than the data: `modal_share` is higher
     and `effective` lower. In differences of two models that cancels, more or less.

@@ -331,7 +331,7 @@ def calibration_curve(ax: Axes, rows: pd.DataFrame, model: str) -> Axes:
 
 
 def measure_diversity(run: Run) -> pd.DataFrame:
-    """Describe, per model and set, how predicted scores crowd on few values."""
+    """Describe, per model and set, the diversity of predicted scores."""
     rows = [
         {"model": model, "dataset": dataset} | score_diversity(map(plain, responses["score"]))
         for model in run.profile.predict.models

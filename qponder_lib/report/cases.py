@@ -197,7 +197,7 @@ def changes(pair: tuple[str, str], responses: Responses) -> dict[Key, float]:
     """Subtract absolute errors, after minus before, where both responses were parsed.
 
     Returns:
-        The change by set and image id, MOS units; below 0 the second stage came nearer.
+        The change by set and image id, MOS units; below 0 the second model's error is smaller.
     """
     after, before = (
         {

@@ -35,7 +35,7 @@ DIVERSITY = ("modal_share", "effective")
 
 
 def health_table(groups: Groups, note: str) -> Table:
-    """Lay out groups that teach nothing and scores that crowd, with paired differences."""
+    """Lay out zero-variance groups and score diversity."""
     data = measure_health(groups)
     rows = together(data).rename(columns={"what": "Label or difference"})
     rows = rows.assign(Runs=rows["n_runs"].astype(str), heading=rows["metric"].map(HEALTH))

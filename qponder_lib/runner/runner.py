@@ -202,7 +202,7 @@ def execute_notebook(
 
 
 def _is_done(entry: PlannedStage, folder: RunPaths) -> bool:
-    """Tell whether a notebook sealed a stage with the planned key."""
+    """Tell whether a notebook completed a stage with the planned key."""
     seal = artifacts.read_seal(folder.seal(entry.stage.name))
     return entry.stage.only_shows or (seal is not None and seal.key == entry.key)
 

@@ -1,7 +1,7 @@
 """Pre-training of the mini student's base weights: the vision tower, then the language model.
 
 The tower learns, on images made fresh for every step, which distortions are present and how strong
-they are, and a few plain statistics of the pixels; its heads are thrown away. Then the language
+they are, and a few plain statistics of the pixels; its heads are discarded. Then the language
 model learns to caption such images: which distortion there is, how strong in plain words, how
 bright and colourful the image is. Neither sees a MOS, a score, a severity word, a ``<think>`` or an
 ``<answer>``, a validation or test photograph, nor a distortion that is kept unseen.

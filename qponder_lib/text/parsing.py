@@ -1,4 +1,4 @@
-"""The only reader of model text: what an answer says, or by name why it says nothing.
+"""The only reader of model text: what a completion says, or by name why it is unparsed.
 
 Rules for scores, in the order in which they apply:
 

@@ -70,7 +70,7 @@ def score_clips(paths: Sequence[Path], folder: Path) -> list[ClipScore]:
 
     Args:
         paths: Video files.
-        folder: A sealed model folder, ``video/<phase>/`` inside a run folder.
+        folder: A complete model folder, ``video/<phase>/`` inside a run folder.
 
     Returns:
         One row per file, in their order; ``image_id`` is the file's path.

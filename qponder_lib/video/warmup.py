@@ -3,7 +3,7 @@
 Qwen2.5-VL was pre-trained on videos. The mini student's tower knows single pictures alone, and
 answers do not teach it to compare the cells of a mosaic (decision D75). So it first learns, on
 mosaics made fresh for every step, which cells repeat the one before; on single pictures its tokens
-are held to what they were, and its head is thrown away. Then the language model learns to say it
+are held to what they were, and its head is discarded. Then the language model learns to say it
 (`telling`). Neither sees a MOS, a score, a validation or a test photograph.
 """
 
