@@ -310,7 +310,7 @@ def open_run(namespace: Mapping[str, Any]) -> Run:
     overrides = {
         f"{section}.{name}": namespace[f"{section}_{name}"]
         for section, model in SECTIONS.items()
-        for name in model.model_fields
+        for name in model.names()
         if f"{section}_{name}" in namespace
     }
     profile = load_profile(namespace["profile"]).with_overrides(overrides)

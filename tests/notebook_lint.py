@@ -139,7 +139,7 @@ def _value_problem(name: str, text: str, defaults: Profile) -> str | None:
     section, _, field = name.partition("_")
     if section not in SECTIONS:
         return None
-    if field not in SECTIONS[section].model_fields:
+    if field not in SECTIONS[section].names():
         return f"{name}: {section} has no field {field}"
     stated = getattr(defaults, section) or SECTIONS[section]()
     expected = stated.model_dump(mode="json")[field]

@@ -8,13 +8,20 @@ import yaml
 from pydantic import ValidationError
 
 from qponder_lib import config, paths, pipeline
-from qponder_lib.config import SECTIONS, GrpoConfig, Profile, SettingsError, Study
+from qponder_lib.config import (
+    SECTIONS,
+    GrpoConfig,
+    Profile,
+    SettingsError,
+    SftConfig,
+    Study,
+)
 
 PROFILES = Path(__file__).parents[1] / "papermill_runs" / "profiles"
 HEAD = {"name": "p", "description": "d"}
 STATED_BY_THE_PAPER = """
 data.train_set data.n_train distill.teacher distill.teacher_model distill.hint filter.gamma
-student.model sft.variants sft.learning_rate sft.max_steps sft.select
+student.model sft.variants sft.learning_rate sft.max_steps sft.select_sets
 grpo.reward grpo.start_from grpo.alpha grpo.weight_accuracy grpo.weight_format
 grpo.num_generations grpo.beta grpo.epsilon grpo.loss_type grpo.scale_rewards
 grpo.use_bias_correction_kl grpo.learning_rate grpo.lr_scheduler_type grpo.warmup_steps
@@ -37,7 +44,7 @@ def test_a_profile_states_only_what_its_base_does_not_or_what_the_paper_does(nam
     for section in set(stated) & set(SECTIONS):
         usual = getattr(base, section) or SECTIONS[section]()
         for field, value in stated[section].items():
-            usual_value = usual.model_dump(mode="json")[field]
+            usual_value = usual.model_dump(mode="json").get(field)
             assert value != usual_value or PLACE.search(lines[field]), f"{section}.{field}"
 
 
@@ -46,6 +53,77 @@ def test_full_states_every_value_that_the_paper_states():
     for setting in STATED_BY_THE_PAPER.split():
         section, field = setting.split(".")
         assert field in stated[section], setting
+
+
+# --- TRL's own settings
+
+
+def test_what_trl_accepts_can_be_stated_and_reaches_trl_as_it_is():
+    mini = config.load_profile("mini")
+    changed = mini.with_overrides(
+        {"grpo.top_k": 5, "grpo.epsilon_high": 0.28, "sft.neftune_noise_alpha": 5}
+    )
+    assert (changed.grpo.trl["top_k"], changed.grpo.trl["epsilon_high"]) == (5, 0.28)
+    assert changed.sft.trl["neftune_noise_alpha"] == 5
+    assert "top_k" not in mini.grpo.trl
+    assert pipeline.stage_keys(changed)["grpo-qponder"] != pipeline.stage_keys(mini)["grpo-qponder"]
+
+
+def test_every_default_of_ours_is_a_setting_of_trl():
+    for section in (SftConfig, GrpoConfig):
+        assert set(section.DEFAULTS) <= section.names()
+        assert section().trl == dict(section.DEFAULTS)
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "said"),
+    [
+        (
+            SftConfig,
+            {"learning_rat": 1e-4},
+            r"unknown setting sft\.learning_rat; did you mean 'learning_rate'",
+        ),
+        (SftConfig, {"beta": 0.1}, r"unknown setting sft\.beta"),
+        (GrpoConfig, {"output_dir": "x"}, r"unknown setting grpo\.output_dir; the kit derives it"),
+        (GrpoConfig, {"gradient_accumulation_steps": 2}, "the kit derives it"),
+        (SftConfig, {"learning_rate": "fast"}, "learning_rate: expected float, got 'fast'"),
+        (GrpoConfig, {"num_generations": 2.5}, "num_generations: expected int | None, got 2.5"),
+        (GrpoConfig, {"temperature": float("nan")}, "temperature: expected float, got nan"),
+        (GrpoConfig, {"exploration_steps": 60}, "must leave steps"),
+        (GrpoConfig, {"num_generations": 1}, "nothing is learnt"),
+        (GrpoConfig, {"epsilon": -0.2}, "epsilon: expected a number above 0"),
+        (SftConfig, {"max_steps": 0}, "max_steps 0: expected at least 1"),
+    ],
+)
+def test_a_wrong_name_or_value_is_refused_when_the_profile_is_read(section, values, said):
+    with pytest.raises(ValidationError, match=said):
+        section(**values)
+
+
+def test_a_number_that_yaml_reads_as_a_text_is_a_number(tmp_path):
+    path = tmp_path / "p.yaml"
+    path.write_text("name: p\ndescription: d\nsft:\n  learning_rate: 1e-4\n")
+    assert config.load_profile(path).sft.learning_rate == 1e-4
+
+
+@pytest.mark.parametrize(
+    ("changes", "processes", "expected"),
+    [({}, 1, (128, 1)), ({}, 4, (32, 1)), ({"per_device_train_batch_size": 8}, 2, (8, 8))],
+)
+def test_passes_of_a_step_hold_the_completions_of_its_images(changes, processes, expected):
+    assert GrpoConfig(**changes).batch(processes) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"launch.processes": 3}, "images_per_step 16 does not divide over 3"),
+        ({"grpo.per_device_train_batch_size": 48}, "48 must divide the 16 x 8 completions"),
+    ],
+)
+def test_images_that_do_not_divide_are_refused_when_the_profile_is_read(changes, said):
+    with pytest.raises(ValueError, match=said):
+        config.load_profile("mini").with_overrides(changes)
 
 
 @pytest.mark.parametrize("name", SINGLE)

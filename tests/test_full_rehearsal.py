@@ -28,7 +28,7 @@ from qponder_lib.report.verdicts import verdicts
 from qponder_lib.student import model as adapters
 from qponder_lib.student.prediction import predict_model
 from qponder_lib.teacher.expert import ExpertTeacher
-from qponder_lib.training import grpo, sft
+from qponder_lib.training.launch import train
 
 TEACHER = "Qwen/Qwen2.5-VL-72B-Instruct"
 JUDGE = "OpenGVLab/InternVL3-78B"
@@ -158,13 +158,13 @@ def test_the_profiles_with_adapters_train_and_predict_from_the_same_data(run, ba
     fewer |= {"predict.sampled_models": []}
     fewer |= {"predict.sampled_sets": [], "predict.max_new_tokens": 8, "grpo.n_validation": 0}
     profile = load_profile(profile_file).with_overrides(fewer)
-    assert profile.sft.lora_rank == 64
+    assert profile.student.lora_rank == 64
     assert profile.student.quantization == ("nf4" if base == "full-24gb" else "none")
     own = Run(RunPaths(tmp_path), profile)
     for name in ("data", "distill"):
         (tmp_path / name).symlink_to(run.root / name)
-    sft.train(own, "long", tmp_path / "work-sft")
-    folder = grpo.train(own, tmp_path / "work-grpo")
+    train(own, "sft-long", tmp_path / "work-sft")
+    folder = train(own, "grpo-qponder", tmp_path / "work-grpo")
     assert adapters.is_adapter(folder)
     for model in profile.predict.models:
         for file in predict_model(own, model, tmp_path / "work-predict" / model):

@@ -23,8 +23,7 @@ from qponder_lib.artifacts import read_csv, read_json
 from qponder_lib.config import LaunchConfig, dump_profile, load_profile
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
-from qponder_lib.training import __main__ as command
-from qponder_lib.training import grpo, launch, sft
+from qponder_lib.training import launch
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = sorted((ROOT / "papermill_runs" / "accelerate").glob("*.yaml"))
@@ -50,7 +49,7 @@ def both(prepared, tmp_path_factory):  # noqa: F811
     folder = tmp_path_factory.mktemp("both")
     alone = beside(prepared, folder / "alone", GRPO)
     (alone.paths.root / "sft").symlink_to(prepared.paths.root / "sft")  # trained by one process
-    shared = {"launch.processes": 2, "sft.per_device_batch_size": 2, "grpo.images_per_device": 1}
+    shared = {"launch.processes": 2, "sft.per_device_train_batch_size": 2}
     several = beside(prepared, folder / "several", {**GRPO, **shared})
     script = Path(__file__).with_name("two_processes.py")
     starter = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
@@ -59,7 +58,7 @@ def both(prepared, tmp_path_factory):  # noqa: F811
     done = subprocess.Popen([*starter, str(several.paths.root), str(folder)], env=environment)
     rewards, sampling = seeded_by_image()
     with rewards, sampling:
-        grpo.train(alone, alone.paths.work("grpo-qponder"))
+        launch.train(alone, "grpo-qponder", alone.paths.work("grpo-qponder"))
     assert done.wait() == 0
     return alone, several, [read_json(folder / f"{rank}.json") for rank in (0, 1)]
 
@@ -67,9 +66,9 @@ def both(prepared, tmp_path_factory):  # noqa: F811
 def test_two_processes_hold_the_same_weights_after_sft_and_grpo(both):
     first, second = both[2]
     assert first["processes"] == 2
-    assert first["sft"] == second["sft"]
-    assert first["grpo"] == second["grpo"]
-    assert first["sft"] != first["grpo"]
+    assert first["sft-long"] == second["sft-long"]
+    assert first["grpo-qponder"] == second["grpo-qponder"]
+    assert first["sft-long"] != first["grpo-qponder"]
 
 
 @pytest.mark.parametrize("stage", ["sft/long", "grpo/qponder"])
@@ -114,36 +113,38 @@ def test_a_run_of_two_processes_is_not_resumed_by_one(both):
     _, several, _ = both
     one = several.profile.with_overrides({"launch.processes": 1})
     with pytest.raises(ValueError, match="of another run: processes 2 -> 1"):
-        sft.train(Run(several.paths, one), "long", several.paths.work("sft-long"))
+        launch.train(Run(several.paths, one), "sft-long", several.paths.work("sft-long"))
 
 
-def test_a_profile_for_two_processes_is_not_trained_by_one_in_silence(both, tmp_path):
+def test_a_profile_for_two_processes_is_not_trained_by_one_in_silence(both, tmp_path, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "0")  # as if a launcher had started one
     with pytest.raises(ValueError, match=r"launch\.processes is 2, but .* started is 1"):
-        launch.train_here(both[1], launch.Training("sft", "long"), tmp_path)
+        launch.train(both[1], "sft-long", tmp_path)
 
 
-def test_the_command_hands_over_seals_the_stage_and_shows_and_keeps_the_log(
+def test_the_command_hands_over_completes_the_stage_and_shows_and_keeps_the_log(
     prepared,  # noqa: F811
     tmp_path,
     capsys,
     monkeypatch,
 ):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    steps = {"sft.max_steps": 1, "sft.save_steps": 1, "sft.per_device_batch_size": 2}
+    steps = {"sft.max_steps": 1, "sft.save_steps": 1, "sft.per_device_train_batch_size": 2}
     run = beside(prepared, tmp_path / "run", {**steps, "launch.processes": 2})
     for stage in ("data", "distill", "filter"):
         with pipeline.stage_run(run, stage) as made:
             made.outputs(run.paths.profile)
-    given = ["sft", "--config", str(run.paths.profile), "--run-dir", str(run.paths.root)]
-    assert command.main(given) == 0
+    given = ["sft-long", "--config", str(run.paths.profile), "--run-dir", str(run.paths.root)]
+    assert launch.main(given) == 0
     said = capsys.readouterr().out
     log = (run.paths.logs / "sft-long.log").read_text()
     assert log.splitlines()[0] == said.splitlines()[0]
-    assert "torch.distributed.run --standalone --nproc_per_node 2 -m qponder_lib.training" in log
-    assert said.count("sft long: step 1/1") == 1
+    started = "torch.distributed.run --standalone --nproc_per_node 2 -m qponder_lib.training.launch"
+    assert f"{started} sft-long" in log
+    assert said.count("sft-long: step 1/1") == 1
     assert artifacts.read_seal(run.paths.seal("sft-long")).config["launch"] == {"processes": 2}
-    assert command.main(given) == 0
-    assert "was done" in capsys.readouterr().out
+    assert launch.main(given) == 0
+    assert "was complete" in capsys.readouterr().out
 
 
 def test_what_fails_in_the_processes_is_told_and_kept(tmp_path, monkeypatch):
@@ -154,7 +155,7 @@ def test_what_fails_in_the_processes_is_told_and_kept(tmp_path, monkeypatch):
         r"sft-long in 2 processes ended with exit code 1; log: .*\nValueError: no row to train on$"
     )
     with pytest.raises(launch.LaunchError, match=said):
-        launch.sft(run, "long", tmp_path / "work")
+        launch.train(run, "sft-long", tmp_path / "work")
     assert "begun" in (run.paths.logs / "sft-long.log").read_text()
 
 
@@ -214,13 +215,14 @@ def test_one_process_with_a_file_for_accelerate_is_refused():
 
 
 def test_a_missing_file_for_accelerate_names_those_there_are():
-    with pytest.raises(FileNotFoundError, match="there are fsdp2, zero3"):
-        launch.launch_command(LaunchConfig(processes=2, accelerate="fsdp3"), "sft", [])
+    with pytest.raises(FileNotFoundError, match="did you mean 'fsdp2'"):
+        launch.launch_command(LaunchConfig(processes=2, accelerate="fsdp3"), [])
 
 
-@pytest.mark.parametrize("arguments", [["--config", "maxi"], ["--config", "mini", "--phase", "x"]])
-def test_a_wrong_profile_or_phase_is_a_usage_error(arguments, capsys):
-    assert command.main(["grpo", *arguments]) == 2
+@pytest.mark.parametrize("arguments", [["grpo-qponder", "maxi"], ["grpo-preresq", "mini"]])
+def test_a_wrong_profile_or_stage_is_a_usage_error(arguments, capsys):
+    stage, profile = arguments
+    assert launch.main([stage, "--config", profile]) == 2
     assert capsys.readouterr().err.startswith("qponder: no ")
 
 
@@ -248,13 +250,13 @@ def test_both_ways_to_share_out_are_shipped_and_write_whole_weights():
 
 def test_the_full_profile_starts_eight_processes_by_accelerate():
     full = load_profile("full").launch
-    made = launch.launch_command(full, "grpo", ["--config", "full"])
+    made = launch.launch_command(full, ["grpo-qponder", "--config", "full"])
     assert made[1:3] == ["-m", "accelerate.commands.launch"]
     read = launch_command_parser().parse_args(made[3:])
     assert (read.num_processes, read.module, read.training_script) == (
         8,
         True,
-        "qponder_lib.training",
+        "qponder_lib.training.launch",
     )
     assert Path(read.config_file).name == "fsdp2.yaml"
-    assert read.training_script_args == ["grpo", "--config", "full"]
+    assert read.training_script_args == ["grpo-qponder", "--config", "full"]

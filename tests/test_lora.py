@@ -12,15 +12,13 @@ from qponder_lib.pipeline import Run
 from qponder_lib.student import model as adapters
 from qponder_lib.student.model import load_base, load_student
 from qponder_lib.student.prediction import score_images
-from qponder_lib.training import grpo, sft
 from qponder_lib.training.checkpoints import last_checkpoint
+from qponder_lib.training.launch import train
 from qponder_lib.training.reward_functions import RewardFunctions
 
 ADAPTERS = {
-    "sft.lora_rank": 4,
-    "sft.lora_alpha": 8,
-    "grpo.lora_rank": 4,
-    "grpo.lora_alpha": 8,
+    "student.lora_rank": 4,
+    "student.lora_alpha": 8,
     "grpo.learning_rate": 1e-3,
 }
 BLOCKS = 3  # of the mini student
@@ -84,18 +82,15 @@ def test_four_bit_leaves_vision_tower_and_head_whole():
     assert not [one for one in seeing if type(one).__name__ == "Linear4bit"]
 
 
-def test_adapters_of_two_shapes_and_four_bits_without_adapters_are_refused():
-    smoke = load_profile("smoke")
-    with pytest.raises(SettingsError, match="must be the same"):
-        smoke.with_overrides({**ADAPTERS, "grpo.lora_rank": 8})
+def test_four_bits_without_adapters_are_refused():
     with pytest.raises(SettingsError, match="by adapters only"):
-        smoke.with_overrides({"student.quantization": "nf4"})
+        load_profile("smoke").with_overrides({"student.quantization": "nf4"})
 
 
 @pytest.fixture(scope="module")
 def tuned(prepared):  # noqa: F811
     run = adapted(prepared)
-    sft.train(run, "long", run.paths.root / "work" / "lora-sft")
+    train(run, "sft-long", run.paths.root / "work" / "lora-sft")
     return run
 
 
@@ -104,7 +99,7 @@ def test_sft_resumed_ends_with_the_very_adapter_of_an_uninterrupted_run(tuned):
     whole = weights(folder)
     history = [row["loss"] for row in read_csv(folder / "history.csv")]
     interrupted(
-        tuned.paths.root / "work" / "lora-sft-2", lambda work: sft.train(tuned, "long", work)
+        tuned.paths.root / "work" / "lora-sft-2", lambda work: train(tuned, "sft-long", work)
     )
     assert weights(folder) == whole
     assert [row["loss"] for row in read_csv(folder / "history.csv")] == history
@@ -134,7 +129,7 @@ def test_grpo_goes_on_with_the_adapter_against_a_frozen_copy_and_resumes_exactly
 ):
     run, folder = tuned, tuned.paths.grpo("qponder")
     monkeypatch.setattr(RewardFunctions, "format", spread)
-    grpo.train(run, run.paths.root / "work" / "lora-grpo")
+    train(run, "grpo-qponder", run.paths.root / "work" / "lora-grpo")
     whole = weights(folder)
     rows = read_csv(folder / "history.csv")
     assert max(float(row["reward_std"]) for row in rows) > 0.0
@@ -142,7 +137,8 @@ def test_grpo_goes_on_with_the_adapter_against_a_frozen_copy_and_resumes_exactly
     assert float(rows[0]["kl"]) == pytest.approx(0.0, abs=1e-6)
     assert float(rows[-1]["kl"]) > 1e-6
     assert whole != weights(run.paths.sft("long"))
-    interrupted(run.paths.root / "work" / "lora-grpo-2", lambda work: grpo.train(run, work))
+    again = run.paths.root / "work" / "lora-grpo-2"
+    interrupted(again, lambda work: train(run, "grpo-qponder", work))
     assert weights(folder) == whole
     assert [row["loss"] for row in read_csv(folder / "history.csv")] == [
         row["loss"] for row in rows
@@ -156,16 +152,20 @@ def test_prediction_reads_an_adapter_folder(tuned):
     assert row.text
 
 
-def test_an_adapter_is_not_trained_as_whole_weights(tuned):
-    run = Run(tuned.paths, load_profile("smoke").with_overrides(OVERRIDES))
-    with pytest.raises(ValueError, match="is an adapter"):
-        grpo.train(run, tuned.paths.root / "work" / "none")
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({}, "is an adapter"), ({**ADAPTERS, "student.lora_rank": 8}, r"rank and alpha \(4, 8\)")],
+)
+def test_an_adapter_is_not_trained_as_whole_weights_or_as_another_adapter(tuned, changes, said):
+    run = Run(tuned.paths, load_profile("smoke").with_overrides({**OVERRIDES, **changes}))
+    with pytest.raises(ValueError, match=said):
+        train(run, "grpo-qponder", tuned.paths.root / "work" / "none")
 
 
 def test_training_in_four_bits_saves_and_reads_back_an_adapter(prepared, tmp_path):  # noqa: F811
     pytest.importorskip("bitsandbytes")
     run = adapted(prepared, **{"student.quantization": "nf4", "sft.max_steps": 2})
-    folder = sft.train(run, "long", tmp_path)
+    folder = train(run, "sft-long", tmp_path)
     student = load_student(run.profile.student, folder)
     assert adapters.check_four_bit(student.model) == 7 * BLOCKS
     assert adapters.check_reach(student.model) == 7 * BLOCKS

@@ -25,9 +25,8 @@ from qponder_lib.text import prompts
 from qponder_lib.text.parsing import parse_answer
 from qponder_lib.text.prompts import answer_form
 from qponder_lib.text.sft_format import SftFormat, replace_score
-from qponder_lib.training import grpo, sft
-from qponder_lib.training.data import grpo_dataset
-from qponder_lib.training.phases import phases
+from qponder_lib.training.grpo import grpo_dataset, trainings
+from qponder_lib.training.launch import train
 from qponder_lib.training.reward_functions import RewardFunctions, score_rollouts
 
 FORM = answer_form("preresq_image")
@@ -53,7 +52,7 @@ SMALL = {
     "data.n_test": 4,
     "sft.max_steps": 2,
     "sft.save_steps": 2,
-    "sft.per_device_batch_size": 4,
+    "sft.per_device_train_batch_size": 4,
     "sft.variants": ["long"],
     "grpo.reward": "preresq",
     "grpo.exploration_steps": 1,
@@ -61,7 +60,7 @@ SMALL = {
     "grpo.save_steps": 1,
     "grpo.num_generations": 3,
     "grpo.images_per_step": 3,
-    "grpo.images_per_device": 1,
+    "grpo.per_device_train_batch_size": 3,
     "grpo.n_validation": 2,
     "grpo.max_completion_length": 8,
     "predict.models": ["qponder"],
@@ -74,8 +73,10 @@ def config(**changes):
     return GrpoConfig().model_copy(update=values)
 
 
-def functions(folder, **changes):
-    return RewardFunctions(config(**changes), folder / "completions.jsonl", "preresq_image")
+def functions(folder, *, penalise_spread=False, **changes):
+    file = folder / "completions.jsonl"
+    deducts = {"penalise_spread": penalise_spread}
+    return RewardFunctions(config(**changes), file, "preresq_image", **deducts)
 
 
 def call(rewards, texts, mos, ids, logged=None):
@@ -104,13 +105,15 @@ def test_the_second_stage_deducts_no_penalty(tmp_path):
 
 
 def test_rollouts_hold_the_aspects_and_their_mean_on_the_kits_scale():
-    rollouts = score_rollouts(TEXTS, MOS, IDS, config(), form=FORM)
+    rollouts, _ = score_rollouts(TEXTS, MOS, IDS, config(), prompt_id="preresq_image")
     assert rollouts[0].aspects == tuple(STATED[0, 0])
     assert rollouts[0].score == pytest.approx((3.88 - 1) * 25)
     assert rollouts[0].reward_format == 1.0
-    unread = score_rollouts([*TEXTS[:8], "soft"], MOS, IDS, config(), form=FORM)[8]
-    assert (unread.score, unread.aspects, unread.parse_status) == (None, None, "no_answer")
-    assert (unread.reward_accuracy, unread.reward_format) == (0.0, 0.0)
+    texts = [*TEXTS[:8], "soft"]
+    rollouts, _ = score_rollouts(texts, MOS, IDS, config(), prompt_id="preresq_image")
+    last = rollouts[8]
+    assert (last.score, last.aspects, last.parse_status) == (None, None, "no_answer")
+    assert (last.reward_accuracy, last.reward_format) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +126,8 @@ def test_rollouts_hold_the_aspects_and_their_mean_on_the_kits_scale():
     ],
 )
 def test_every_reward_can_be_trained_on_the_same_answers(name, expected):
-    rollouts = score_rollouts(TEXTS, MOS, IDS, config(reward=name, alpha=30.0), form=FORM)
+    asked = config(reward=name, alpha=30.0)
+    rollouts, _ = score_rollouts(TEXTS, MOS, IDS, asked, prompt_id="preresq_image")
     assert [one.reward_accuracy for one in rollouts] == pytest.approx(expected.ravel())
 
 
@@ -137,9 +141,9 @@ def test_answers_of_one_score_are_rewarded_too_and_have_no_spread_to_penalise():
 
 def test_a_group_of_two_images_is_an_error():
     with pytest.raises(ValueError, match="not one image's group"):
-        score_rollouts(TEXTS, MOS, ["a", *IDS[:-1]], config(), form=FORM)
+        score_rollouts(TEXTS, MOS, ["a", *IDS[:-1]], config(), prompt_id="preresq_image")
     with pytest.raises(ValueError, match="not one image's group"):
-        score_rollouts(TEXTS[:8], MOS[:8], IDS[:8], config(), form=FORM)
+        score_rollouts(TEXTS[:8], MOS[:8], IDS[:8], config(), prompt_id="preresq_image")
 
 
 PROCESS = """
@@ -200,22 +204,21 @@ def test_the_cold_start_learns_the_label_for_every_aspect():
 
 def test_two_stages_split_the_steps_and_the_second_goes_on_from_the_first(tmp_path):
     profile = load_profile("smoke").with_overrides({**SMALL, "grpo.max_steps": 10})
-    first, second = phases(Run(RunPaths(tmp_path), profile))
+    first, second = trainings(Run(RunPaths(tmp_path), profile))
     assert (first.config.max_steps, second.config.max_steps) == (1, 9)
-    assert (first.config.prompt_pool, first.config.penalise_spread) == (True, True)
-    assert (second.config.prompt_pool, second.config.penalise_spread) == (False, False)
+    assert (first.penalise_spread, second.penalise_spread) == (True, False)
     assert second.start == RunPaths(tmp_path).grpo("preresq-explore")
     names = [stage.name for stage in pipeline.stages(profile)]
     assert names.index(second.stage) == names.index(first.stage) + 1
     assert first.stage in pipeline.stage_named(second.stage, profile).inputs
-    one = phases(Run(RunPaths(tmp_path), load_profile("smoke")))
-    assert [phase.stage for phase in one] == ["grpo-qponder"]
+    one = trainings(Run(RunPaths(tmp_path), load_profile("smoke")))
+    assert [training.stage for training in one] == ["grpo-qponder"]
 
 
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        ({"grpo.prompt_pool": True}, "prompts for five aspects"),
+        ({"grpo.exploration_steps": 1}, "prompts for five aspects"),
         ({**ASPECTS, "grpo.exploration_steps": 10, "grpo.max_steps": 10}, "second stage"),
         ({"grpo.reward": "likert"}, "reward"),
     ],
@@ -240,7 +243,7 @@ def cold_start(tmp_path_factory):
     responses = current_responses(records, run.profile.distill, run.paths)
     kept = filter_responses(responses, {one.image_id: one.mos for one in records}, 0.8).kept
     artifacts.write_jsonl(run.paths.kept, kept)
-    sft.train(run, "long", run.paths.root / "work" / "sft")
+    train(run, "sft-long", run.paths.root / "work" / "sft")
     return run
 
 
@@ -255,10 +258,10 @@ def test_a_pool_gives_each_image_one_of_the_five_prompts_by_the_seed(cold_start)
 
 
 def test_both_stages_train_and_log_their_terms(cold_start):
-    for phase in phases(cold_start):
-        folder = grpo.train(cold_start, cold_start.paths.root / "work" / phase.name, phase)
+    for training in trainings(cold_start):
+        folder = train(cold_start, training.stage, cold_start.paths.root / "work" / training.stage)
         rows = read_csv(folder / "history.csv")
         assert [int(row["step"]) for row in rows] == [1]
         assert {f"term_{name}" for name in PRERESQ_TERMS} < set(rows[0])
-        assert artifacts.read_seal(folder).stage == phase.stage
+        assert artifacts.read_seal(folder).stage == training.stage
     assert folder == cold_start.paths.grpo("preresq")

@@ -16,7 +16,7 @@ from qponder_lib.rewards.batch import PUBLISHED_WEIGHTS, compare_rewards
 from qponder_lib.rewards.qponder import group_advantages
 from qponder_lib.scales import ASPECT_SCALE, linear_rescale
 from qponder_lib.text.prompts import answer_form
-from qponder_lib.training.phases import SEED_STEP, phases
+from qponder_lib.training.grpo import SEED_STEP, trainings
 
 SYSTEMS = [label for label in LABELS if label not in ("", "shuffled")]
 
@@ -86,10 +86,10 @@ def test_q_ponder_in_its_own_form_is_the_run_of_the_study():
 
 def test_two_stages_share_the_steps_and_draw_other_images(tmp_path):
     profile = config.load_profile("preresq")
-    first, second = phases(Run(RunPaths(tmp_path), profile))
+    first, second = trainings(Run(RunPaths(tmp_path), profile))
     assert first.config.max_steps == second.config.max_steps == profile.grpo.max_steps / 2
     assert second.config.seed == first.config.seed + SEED_STEP
-    assert (first.config.penalise_spread, second.config.penalise_spread) == (True, False)
+    assert (first.penalise_spread, second.penalise_spread) == (True, False)
 
 
 # --- the benchmarks

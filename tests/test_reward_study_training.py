@@ -19,8 +19,8 @@ from qponder_lib.rewards.batch import PUBLISHED_WEIGHTS
 from qponder_lib.runner import study
 from qponder_lib.student.prediction import predict_model
 from qponder_lib.teacher.distill import current_responses, distill, open_teacher
-from qponder_lib.training import grpo, sft
-from qponder_lib.training.phases import phases
+from qponder_lib.training import grpo
+from qponder_lib.training.launch import train
 from qponder_lib.training.reward_functions import weights_note
 
 ROOT = Path(__file__).parents[1]
@@ -32,7 +32,7 @@ TINY = {
     "data.n_test": 4,
     "sft.variants": ["long"],
     "sft.max_steps": 2,
-    "sft.per_device_batch_size": 4,
+    "sft.per_device_train_batch_size": 4,
     "grpo.reward": "preresq",
     "grpo.exploration_steps": 1,
     "grpo.weight_accuracy": 1.0,
@@ -40,7 +40,6 @@ TINY = {
     "grpo.save_steps": 1,
     "grpo.num_generations": 3,
     "grpo.images_per_step": 3,
-    "grpo.images_per_device": 3,
     "grpo.n_validation": 2,
     "grpo.max_completion_length": 8,
     "predict.models": ["ci-long", "qponder"],
@@ -80,12 +79,9 @@ def bring(run):
         "data": made_data,
         "distill": distilled,
         "filter": filtered,
-        "sft-long": lambda stage: stage.outputs(sft.train(run, "long", stage.work)),
         **{
-            phase.stage: lambda stage, phase=phase: stage.outputs(
-                grpo.train(run, stage.work, phase)
-            )
-            for phase in phases(run)
+            name: lambda stage, name=name: stage.outputs(train(run, name, stage.work))
+            for name in ("sft-long", *(one.stage for one in grpo.trainings(run)))
         },
         **{
             f"predict-{model}": lambda stage, model=model: stage.outputs(

@@ -1,4 +1,4 @@
-"""The checkpoint that counts: chosen by sets that are not tested on, or aloud by those that are."""
+"""The checkpoint that counts: the last, or the best on sets that are named."""
 
 import shutil
 import sys
@@ -8,19 +8,21 @@ import pytest
 
 from qponder_lib import artifacts, pipeline
 from qponder_lib.artifacts import file_sha256, read_csv, read_seal, verify_seal
-from qponder_lib.config import Profile, load_profile
+from qponder_lib.config import load_profile
 from qponder_lib.data import benchmark
-from qponder_lib.data.images import ImageError, load_records
+from qponder_lib.data.images import load_records
 from qponder_lib.evaluation import filtering
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.teacher.distill import current_responses, distill, open_teacher
-from qponder_lib.training import selection, sft
-from qponder_lib.training.candidates import SetScore, best, mean_values, score_candidates
+from qponder_lib.training import sft
+from qponder_lib.training.launch import train
+from qponder_lib.training.sft import CheckpointScore, mean_values, score_checkpoints
 
 sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
 import selection_optimism
 
+SETS = ("mini-valid-kadid", "mini-valid-csiq")
 OVERRIDES = {
     "data.n_train": 16,
     "data.n_validation": 4,
@@ -33,20 +35,14 @@ OVERRIDES = {
     "predict.max_new_tokens": 8,
     "sft.max_steps": 4,
     "sft.save_steps": 1,
-    "sft.per_device_batch_size": 2,
-    "sft.select": "held_out",
-    "sft.select_sets": ["mini-valid-kadid", "mini-valid-csiq"],
+    "sft.per_device_train_batch_size": 2,
+    "sft.select_sets": SETS,
 }
 
 
-def score(step, dataset, srcc, plcc, n=10, n_unparsed=0):
-    given = {"step": step, "dataset": dataset, "split": "test", "n": n, "n_unparsed": n_unparsed}
-    return SetScore(**given, srcc=srcc, plcc=plcc)
-
-
-@pytest.fixture
-def mini():
-    return load_profile("mini")
+def score(step, name, srcc, plcc, n=10, n_unparsed=0):
+    given = {"step": step, "set": name, "split": "test", "n": n, "n_unparsed": n_unparsed}
+    return CheckpointScore(**given, srcc=srcc, plcc=plcc)
 
 
 def test_a_sets_value_is_the_mean_of_both_correlations_over_all_images():
@@ -55,74 +51,23 @@ def test_a_sets_value_is_the_mean_of_both_correlations_over_all_images():
     assert score(1, "a", None, None).value is None
 
 
-def test_the_best_mean_over_the_sets_wins_and_of_equals_the_later():
+def test_a_checkpoints_value_is_the_mean_over_the_sets_if_every_set_has_one():
     scores = [
         score(60, "a", 0.9, 0.9),
         score(60, "b", 0.1, 0.1),
-        score(120, "a", 0.6, 0.6),
-        score(120, "b", 0.6, 0.6),
-        score(180, "a", 0.6, 0.6),
-        score(180, "b", 0.6, 0.6),
         score(240, "a", 0.99, 0.99),
         score(240, "b", None, None),
     ]
-    assert mean_values(scores) == pytest.approx({60: 0.5, 120: 0.6, 180: 0.6, 240: None})
-    assert best(scores).step == 180
+    assert mean_values(scores) == {60: pytest.approx(0.5), 240: None}
 
 
-def test_without_any_correlation_nothing_is_chosen():
-    with pytest.raises(ValueError, match="no checkpoint has a correlation on every set"):
-        best([score(60, "a", None, None)])
-
-
-def test_choosing_is_in_the_key_and_keeps_every_checkpoint(mini):
-    assert sft.trainer_arguments(mini.sft, None).save_total_limit == 2
-    held_out = mini.with_overrides({"sft.select": "held_out", "data.n_mirror": 300})
-    old, new = pipeline.stage_keys(mini), pipeline.stage_keys(held_out)
-    assert old["sft-long"] != new["sft-long"]
-    assert sft.trainer_arguments(held_out.sft, None).save_total_limit is None
-
-
-def test_mirrors_out_of_the_domain_choose_without_names(mini):
-    held_out = mini.with_overrides({"sft.select": "held_out", "data.n_mirror": 300})
-    names = ("spaq", "livew", "kadid", "csiq", "agiqa")
-    assert selection.choosing_sets(held_out) == tuple((f"mini-valid-{n}", "test") for n in names)
-
-
-def test_a_prepared_run_chooses_by_its_validation_part_or_by_sets_it_names():
-    full = load_profile("full").with_overrides({"sft.select": "held_out"})
-    assert selection.choosing_sets(full) == (("koniq", "validation"),)
-    named = full.with_overrides({"sft.select_sets": ["koniq", "live"]})
-    assert selection.choosing_sets(named) == (("koniq", "validation"), ("live", "test"))
-
-
-def test_the_papers_way_takes_test_images_even_of_the_training_set(mini):
-    paper = mini.with_overrides(
-        {"sft.select": "test_sets", "sft.select_sets": ["mini-koniq", "mini-spaq"]}
-    )
-    assert selection.choosing_sets(paper) == (("mini-koniq", "test"), ("mini-spaq", "test"))
-
-
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        ({"sft.select": "held_out"}, "set data.n_mirror"),
-        ({"sft.select": "held_out", "sft.select_sets": ["mini-csiq"]}, "predict.sets tests on"),
-        (
-            {
-                "sft.select": "held_out",
-                "data.n_mirror": 9,
-                "predict.sets": ["mini-koniq", "mini-valid-csiq"],
-            },
-            "predict.sets tests on",
-        ),
-        ({"sft.select": "test_sets"}, "must name them"),
-        ({"sft.select": "test_sets", "sft.select_sets": ["mini-valid-csiq"]}, "must name them"),
-    ],
-)
-def test_choosing_by_test_sets_is_never_by_accident(mini, overrides, message):
-    with pytest.raises(ValueError, match=message):
-        mini.with_overrides(overrides)
+def test_where_sets_choose_every_checkpoint_stays_and_the_key_is_another():
+    mini = load_profile("mini")
+    assert sft.trainer_arguments(mini.sft, Path("work")).save_total_limit == 2
+    chosen = mini.with_overrides({"sft.select_sets": ["mini-valid-spaq"]})
+    assert sft.trainer_arguments(chosen.sft, Path("work")).save_total_limit is None
+    keys = [pipeline.stage_keys(one)["sft-long"] for one in (mini, chosen)]
+    assert keys[0] != keys[1]
 
 
 @pytest.fixture(scope="module")
@@ -136,87 +81,80 @@ def trained(tmp_path_factory):
     mos = {one.image_id: one.mos for one in records}
     artifacts.write_jsonl(run.paths.kept, filtering.filter_responses(responses, mos, 1.0).kept)
     work = run.paths.work("sft-none")
-    sft.train(run, "none", work)
+    work.mkdir(parents=True)
+    known = {1: 0.2, 2: 0.6, 3: 0.5, 4: 0.4}  # as if a call before had scored all checkpoints
+    made = [score(step, name, v, v, n=4) for step, v in known.items() for name in SETS]
+    artifacts.write_jsonl(work / "selection.jsonl", made)
+    train(run, "sft-none", work)
     return run, work
 
 
-def test_every_checkpoint_of_a_training_that_chooses_is_a_candidate(trained):
-    _, work = trained
-    assert list(selection.candidates_in(work)) == [1, 2, 3, 4]
-
-
-def test_candidates_are_scored_once_however_often_it_is_interrupted(trained, tmp_path):
+def test_the_best_checkpoints_weights_lie_in_the_model_folder_with_all_scores_beside_them(trained):
     run, work = trained
-    places = selection.choosing_sets(run.profile)
-    candidates = selection.candidates_in(work)
-    first = {step: candidates[step] for step in (1,)}
-    early = score_candidates(run, first, places[:1], tmp_path / "scores.jsonl", progress=False)
-    both = {step: candidates[step] for step in (1, 4)}
-    scores = score_candidates(run, both, places, tmp_path / "scores.jsonl", progress=False)
-    assert scores[0] == early[0]
-    assert [(one.step, one.dataset) for one in scores] == [
-        (step, name) for step in (1, 4) for name in ("mini-valid-kadid", "mini-valid-csiq")
-    ]
-    assert all(one.n == 4 for one in scores)
-    assert len((tmp_path / "scores.jsonl").read_text().splitlines()) == 4
-
-
-def test_the_chosen_weights_lie_in_the_model_folder_with_all_scores_beside_them(trained):
-    run, work = trained
-    known = {1: 0.2, 2: 0.6, 3: 0.5, 4: 0.4}
-    rows = [
-        score(step, name, value, value, n=4)
-        for step, value in known.items()
-        for name in run.profile.sft.select_sets
-    ]
-    artifacts.write_jsonl(work / "selection.jsonl", rows)
-    choice = selection.choose(run, "none", work, progress=False)
-    folder = run.paths.sft("none")
-    assert choice.step == 2
-    weights = "model.safetensors"
+    folder, weights = run.paths.sft("none"), "model.safetensors"
     assert file_sha256(folder / weights) == file_sha256(work / "checkpoint-2" / weights)
     assert file_sha256(folder / weights) != file_sha256(work / "checkpoint-4" / weights)
     table = read_csv(folder / "selection.csv")
-    assert len(table) == 4 * 2 + 4
-    chosen = [row for row in table if row["chosen"] == "1"]
-    assert [(row["set"], row["step"]) for row in chosen] == [
-        ("mini-valid-kadid", "2"),
-        ("mini-valid-csiq", "2"),
-        ("mean", "2"),
+    assert [(row["set"], row["step"]) for row in table if row["chosen"] == "1"] == [
+        (name, "2") for name in SETS
     ]
+    assert len(table) == 4 * 2
     assert "selection.csv" in read_seal(folder).outputs
     assert not verify_seal(folder / artifacts.SEAL_NAME, folder)
 
 
-def test_a_damaged_checkpoint_is_no_candidate(trained, tmp_path):
-    _, work = trained
+def test_of_equal_checkpoints_the_later_is_chosen_and_without_any_value_none(trained, tmp_path):
+    run, work = trained
+    for name in ("checkpoint-1", "checkpoint-3"):
+        shutil.copytree(work / name, tmp_path / name)
+    (training,) = sft.trainings(run)
+    for values, expected in (((0.5, 0.5), "checkpoint-3"), ((0.5, None), "checkpoint-1")):
+        made = [score(s, n, v, v) for s, v in zip((1, 3), values, strict=True) for n in SETS]
+        artifacts.write_jsonl(tmp_path / "selection.jsonl", made)
+        sft.choose_checkpoint(run, training, tmp_path)
+        found, wanted = (f / "model.safetensors" for f in (training.folder, tmp_path / expected))
+        assert file_sha256(found) == file_sha256(wanted)
+    artifacts.write_jsonl(
+        tmp_path / "selection.jsonl", [score(s, n, None, None) for s in (1, 3) for n in SETS]
+    )
+    with pytest.raises(ValueError, match="no checkpoint has a correlation on every set"):
+        sft.choose_checkpoint(run, training, tmp_path)
+
+
+def test_checkpoints_are_scored_once_however_often_it_is_interrupted(trained, tmp_path):
+    run, work = trained
+    for step in (1, 4):
+        shutil.copytree(work / f"checkpoint-{step}", tmp_path / f"checkpoint-{step}")
+    file = tmp_path / "scores.jsonl"
+    early = score_checkpoints(run, tmp_path, SETS[:1], file)
+    scores = score_checkpoints(run, tmp_path, SETS, file)
+    assert scores[0] == early[0]
+    assert [(one.step, one.set) for one in scores] == [(s, name) for s in (1, 4) for name in SETS]
+    assert all(one.n == 4 for one in scores)
+    assert len(file.read_text().splitlines()) == 4
+    (own,) = score_checkpoints(run, tmp_path, ["mini-koniq"], file)[:1]
+    assert own.split == "validation"  # of the set that is trained on
+
+
+def test_test_sets_choose_aloud(trained, capsys):
+    run, work = trained
+    both = run.profile.with_overrides({"predict.sets": ["mini-koniq", SETS[0]]})
+    sft.choose_checkpoint(Run(run.paths, both), sft.trainings(run)[0], work)
+    assert f"results on ['{SETS[0]}'] are optimistic" in capsys.readouterr().out
+
+
+def test_a_damaged_checkpoint_and_a_set_that_is_not_there_are_refused(trained, tmp_path):
+    run, work = trained
     shutil.copytree(work / "checkpoint-1", tmp_path / "checkpoint-1")
+    with pytest.raises(FileNotFoundError, match="absent"):
+        score_checkpoints(run, tmp_path, ["absent"], tmp_path / "a.jsonl")
     with (tmp_path / "checkpoint-1" / "model.safetensors").open("r+b") as file:
         file.write(b"x")
-    with pytest.raises(ValueError, match="cannot be a candidate"):
-        selection.candidates_in(tmp_path)
+    with pytest.raises(ValueError, match="cannot be chosen: it is damaged"):
+        score_checkpoints(run, tmp_path, SETS, tmp_path / "b.jsonl")
     (tmp_path / "checkpoint-1" / "SEALED.json").unlink()
-    with pytest.raises(ValueError, match="it has no seal"):
-        selection.candidates_in(tmp_path)
-
-
-def test_a_set_that_chooses_must_be_there_and_unchanged(trained, tmp_path):
-    run, work = trained
-    one = {1: selection.candidates_in(work)[1]}
-    with pytest.raises(FileNotFoundError, match=r"data\.n_mirror"):
-        score_candidates(run, one, (("absent", "test"),), tmp_path / "a.jsonl", progress=False)
-    record = load_records(run.paths, "mini-valid-agiqa", "test")[0]
-    (run.paths.data / record.image).write_bytes(b"changed")
-    with pytest.raises(ImageError, match="has changed"):
-        score_candidates(
-            run, one, (("mini-valid-agiqa", "test"),), tmp_path / "b.jsonl", progress=False
-        )
-
-
-def test_the_last_checkpoint_stays_where_nothing_is_to_be_chosen(tmp_path):
-    run = Run(RunPaths(tmp_path), Profile(name="p", description="d"))
-    assert selection.choose(run, "long", tmp_path) is None
-    assert not any(tmp_path.iterdir())
+    with pytest.raises(ValueError, match="it has no record"):
+        score_checkpoints(run, tmp_path, SETS, tmp_path / "b.jsonl")
 
 
 def test_flattery_is_what_the_choice_gains_on_the_images_that_chose_it():

@@ -18,7 +18,7 @@ from qponder_lib.report.render import one, select
 from qponder_lib.report.rollouts import rollout_history
 from qponder_lib.report.studies import PlannedRun
 from qponder_lib.report.style import new_figure
-from qponder_lib.training.phases import phases
+from qponder_lib.training.grpo import trainings
 
 WHERE = {"decoding": "greedy", "protocol": "raw", "dataset": "mini-koniq", "metric": "mae"}
 
@@ -35,8 +35,8 @@ def made_study(folder, few, runs, gains):
             continue
         run = write_run(folder / name, seed=number, gain=gains[name], **{**few, **changes})
         history = run.paths.grpo("qponder") / "history.csv"
-        for stage in phases(run):
-            target = run.paths.grpo(stage.name) / "history.csv"
+        for training in trainings(run):
+            target = training.folder / "history.csv"
             artifacts.write_text_atomic(target, history.read_text(encoding="utf-8"))
         evaluate_run(run)
     outputs.write_study(folder, plan)

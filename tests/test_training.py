@@ -21,9 +21,10 @@ from qponder_lib.evaluation.monitoring import alarms
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.teacher.distill import current_responses, distill, open_teacher
-from qponder_lib.training import grpo, sft
-from qponder_lib.training.checkpoints import SealCheckpoints, check_finite, last_checkpoint
-from qponder_lib.training.guards import StopAtNonsense
+from qponder_lib.training import grpo
+from qponder_lib.training.callbacks import RecordCheckpoints, StopAtNonsense
+from qponder_lib.training.checkpoints import check_finite, last_checkpoint
+from qponder_lib.training.launch import train
 from qponder_lib.training.reward_functions import RewardFunctions, health, score_rollouts
 
 OVERRIDES = {
@@ -32,7 +33,7 @@ OVERRIDES = {
     "data.n_test": 4,
     "sft.max_steps": 4,
     "sft.save_steps": 2,
-    "sft.per_device_batch_size": 4,
+    "sft.per_device_train_batch_size": 4,
     "grpo.max_steps": 4,
     "grpo.save_steps": 2,
     "grpo.n_validation": 4,
@@ -43,10 +44,9 @@ BAD = "no tags at all"
 STEP = """
 import sys
 from tests.test_training import run_at
-from qponder_lib.training import grpo, sft
+from qponder_lib.training.launch import train
 from pathlib import Path
-run, work = run_at(Path(sys.argv[1])), Path(sys.argv[3])
-sft.train(run, "long", work) if sys.argv[2] == "sft" else grpo.train(run, work)
+train(run_at(Path(sys.argv[1])), sys.argv[2], Path(sys.argv[3]))
 """
 
 
@@ -65,14 +65,14 @@ def prepared(tmp_path_factory):
     mos = {one.image_id: one.mos for one in records}
     kept = filtering.filter_responses(responses, mos, run.profile.filter.gamma).kept
     artifacts.write_jsonl(run.paths.kept, kept)
-    sft.train(run, "long", run.paths.root / "work" / "whole-sft")
+    train(run, "sft-long", run.paths.root / "work" / "whole-sft")
     return run
 
 
-def start(run, kind, work):
+def start(run, stage, work):
     root = Path(__file__).parents[1]
     environment = {**os.environ, "PYTHONPATH": str(root), "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-c", STEP, str(run.paths.root), kind, str(work)]
+    command = [sys.executable, "-c", STEP, str(run.paths.root), stage, str(work)]
     return subprocess.Popen(command, env=environment, cwd=root, stdout=subprocess.DEVNULL)
 
 
@@ -87,22 +87,22 @@ def kill_after_first_checkpoint(process, work):
     process.wait()
 
 
-@pytest.mark.parametrize("kind", ["sft", "grpo"])
-def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(prepared, kind):
-    folder = prepared.paths.sft("long") if kind == "sft" else prepared.paths.grpo("qponder")
-    if kind == "grpo":
-        grpo.train(prepared, prepared.paths.root / "work" / "whole-grpo")
+@pytest.mark.parametrize("stage", ["sft-long", "grpo-qponder"])
+def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(prepared, stage):
+    folder = prepared.paths.sft("long")
+    if stage == "grpo-qponder":
+        folder = train(prepared, stage, prepared.paths.root / "work" / "whole-grpo")
     whole = file_sha256(folder / "model.safetensors")
     history = [row["loss"] for row in read_csv(folder / "history.csv")]
-    work = prepared.paths.root / "work" / f"killed-{kind}"
-    kill_after_first_checkpoint(start(prepared, kind, work), work)
+    work = prepared.paths.root / "work" / f"killed-{stage}"
+    kill_after_first_checkpoint(start(prepared, stage, work), work)
     assert last_checkpoint(work) == work / "checkpoint-2"
-    assert start(prepared, kind, work).wait() == 0
+    assert start(prepared, stage, work).wait() == 0
     assert file_sha256(folder / "model.safetensors") == whole
     assert [row["loss"] for row in read_csv(folder / "history.csv")] == history
 
 
-def test_a_damaged_or_unsealed_checkpoint_is_passed_over_aloud(tmp_path, caplog):
+def test_a_damaged_or_incomplete_checkpoint_is_passed_over_aloud(tmp_path, caplog):
     for step in (2, 4, 6):
         folder = tmp_path / f"checkpoint-{step}"
         folder.mkdir()
@@ -111,7 +111,7 @@ def test_a_damaged_or_unsealed_checkpoint_is_passed_over_aloud(tmp_path, caplog)
             artifacts.seal_folder(folder, stage="checkpoint", key=str(step), config={}, seconds=0.0)
     (tmp_path / "checkpoint-4" / "weights").write_text("flipped")
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-2"
-    assert "no seal" in caplog.text
+    assert "no record" in caplog.text
     assert "damaged" in caplog.text
 
 
@@ -133,7 +133,7 @@ def test_another_number_of_threads_is_warned_of_and_goes_on(tmp_path, caplog):
     folder = tmp_path / "checkpoint-2"
     folder.mkdir()
     (folder / "weights").write_text("w")
-    SealCheckpoints({"data": "abc"}).on_save(arguments, state, None)
+    RecordCheckpoints({"data": "abc"}).on_save(arguments, state, None)
     assert last_checkpoint(tmp_path, {"data": "abc"}) == folder
     assert caplog.text == ""
     threads = torch.get_num_threads()
@@ -145,7 +145,7 @@ def test_another_number_of_threads_is_warned_of_and_goes_on(tmp_path, caplog):
     assert f"was written with {threads} threads and goes on with {threads + 1}" in caplog.text
 
 
-def test_a_weight_that_is_not_a_number_is_never_sealed():
+def test_a_weight_that_is_not_a_number_completes_no_checkpoint():
     layer = torch.nn.Linear(2, 2)
     check_finite(layer, 3)
     layer.weight.data[0, 0] = float("nan")
@@ -164,21 +164,23 @@ def test_a_logged_number_that_is_none_stops_the_run(name):
             StopAtNonsense().on_log(None, State(), None, logs={name: value})
 
 
-def test_answers_cut_off_by_a_length_limit_stop_sft_before_its_first_step(prepared, tmp_path):
+def test_completions_cut_off_by_a_length_limit_stop_sft_before_its_first_step(prepared, tmp_path):
     profile = prepared.profile.with_overrides({"sft.max_length": 60})
-    with pytest.raises(ValueError, match=r"lose the end of their answer: sft\.max_length is 60"):
-        sft.train(Run(prepared.paths, profile), "long", tmp_path)
+    with pytest.raises(
+        ValueError, match=r"lose the end of their completion: sft\.max_length is 60"
+    ):
+        train(Run(prepared.paths, profile), "sft-long", tmp_path)
 
 
 def test_fewer_images_than_a_step_takes_is_an_error_not_a_run_of_zero_steps(prepared, tmp_path):
     profile = prepared.profile.with_overrides({"grpo.images_per_step": 64})
     with pytest.raises(ValueError, match="no step would run"):
-        grpo.train(Run(prepared.paths, profile), tmp_path)
+        train(Run(prepared.paths, profile), "grpo-qponder", tmp_path)
 
 
 def test_rollouts_earn_what_the_equations_say():
     config = load_profile("smoke").with_overrides({"grpo.num_generations": 2}).grpo
-    good, bad = score_rollouts([GOOD, BAD], [60.0, 60.0], ["a", "a"], config)
+    (good, bad), _ = score_rollouts([GOOD, BAD], [60.0, 60.0], ["a", "a"], config)
     assert (good.reward_accuracy, good.reward_format, good.reward) == (1.0, 1.0, 3.0)
     assert (bad.reward_accuracy, bad.reward_format, bad.reward) == (0.0, 0.0, 0.0)
     assert good.advantage == pytest.approx(-bad.advantage)
@@ -188,7 +190,7 @@ def test_rollouts_earn_what_the_equations_say():
 def test_health_counts_parsed_distinct_and_commonest_scores():
     config = load_profile("smoke").with_overrides({"grpo.num_generations": 4}).grpo
     texts = [GOOD, GOOD, GOOD.replace("60", "70"), BAD]
-    rollouts = score_rollouts(texts, [60.0] * 4, ["a"] * 4, config)
+    rollouts, _ = score_rollouts(texts, [60.0] * 4, ["a"] * 4, config)
     found = health(rollouts, 4)
     assert found == {
         "parse_rate": 0.75,
@@ -243,7 +245,7 @@ def test_each_trouble_raises_its_alarm_and_a_healthy_run_none(change, said):
 
 
 def test_history_has_one_row_per_step_and_validation_where_it_ran(prepared):
-    grpo.train(prepared, prepared.paths.root / "work" / "history")
+    train(prepared, "grpo-qponder", prepared.paths.root / "work" / "history")
     rows = read_csv(prepared.paths.grpo("qponder") / "history.csv")
     assert [int(row["step"]) for row in rows] == [1, 2, 3, 4]
     assert [bool(row["validation_parse_rate"]) for row in rows] == [False, True, False, True]
@@ -251,7 +253,7 @@ def test_history_has_one_row_per_step_and_validation_where_it_ran(prepared):
     assert len(lines) == 4 * prepared.profile.grpo.num_generations
 
 
-def test_a_trained_folder_is_sealed_and_can_be_found_for_scoring(prepared):
+def test_a_trained_folder_is_complete_and_can_be_found_for_scoring(prepared):
     folder = prepared.paths.sft("long")
     assert artifacts.verify_seal(folder) == []
     assert "model.safetensors" in artifacts.read_seal(folder).outputs

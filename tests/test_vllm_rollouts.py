@@ -5,16 +5,16 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from pydantic import ValidationError
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from qponder_lib import pipeline
-from qponder_lib.config import GrpoConfig, load_profile
+from qponder_lib.config import load_profile
 from qponder_lib.paths import MINI_WEIGHTS, RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.student.model import load_base
 from qponder_lib.training import grpo
-from qponder_lib.training.vllm_rollouts import (
+from qponder_lib.training.launch import train
+from qponder_lib.training.vllm import (
     check_images_fit,
     check_installed,
     save_rollout_model,
@@ -22,7 +22,11 @@ from qponder_lib.training.vllm_rollouts import (
 )
 
 LIMITS = {"student.min_pixels": 3136, "student.max_pixels": 12544}
-SERVER = {"grpo.vllm_mode": "server", "grpo.vllm_server_base_url": "http://localhost:8000"}
+SERVER = {
+    "grpo.use_vllm": True,
+    "grpo.vllm_mode": "server",
+    "grpo.vllm_server_base_url": "http://localhost:8000",
+}
 
 
 @pytest.fixture(scope="module")
@@ -45,28 +49,28 @@ def test_settings_reach_the_trainer_under_its_own_names(profile, tmp_path):
             "grpo.vllm_importance_sampling_correction": False,
         }
     )
-    made = grpo.trainer_arguments(changed.grpo, [2.0, 1.0], tmp_path)
+    made = grpo.trainer_arguments(changed.grpo, tmp_path)
     assert (made.use_vllm, made.vllm_mode) == (True, "server")
     assert made.vllm_server_base_url == "http://localhost:8000"
     assert (made.vllm_tensor_parallel_size, made.vllm_max_model_length) == (2, 2048)
     assert made.vllm_enable_sleep_mode
     assert not made.vllm_importance_sampling_correction
     colocated = profile.with_overrides(
-        {"grpo.vllm_mode": "colocate", "grpo.vllm_gpu_memory_utilization": 0.45}
+        {"grpo.use_vllm": True, "grpo.vllm_gpu_memory_utilization": 0.45}
     )
-    made = grpo.trainer_arguments(colocated.grpo, [2.0, 1.0], tmp_path)
+    made = grpo.trainer_arguments(colocated.grpo, tmp_path)
     assert (made.vllm_mode, made.vllm_gpu_memory_utilization) == ("colocate", 0.45)
-    assert not grpo.trainer_arguments(profile.grpo, [2.0, 1.0], tmp_path).use_vllm
+    assert not grpo.trainer_arguments(profile.grpo, tmp_path).use_vllm
 
 
 def test_without_vllm_the_training_is_refused_before_anything_is_loaded(profile, tmp_path):
     pytest.importorskip("trl")
     if _installed():
         pytest.skip("vllm is installed here")
-    run = Run(RunPaths(tmp_path), profile.with_overrides({"grpo.vllm_mode": "colocate"}))
-    said = r"vllm_mode is 'colocate', but vllm is not installed.*grpo\.vllm_mode to none"
+    run = Run(RunPaths(tmp_path), profile.with_overrides({"grpo.use_vllm": True}))
+    said = r"use_vllm is true, but vllm is not installed.*grpo\.use_vllm to false"
     with pytest.raises(ValueError, match=said):
-        grpo.train(run, tmp_path)
+        train(run, "grpo-qponder", tmp_path)
     check_installed(profile.grpo)
 
 
@@ -76,15 +80,6 @@ def _installed():
     except ImportError:
         return False
     return True
-
-
-@pytest.mark.parametrize(
-    "changed",
-    [{"vllm_mode": "server"}, {"vllm_server_base_url": "http://localhost:8000"}],
-)
-def test_a_server_without_an_address_and_an_address_without_a_server_are_refused(changed):
-    with pytest.raises(ValidationError, match="the mode server, and it alone, has an address"):
-        GrpoConfig(**changed)
 
 
 def test_vllm_cuts_images_as_the_trainer_does(profile, student, tmp_path):
@@ -125,11 +120,10 @@ def test_an_adapter_is_served_on_the_weights_that_it_stands_on(profile, student,
 
 
 def test_an_image_of_more_tokens_than_vllm_reads_at_once_is_refused(profile, student):
-    config = profile.with_overrides({"grpo.vllm_mode": "colocate"}).grpo
-    check_images_fit(config, student.processor)
+    check_images_fit(student.processor)
     wide = load_base(profile.with_overrides({"student.max_pixels": 4096 * 32**2}).student)
     with pytest.raises(ValueError, match=r"makes 4096 tokens.*at most 4193280 pixels"):
-        check_images_fit(config, wide.processor)
+        check_images_fit(wide.processor)
 
 
 def test_the_server_is_started_with_what_trl_needs(profile, tmp_path):
@@ -141,6 +135,6 @@ def test_the_server_is_started_with_what_trl_needs(profile, tmp_path):
 def test_who_samples_is_in_the_key_of_the_stage(profile):
     keys = [
         pipeline.stage_keys(one)["grpo-qponder"]
-        for one in (profile, profile.with_overrides({"grpo.vllm_mode": "colocate"}))
+        for one in (profile, profile.with_overrides({"grpo.use_vllm": True}))
     ]
     assert keys[0] != keys[1]

@@ -18,13 +18,12 @@ from qponder_lib import artifacts
 from qponder_lib.config import load_profile
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
-from qponder_lib.training import finish, grpo, launch, sft
-from qponder_lib.training.launch import Training
+from qponder_lib.training import checkpoints, grpo, launch, sft
 from qponder_lib.training.reward_functions import RewardFunctions
 from qponder_lib.training.shared_prefix import trainer as shared_prefix_trainer
 from qponder_lib.training.shared_prefix.rollout import sample
 
-SFT, GRPO = Training("sft", "long"), Training("grpo", "qponder")
+STAGES = ("sft-long", "grpo-qponder")
 GROUP = 4
 SAID = "<think>Sharp and clean.</think>\n<answer>{}</answer>"
 TEXTS = [SAID.format(score) for score in (60, 20, 35, 80, 45, 45, 10, 90)]
@@ -84,17 +83,17 @@ def main(run_folder, out):
     state = PartialState(cpu=True)
     run = Run(RunPaths(run_folder), load_profile(str(run_folder / "profile.yaml")))
     held = {}
-    save = finish.save_model
+    save = checkpoints.save_model
 
-    def noted(trainer, folder, base):
-        held[folder.parent.name] = digest(trainer.accelerator.unwrap_model(trainer.model))
-        save(trainer, folder, base)
+    def noted(trainer, training):
+        held[training.stage] = digest(trainer.accelerator.unwrap_model(trainer.model))
+        save(trainer, training)
 
     rewards, sampling = seeded_by_image()
     noting = (mock.patch.object(module, "save_model", noted) for module in (sft, grpo))
     with rewards, sampling, next(noting), next(noting):
-        for training in (SFT, GRPO):
-            launch.train(run, training, run.paths.work(training.stage))
+        for stage in STAGES:
+            launch.train(run, stage, run.paths.work(stage))
             state.wait_for_everyone()
     rows = list(zip(TEXTS, IMAGES, strict=True))
     mine = rows[state.process_index * GROUP : (state.process_index + 1) * GROUP]

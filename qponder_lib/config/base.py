@@ -19,3 +19,8 @@ class Section(BaseModel):
 
     PACE: ClassVar[frozenset[str]] = frozenset()
     """Settings that change how fast a stage runs, never what it leaves behind."""
+
+    @classmethod
+    def names(cls) -> set[str]:
+        """Names of the settings that may be stated."""
+        return set(cls.model_fields)

@@ -70,52 +70,17 @@ class Profile(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _adapters_fit(self) -> Self:
-        ranks = (self.sft.lora_rank, self.grpo.lora_rank)
-        if ranks[0] and (*ranks, self.sft.lora_alpha) != (*ranks[:1] * 2, self.grpo.lora_alpha):
-            raise ValueError(
-                f"sft has adapters of rank {ranks[0]} and alpha {self.sft.lora_alpha}, which GRPO "
-                f"goes on training: grpo.lora_rank {ranks[1]} and grpo.lora_alpha "
-                f"{self.grpo.lora_alpha} must be the same"
-            )
-        if self.student.quantization != "none" and not all(ranks):
-            raise ValueError(
-                "student.quantization is nf4: 4-bit weights are trained by adapters only; set "
-                "sft.lora_rank and grpo.lora_rank"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _pool_fits_the_prompt(self) -> Self:
-        pooled = self.grpo.prompt_pool or self.grpo.exploration_steps
-        if pooled and self.student.prompt_id != "preresq_image":
+        if self.grpo.exploration_steps and self.student.prompt_id != "preresq_image":
             raise ValueError(
-                "grpo.prompt_pool and grpo.exploration_steps draw from the prompts for five "
-                f"aspects; student.prompt_id is {self.student.prompt_id!r}, not 'preresq_image'"
+                "grpo.exploration_steps draws from the prompts for five aspects; "
+                f"student.prompt_id is {self.student.prompt_id!r}, not 'preresq_image'"
             )
         return self
 
     @model_validator(mode="after")
-    def _known_sets_choose(self) -> Self:
-        named, tested = set(self.sft.select_sets), set(self.predict.sets)
-        if self.sft.select == "held_out":
-            unnamed = not named and self.data.source == "embedded"
-            mirrors = {one for one in named or tested if one.startswith("mini-valid-")}
-            both = (mirrors if unnamed else named - {self.data.train_set}) & tested
-            if both:
-                raise ValueError(
-                    f"sft.select is held_out, but predict.sets tests on {sorted(both)}, which "
-                    "choose; choosing by test sets is sft.select test_sets"
-                )
-            if (unnamed or mirrors & named) and not self.data.n_mirror:
-                raise ValueError(
-                    "sft.select held_out chooses by mini-valid sets: set data.n_mirror"
-                )
-        if self.sft.select == "test_sets" and not (named and named <= tested):
-            raise ValueError(
-                "sft.select is test_sets: sft.select_sets must name them, all of predict.sets "
-                f"{list(self.predict.sets)}; got {list(self.sft.select_sets)}"
-            )
+    def _steps_divide_over_processes(self) -> Self:
+        self.grpo.batch(self.launch.processes)
         return self
 
     @property
@@ -183,7 +148,7 @@ def _said(problem: Mapping[str, Any]) -> str:
 
 
 def _unknown(name: str) -> str:
-    known = [f"{section}.{one}" for section in SECTIONS for one in SECTIONS[section].model_fields]
+    known = [f"{section}.{one}" for section in SECTIONS for one in SECTIONS[section].names()]
     return f"unknown setting {name!r}{paths.instead(name, known)}"
 
 

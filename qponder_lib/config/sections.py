@@ -80,18 +80,28 @@ class StudentConfig(Section):
     )
     min_pixels: int = Field(16384, ge=784, description=f"pixels of an image, at least; {OURS}")
     max_pixels: int = Field(16384, ge=784, description=f"pixels of an image, at most; {OURS}")
-    image_backend: Literal["pil", "torchvision"] = Field(
-        "pil", description=f"image processor; the two give different pixels; {OURS}"
-    )
     prompt_id: str = Field("student_short", description=f"the student's prompt; {OURS}")
     quantization: Literal["none", "nf4"] = Field(
         "none", description=f"nf4: language model in 4 bits, trained by adapters only; {OURS}"
     )
+    lora_rank: int = Field(
+        0, ge=0, description=f"of adapters on the language model; 0: train all weights; {OURS}"
+    )
+    lora_alpha: int = Field(32, ge=1, description=f"adapters times alpha / rank; {OURS}")
 
     @model_validator(mode="after")
     def _pixels_in_order(self) -> Self:
         if self.min_pixels > self.max_pixels:
             raise ValueError(f"min_pixels {self.min_pixels} > max_pixels {self.max_pixels}")
+        return self
+
+    @model_validator(mode="after")
+    def _four_bits_are_trained_by_adapters(self) -> Self:
+        if self.quantization != "none" and not self.lora_rank:
+            raise ValueError(
+                "student.quantization is nf4: 4-bit weights are trained by adapters only; set "
+                "student.lora_rank"
+            )
         return self
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -99,6 +100,7 @@ def preflight(profile: Profile, run: RunPaths, machine: Machine) -> Report:
     findings = [*_consistency(profile), broken or check_labels(labels)]
     n_images = len(labels) if labels else profile.data.n_train
     findings += check_steps(profile, n_images, machine)
+    findings.append(check_trainer_arguments(profile))
     shape = shape_of(profile.student.model)
     if shape is None:
         said = f"the sizes of {profile.student.model} are not on this machine"
@@ -163,7 +165,6 @@ def check_steps(profile: Profile, n_images: int, machine: Machine) -> list[Findi
             "itself has advantage 0, so nothing is learnt"
         )
         found = [Finding("group", "problem", said, "set it to 2 or more; the paper has 8")]
-    share = grpo.images_per_step // gpus
     if n_images < grpo.images_per_step:
         said = (
             f"{n_images} images are fewer than grpo.images_per_step {grpo.images_per_step}: "
@@ -171,18 +172,36 @@ def check_steps(profile: Profile, n_images: int, machine: Machine) -> list[Findi
         )
         remedy = "lower grpo.images_per_step or add images"
         found.append(Finding("steps", "problem", said, remedy))
-    elif grpo.images_per_step % gpus or share % min(grpo.images_per_device, share):
-        said = (
-            f"grpo.images_per_step {grpo.images_per_step} does not divide over {gpus} GPUs "
-            f"with {grpo.images_per_device} images each"
-        )
-        remedy = "let it be a multiple of GPUs x grpo.images_per_device"
-        found.append(Finding("steps", "problem", said, remedy))
+    elif (broken := _broken_batch(grpo, gpus)) is not None:
+        remedy = "let grpo.images_per_step be a multiple of the GPUs"
+        found.append(Finding("steps", "problem", broken, remedy))
     else:
-        epochs = grpo.max_steps * grpo.images_per_step / n_images
-        said = f"GRPO: {grpo.max_steps} steps x {grpo.images_per_step} images = {epochs:.2f} epochs"
+        steps = grpo.steps(n_images)
+        epochs = steps * grpo.images_per_step / n_images
+        said = f"GRPO: {steps} steps x {grpo.images_per_step} images = {epochs:.2f} epochs"
         found.append(Finding("steps", "ok", said))
     return [*found, *_check_saves(profile)]
+
+
+def _broken_batch(grpo: GrpoConfig, gpus: int) -> str | None:
+    try:
+        grpo.batch(gpus)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def check_trainer_arguments(profile: Profile) -> Finding:
+    """Does TRL take the settings that are passed through to it?"""
+    from qponder_lib.training import grpo, sft  # torch, which no other check needs
+
+    try:
+        sft.trainer_arguments(profile.sft, Path("work"))
+        grpo.trainer_arguments(profile.grpo, Path("work"))
+    except (TypeError, ValueError) as error:
+        said = " ".join(str(error).split())
+        return Finding("trainer arguments", "problem", said, "change sft or grpo in the profile")
+    return Finding("trainer arguments", "ok", "TRL takes the settings of sft and grpo")
 
 
 def _check_saves(profile: Profile) -> list[Finding]:

@@ -298,10 +298,11 @@ def memory(
     size = _BYTES[profile.student.dtype]
     share = machine.gpus if machine.sharded else 1
     rows = _rows_at_once(profile, machine, stage)
-    trained = 0 if section.lora_rank else shape.parameters
+    rank = profile.student.lora_rank
+    trained = 0 if rank else shape.parameters
     if section.freeze_vision and trained:
         trained -= shape.vision
-    adapter = shape.adapter(section.lora_rank)
+    adapter = shape.adapter(rank)
     found = {
         "weights": _weights(profile, shape) / share,
         "reference": 0.0,
@@ -356,12 +357,13 @@ def hours(profile: Profile, tokens: Lengths, machine: Machine) -> dict[str, floa
     if machine.train_tokens_per_s is None or machine.generate_tokens_per_s is None:
         return None
     sft, grpo = profile.sft, profile.grpo
-    images = sft.per_device_batch_size * sft.gradient_accumulation_steps
+    images = sft.per_device_train_batch_size * sft.gradient_accumulation_steps
     steps = sft.max_steps
     if steps < 0:
         steps = round(profile.data.n_train * sft.num_train_epochs / (images * machine.gpus))
     sft_seconds = len(sft.variants) * steps * images * tokens.whole / machine.train_tokens_per_s
-    answers = grpo.max_steps * grpo.images_per_step * grpo.num_generations / machine.gpus
+    steps = grpo.steps(profile.data.n_train)
+    answers = steps * grpo.images_per_step * grpo.num_generations / machine.gpus
     passes = 4 / 3 if grpo.beta > 0 else 1
     each = passes * tokens.whole / machine.train_tokens_per_s
     each += tokens.completion / machine.generate_tokens_per_s
@@ -370,10 +372,9 @@ def hours(profile: Profile, tokens: Lengths, machine: Machine) -> dict[str, floa
 
 def _rows_at_once(profile: Profile, machine: Machine, stage: str) -> int:
     if stage == "sft":
-        return profile.sft.per_device_batch_size
-    grpo = profile.grpo
-    images = min(grpo.images_per_device, max(grpo.images_per_step // machine.gpus, 1))
-    return grpo.answers_per_pass or images * grpo.num_generations
+        return profile.sft.per_device_train_batch_size
+    sampled = _sampled_at_once(profile, machine)
+    return min(profile.grpo.trl.get("per_device_train_batch_size", sampled), sampled)
 
 
 def _sampled_at_once(profile: Profile, machine: Machine) -> int:

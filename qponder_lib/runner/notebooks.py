@@ -156,7 +156,7 @@ def parameters_of(
     for name in declared:
         section, _, field = name.partition("_")
         if section in SECTIONS:
-            if field not in SECTIONS[section].model_fields:
+            if field not in SECTIONS[section].names():
                 raise ValueError(f"{notebook.name}: parameter {name!r} is no field of {section}")
             if getattr(profile, section) is None:
                 raise ValueError(f"{notebook.name}: profile {profile.name} has no {section}")

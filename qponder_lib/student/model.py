@@ -284,3 +284,40 @@ def base_of(folder: Path, default: str) -> Path | None:
             f"profile's model is {default!r}"
         )
     return base
+
+
+def load_to_train(
+    config: StudentConfig, start: Path | None, checkpoint: Path | None, seed: int
+) -> Student:
+    """Load what a trainer is given.
+
+    Without adapters, the weights come from the checkpoint, if there is one: transformers would
+    restore them under wrong names. With adapters, the checkpoint's are left to the trainer; they
+    stand on the start, whose own adapter, if it has one, is trained on.
+
+    Args:
+        config: The student; ``lora_rank`` 0 trains all weights.
+        start: Folder of the weights to start from, or None for the base weights.
+        checkpoint: Checkpoint to resume from, or None.
+        seed: Of new adapters.
+
+    Raises:
+        ValueError: If the start is an adapter and other adapters, or none, are to be trained.
+    """
+    on_adapter = start is not None and is_adapter(start)
+    if not config.lora_rank:
+        if on_adapter:
+            raise ValueError(f"{start} is an adapter; student.lora_rank 0 cannot train it")
+        return load_base(config, checkpoint or start)
+    base = load_base(config, base_of(start, config.model) if on_adapter else start)
+    if not on_adapter:
+        model = new_adapter(base.model, config.lora_rank, config.lora_alpha, seed)
+        return Student(model, base.processor, base.source)
+    model = load_adapter(base.model, start, trainable=True)
+    found = (model.peft_config["default"].r, model.peft_config["default"].lora_alpha)
+    if found != (config.lora_rank, config.lora_alpha):
+        raise ValueError(
+            f"{start} has adapters of rank and alpha {found}; the profile says "
+            f"{(config.lora_rank, config.lora_alpha)}"
+        )
+    return Student(model, base.processor, base.source)

@@ -1,116 +1,92 @@
-"""Checkpoints that a killed run can trust.
+"""What a training starts from, what a killed one resumes from, and what it leaves behind.
 
-A checkpoint counts only when a seal with the hash of every file was written after it. The seal
-also says what the run was: settings, data, start and number of processes. Resuming loads the
-weights with ``from_pretrained`` before the trainer restores optimizer, schedule, data order and
-random state: transformers 5 restores full Qwen2.5-VL weights under other names than it saves
-them, and says so only in a log line.
+A checkpoint counts only when it is complete: its record, with the hash of every file, was written
+after it. The record also says what the run was: settings, data, start and number of processes.
+Resuming loads the weights with ``from_pretrained`` before the trainer restores optimizer, schedule,
+data order and random state: transformers 5 restores full Qwen2.5-VL weights under other names than
+it saves them, and says so only in a log line.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import os
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from datasets import Dataset
+from peft import PeftModel
 from torch.distributed.tensor import DTensor
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import Trainer
 
-from qponder_lib.artifacts import digest, file_sha256, read_seal, seal_folder, verify_seal
-from qponder_lib.config import GrpoConfig, SftConfig
-from qponder_lib.pipeline import Run
+from qponder_lib.artifacts import (
+    SEAL_NAME,
+    digest,
+    file_sha256,
+    read_seal,
+    seal_folder,
+    verify_seal,
+    write_csv,
+)
+from qponder_lib.config import GrpoConfig, Section, SftConfig
+from qponder_lib.pipeline import Run, stage_keys
+from qponder_lib.student.model import Student, base_of, is_adapter, load_to_train, note_base
 
 log = logging.getLogger(__name__)
 
-SEAL = "SEALED.json"
-_REFERENCE = "ref"
-_THREADS = "threads"
+THREADS = "threads"
 
 
-class SealCheckpoints(TrainerCallback):
-    """Seals every checkpoint once all of its files are there.
+@dataclass(frozen=True)
+class Training:
+    """One training of a run.
 
-    Args:
-        identity: What the run is, from `run_identity`.
+    Attributes:
+        stage: Its name in the graph, such as "sft-long".
+        settings: Sections that decide its result; "student", "training" and whatever else does.
+        start: Model folder that it starts from; None for the base weights.
+        folder: Model folder that it leaves behind.
+        files: Files of the rows it is trained on; the rows of images hold their hashes.
+        dataset: Makes the rows in the form that TRL takes.
+        prompt_id: What its completions are asked for.
+        penalise_spread: Its reward deducts the std penalty, as in stage 1 of PreResQ-R1.
     """
 
-    def __init__(self, identity: Mapping[str, Any] | None = None) -> None:
-        self.identity = dict(identity or {})
+    stage: str
+    settings: Mapping[str, Section]
+    start: Path | None
+    folder: Path
+    files: Sequence[Path]
+    dataset: Callable[[], Dataset]
+    prompt_id: str
+    penalise_spread: bool = False
 
-    def on_save(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **given: Any,
-    ) -> None:
-        """Called by the trainer, in every process, after it wrote a checkpoint.
-
-        Raises:
-            ValueError: If a weight is not a number; the checkpoint stays without a seal.
-        """
-        check_finite(given.get("model"), state.global_step)
-        if torch.distributed.is_initialized():
-            torch.distributed.barrier()  # every process writes a random state of its own
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        if not (state.is_world_process_zero and folder.is_dir()):
-            return
-        # Beside TRL's frozen copy of an adapter, transformers would not restore the trained one.
-        shutil.rmtree(folder / _REFERENCE, ignore_errors=True)
-        seal_folder(
-            folder,
-            stage="checkpoint",
-            key=str(state.global_step),
-            config={**self.identity, _THREADS: torch.get_num_threads()},
-            seconds=0.0,
-        )
+    @property
+    def config(self) -> SftConfig | GrpoConfig:
+        """Its own settings."""
+        return self.settings["training"]
 
 
-def check_finite(model: torch.nn.Module | None, step: int) -> None:
-    """Raise ValueError if a trained weight is not a finite number."""
-    for name, weight in model.named_parameters() if model is not None else ():
-        if weight.requires_grad and not bool(torch.isfinite(_own_part(weight)).all()):
-            raise ValueError(
-                f"{name} is not finite after step {step}: lower the learning rate, or use "
-                "bfloat16 in place of float16; the last sealed checkpoint is from before"
-            )
-
-
-def _own_part(weight: torch.Tensor) -> torch.Tensor:
-    """What this process holds of a weight that FSDP2 or ZeRO-3 shares out over all."""
-    part = getattr(weight, "ds_tensor", weight)
-    return part.to_local() if isinstance(part, DTensor) else part
-
-
-def run_identity(
-    run: Run, section: SftConfig | GrpoConfig, start: Path | None, rows: Sequence[Path]
-) -> dict[str, Any]:
+def identity(training: Training) -> dict[str, Any]:
     """What must not change between a run and its resumption.
 
-    Args:
-        run: Profile and folder.
-        section: The trainer's settings.
-        start: Folder the training starts from, or None for the base weights.
-        rows: Files of the rows that are trained on; the rows of images hold their hashes.
-
     Returns:
-        Settings of trainer and student by name, digests of data and start, and the number of
-        processes.
+        Settings by section and name, digests of data and start, and the number of processes.
     """
-    seal = read_seal(start) if start is not None else None
-    stated = section.model_dump(mode="json")
+    seal = read_seal(training.start) if training.start is not None else None
+    weights = {k: v for k, v in seal.outputs.items() if k.endswith(".safetensors")} if seal else {}
     return {
-        **{f"training.{name}": value for name, value in stated.items()},
         **{
-            f"student.{name}": value
-            for name, value in run.profile.student.model_dump(mode="json").items()
+            f"{section}.{name}": value
+            for section, stated in training.settings.items()
+            for name, value in stated.model_dump(mode="json").items()
         },
-        "data": digest({"rows": [file_sha256(path) for path in rows]}),
-        "start": digest(_weights(seal.outputs)) if seal else str(start),
+        "data": digest({"rows": [file_sha256(path) for path in training.files]}),
+        "start": digest(weights) if seal else str(training.start),
         "processes": world_size(),
     }
 
@@ -118,10 +94,6 @@ def run_identity(
 def world_size() -> int:
     """Number of processes that train together, as torchrun and accelerate launch state it."""
     return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def _weights(outputs: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in outputs.items() if name.endswith(".safetensors")}
 
 
 def last_checkpoint(work: Path, identity: Mapping[str, Any] | None = None) -> Path | None:
@@ -132,7 +104,7 @@ def last_checkpoint(work: Path, identity: Mapping[str, Any] | None = None) -> Pa
 
     Args:
         work: Folder of the checkpoints.
-        identity: What the run is, from `run_identity`; None resumes from any.
+        identity: What the run is; None resumes from any.
 
     Returns:
         The checkpoint's folder, or None if there is none to trust.
@@ -140,22 +112,27 @@ def last_checkpoint(work: Path, identity: Mapping[str, Any] | None = None) -> Pa
     Raises:
         ValueError: If the checkpoint is of a run with other settings, data or processes.
     """
-    steps = {
-        int(folder.name.removeprefix("checkpoint-")): folder
-        for folder in work.glob("checkpoint-*")
-        if folder.name.removeprefix("checkpoint-").isdecimal()
-    }
-    for step in sorted(steps, reverse=True):
-        folder = steps[step]
-        if not (folder / SEAL).is_file():
-            log.warning("%s has no seal: the run was killed while it was written", folder)
-            continue
-        problems = verify_seal(folder / SEAL, folder)
-        if not problems:
+    for _, folder in sorted(checkpoints(work).items(), reverse=True):
+        problem = problem_of(folder)
+        if problem is None:
             _check_same_run(folder, identity)
             return folder
-        log.warning("%s is damaged and not used: %s", folder, problems[0])
+        log.warning("%s is not used: %s", folder, problem)
     return None
+
+
+def checkpoints(work: Path) -> dict[int, Path]:
+    """Return the checkpoints of a folder by their steps, complete or not."""
+    found = {one.name.removeprefix("checkpoint-"): one for one in work.glob("checkpoint-*")}
+    return {int(step): one for step, one in sorted(found.items()) if step.isdecimal()}
+
+
+def problem_of(checkpoint: Path) -> str | None:
+    """Say why a checkpoint cannot be trusted, or None if it can."""
+    if not (checkpoint / SEAL_NAME).is_file():
+        return "it has no record: the run was killed while it was written"
+    problems = verify_seal(checkpoint / SEAL_NAME, checkpoint)
+    return f"it is damaged: {problems[0]}" if problems else None
 
 
 def _check_same_run(folder: Path, identity: Mapping[str, Any] | None) -> None:
@@ -163,7 +140,7 @@ def _check_same_run(folder: Path, identity: Mapping[str, Any] | None) -> None:
     if identity is None or seal is None:
         return
     was = dict(seal.config)
-    threads = was.pop(_THREADS, torch.get_num_threads())
+    threads = was.pop(THREADS, torch.get_num_threads())
     changed = [
         f"{name} {was.get(name)!r} -> {identity.get(name)!r}"
         for name in sorted({*was, *identity})
@@ -184,3 +161,133 @@ def _check_same_run(folder: Path, identity: Mapping[str, Any] | None) -> None:
             torch.get_num_threads(),
             threads,
         )
+
+
+def check_finite(model: torch.nn.Module | None, step: int) -> None:
+    """Raise ValueError if a trained weight is not a finite number."""
+    for name, weight in model.named_parameters() if model is not None else ():
+        # What this process holds of a weight that ZeRO-3 or FSDP2 shares out over all.
+        part = getattr(weight, "ds_tensor", weight)
+        part = part.to_local() if isinstance(part, DTensor) else part
+        if weight.requires_grad and not bool(torch.isfinite(part).all()):
+            raise ValueError(
+                f"{name} is not finite after step {step}: lower the learning rate, or use "
+                "bfloat16 in place of float16; the last complete checkpoint is from before"
+            )
+
+
+def common_arguments(config: SftConfig | GrpoConfig, work: Path) -> dict[str, Any]:
+    """What both trainers are given: settings under TRL's names, and what the machine decides.
+
+    On a GPU bfloat16 and gradient checkpointing are on; on a CPU everything is float32. Losses
+    that are not numbers are logged as they are, so that they are noticed.
+    """
+    on_gpu = torch.cuda.is_available()
+    return {
+        "save_total_limit": 2,
+        "bf16": on_gpu,
+        "use_cpu": not on_gpu,
+        "gradient_checkpointing": on_gpu,
+        "logging_nan_inf_filter": False,
+        "disable_tqdm": True,
+        "report_to": "none",
+        **config.trl,
+        "output_dir": str(work),
+        "seed": config.seed,
+        "data_seed": config.seed,
+    }
+
+
+def load_start(training: Training, checkpoint: Path | None) -> Student:
+    """Load what is trained, with the vision tower frozen where it is to stay as it is."""
+    config = training.config
+    student = load_to_train(training.settings["student"], training.start, checkpoint, config.seed)
+    if config.freeze_vision and not isinstance(student.model, PeftModel):
+        student.model.get_submodule("model.visual").requires_grad_(False)
+    return student
+
+
+def save_model(trainer: Trainer, training: Training) -> None:
+    """Write weights or adapter, configuration and tokenizer over an older model.
+
+    Args:
+        trainer: Trainer whose work is done; called in every process.
+        training: What it did.
+    """
+    folder, first = training.folder, trainer.is_world_process_zero()
+    if first:
+        (folder / SEAL_NAME).unlink(missing_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.glob("*.safetensors*"):
+            old.unlink()
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+        trainer.save_model(str(folder))  # gathers the shards, so every process takes part
+    elif first and isinstance(model, PeftModel):
+        model.save_pretrained(folder, selected_adapters=["default"], save_embedding_layers=False)
+    elif first:
+        model.save_pretrained(folder)
+    if first:
+        if isinstance(model, PeftModel):
+            note_base(folder, _base(training))
+        trainer.processing_class.tokenizer.save_pretrained(folder)
+
+
+def _base(training: Training) -> str | Path:
+    """What an adapter that was trained stands on: a name, or a folder of weights."""
+    start, model = training.start, training.settings["student"].model
+    if start is None:
+        return model
+    return (base_of(start, model) or model) if is_adapter(start) else start
+
+
+def seal_model(training: Training, run: Run, seconds: float) -> None:
+    """Write the record of a model folder whose files are complete.
+
+    Args:
+        training: What trained it; its settings are noted.
+        run: Profile and folder.
+        seconds: Wall time of the training in this process.
+    """
+    stated = {name: section.model_dump() for name, section in training.settings.items()}
+    key = stage_keys(run.profile).get(training.stage, "")
+    seal_folder(training.folder, stage=training.stage, key=key, config=stated, seconds=seconds)
+
+
+def write_history(
+    log_history: Sequence[Mapping[str, Any]],
+    columns: Sequence[str],
+    path: Path,
+    names: Mapping[str, str] | None = None,
+) -> None:
+    """Write one row per logged step.
+
+    Args:
+        log_history: What the trainer logged, in its state; complete over resumed runs.
+        columns: Columns of the file, "step" first; a column that was not logged stays empty.
+        path: The CSV to write.
+        names: Column -> the trainer's own name, where they differ.
+
+    Raises:
+        ValueError: If nothing was logged (no step ran) or a loss is not a number.
+    """
+    named = {column: (names or {}).get(column, column) for column in columns}
+    logged = [entry for entry in log_history if "loss" in entry]
+    for entry in logged:
+        if not math.isfinite(float(entry["loss"])):
+            raise ValueError(f"the loss is {entry['loss']} at step {entry['step']}; lower the rate")
+    if not logged:
+        raise ValueError(
+            "training logged no step: there are fewer rows than one batch takes, or fewer steps "
+            "than logging_steps; lower the batch size or logging_steps, or add images"
+        )
+    rows = [
+        {column: _number(entry.get(name)) for column, name in named.items()} for entry in logged
+    ]
+    write_csv(path, rows, columns)
+
+
+def _number(value: Any) -> float | int | None:
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    return int(value) if isinstance(value, int) else float(value)

@@ -1,11 +1,17 @@
-"""Trains in this process, or hands over to as many processes as the profile says.
+"""Trains a stage in this process, or hands over to as many processes as the profile says.
 
 Nothing of a launcher is written here: several processes are started by ``torchrun`` or, where the
-model is shared out, by ``accelerate launch``; each runs ``python -m qponder_lib.training``.
+model is shared out, by ``accelerate launch``; each runs
+
+    python -m qponder_lib.training.launch STAGE --config PROFILE
+
+By itself this trains here, or starts as many as the profile says; under ``torchrun`` or
+``accelerate launch`` it is one of them. Either way ``qponder run`` finds the stage complete.
 """
 
 from __future__ import annotations
 
+import argparse
 import ctypes
 import os
 import shlex
@@ -13,21 +19,22 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Literal
 
-from qponder_lib import paths
+import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+
 from qponder_lib.artifacts import write_text_atomic
-from qponder_lib.config import LaunchConfig, dump_profile
-from qponder_lib.paths import repository_root, runs_root
-from qponder_lib.pipeline import Run
-from qponder_lib.training import grpo as grpo_training
-from qponder_lib.training import sft as sft_training
-from qponder_lib.training.checkpoints import world_size
-from qponder_lib.training.phases import Phase, phases
+from qponder_lib.config import LaunchConfig, dump_profile, load_profile
+from qponder_lib.paths import RunPaths, instead, repository_root, runs_root, safe_name
+from qponder_lib.pipeline import Run, stage_run
+from qponder_lib.training import grpo, sft
+from qponder_lib.training.checkpoints import Training, world_size
 
-MODULE = "qponder_lib.training"
+MODULE = "qponder_lib.training.launch"
+_FAILED, _USAGE = 1, 2
 _PATIENCE_S = 45.0  # torchrun gives its processes 30 s to end
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
@@ -39,53 +46,41 @@ class LaunchError(RuntimeError):
     """The processes that were started to train ended with an error."""
 
 
-@dataclass(frozen=True)
-class Training:
-    """One training of a run: a variant of the cold start, or a phase of reinforcement learning."""
+def train(run: Run, stage: str, work: Path) -> Path:
+    """Train a stage here, if one process is asked for or this is one of several, else hand over.
 
-    kind: Literal["sft", "grpo"]
-    name: str
+    Args:
+        run: Profile and folder.
+        stage: Such as "sft-long" or "grpo-qponder".
+        work: Folder for checkpoints, of a stage that the caller holds.
 
-    @property
-    def stage(self) -> str:
-        """Return the name of the stage in the graph."""
-        return f"{self.kind}-{self.name}"
+    Returns:
+        The model folder.
+
+    Raises:
+        ValueError: If no such stage trains, or there are more or fewer processes than the profile
+            says.
+        LaunchError: If the processes end with an error; the message ends with what they said.
+    """
+    training = training_of(run, stage)
+    if run.profile.launch.processes > 1 and not launched():
+        return hand_over(run, training, work)
+    check_processes(run.profile.launch)
+    trainer = sft if stage.startswith("sft-") else grpo
+    return trainer.train(run, training, work)
 
 
-def sft(run: Run, variant: str, work: Path) -> Path:
-    """Fine-tune one variant, here or in several processes. Arguments as in `sft.train`."""
-    return train(run, Training("sft", variant), work)
-
-
-def grpo(run: Run, work: Path, phase: Phase | None = None) -> Path:
-    """Train one phase, here or in several processes. Arguments as in `grpo.train`."""
-    return train(run, Training("grpo", (phase or phases(run)[-1]).name), work)
-
-
-def train(run: Run, training: Training, work: Path) -> Path:
-    """Train here, if one process is asked for or this is one of several, else hand over."""
-    several = run.profile.launch.processes > 1 and not launched()
-    return hand_over(run, training, work) if several else train_here(run, training, work)
+def training_of(run: Run, stage: str) -> Training:
+    """Return what a stage trains. Raises ValueError if it trains nothing."""
+    known = {one.stage: one for one in (*sft.trainings(run), *grpo.trainings(run))}
+    if stage not in known:
+        raise ValueError(f"no stage {stage!r} that trains{instead(stage, known)}")
+    return known[stage]
 
 
 def launched() -> bool:
     """Tell whether a launcher started this process."""
     return "LOCAL_RANK" in os.environ
-
-
-def train_here(run: Run, training: Training, work: Path) -> Path:
-    """Train in this process, which may be one of several.
-
-    Raises:
-        ValueError: If there are more or fewer processes than the profile says, or no such phase.
-    """
-    check_processes(run.profile.launch)
-    if training.kind == "sft":
-        return sft_training.train(run, training.name, work)
-    known = {phase.name: phase for phase in phases(run)}
-    if training.name not in known:
-        raise ValueError(f"no phase {training.name!r} of GRPO; there are {', '.join(known)}")
-    return grpo_training.train(run, work, known[training.name])
 
 
 def check_processes(launch: LaunchConfig) -> None:
@@ -103,25 +98,12 @@ def hand_over(run: Run, training: Training, work: Path) -> Path:
     """Start the processes that train, show what they print, and wait for their end.
 
     The command and the log go to ``logs/<stage>.log`` too. An interrupt here is passed on, and the
-    processes have ended when it is raised again.
-
-    Args:
-        run: Profile and folder.
-        training: What to train.
-        work: Folder for checkpoints, of a stage that the caller holds.
-
-    Returns:
-        The model folder.
-
-    Raises:
-        FileNotFoundError: If there is no such file for ``accelerate``.
-        LaunchError: If the processes end with an error; the message ends with what they said.
+    processes have ended when it is raised again. Arguments and errors as in `train`.
     """
     config = work / "profile.yaml"
     write_text_atomic(config, dump_profile(run.profile))
-    arguments = ["--config", str(config), "--run-dir", str(run.paths.root)]
-    arguments += ["--variant" if training.kind == "sft" else "--phase", training.name]
-    command = launch_command(run.profile.launch, training.kind, [*arguments, "--work", str(work)])
+    arguments = ["--config", str(config), "--run-dir", str(run.paths.root), "--work", str(work)]
+    command = launch_command(run.profile.launch, [training.stage, *arguments])
     log_file = run.paths.logs / f"{training.stage}.log"
     log_file.parent.mkdir(parents=True, exist_ok=True)
     last: list[str] = []
@@ -136,23 +118,24 @@ def hand_over(run: Run, training: Training, work: Path) -> Path:
         show(shlex.join(command))
         code = follow(command, show)
     if code:
+        errors = [line for line in last if _OWN_ERROR in line]
+        said = errors[0] if errors else "\n".join(last[-_LINES_TOLD:])
         raise LaunchError(
             f"{training.stage} in {run.profile.launch.processes} processes ended with exit code "
-            f"{code}; log: {log_file}\n{_told(last)}"
+            f"{code}; log: {log_file}\n{said}"
         )
-    return run.paths.sft(training.name) if training.kind == "sft" else run.paths.grpo(training.name)
+    return training.folder
 
 
-def launch_command(launch: LaunchConfig, kind: str, arguments: list[str]) -> list[str]:
+def launch_command(launch: LaunchConfig, arguments: list[str]) -> list[str]:
     """Return the command that starts a training in the stated number of processes.
 
     Args:
         launch: Number of processes, and the file for ``accelerate``.
-        kind: "sft" or "grpo".
-        arguments: What follows it.
+        arguments: The stage and its options.
 
     Example:
-        >>> launch_command(LaunchConfig(processes=2), "sft", ["--config", "mini"])[1:6]
+        >>> launch_command(LaunchConfig(processes=2), ["sft-long", "--config", "mini"])[1:6]
         ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2']
     """
     count = str(launch.processes)
@@ -162,7 +145,7 @@ def launch_command(launch: LaunchConfig, kind: str, arguments: list[str]) -> lis
         starter += ["--main_process_port", "0"]  # any free one
     else:
         starter = ["torch.distributed.run", "--standalone", "--nproc_per_node", count]
-    return [sys.executable, "-m", *starter, "-m", MODULE, kind, *arguments]
+    return [sys.executable, "-m", *starter, "-m", MODULE, *arguments]
 
 
 def accelerate_file(name: str) -> Path:
@@ -173,10 +156,10 @@ def accelerate_file(name: str) -> Path:
     """
     folder = runs_root() / "accelerate"
     is_path = name.endswith((".yaml", ".yml"))
-    file = repository_root() / name if is_path else folder / f"{paths.safe_name(name)}.yaml"
+    file = repository_root() / name if is_path else folder / f"{safe_name(name)}.yaml"
     if not file.is_file():
-        known = ", ".join(sorted(one.stem for one in folder.glob("*.yaml")))
-        raise FileNotFoundError(f"launch.accelerate: no {name!r} at {file}; there are {known}")
+        known = [one.stem for one in sorted(folder.glob("*.yaml"))]
+        raise FileNotFoundError(f"launch.accelerate: no {name!r} at {file}{instead(name, known)}")
     return file
 
 
@@ -188,15 +171,11 @@ def follow(command: list[str], show: Callable[[str], None]) -> int:
     """
     package = str(Path(__file__).parents[2])
     known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([package, *filter(None, known)]),
-        "PYTHONUNBUFFERED": "1",
-    }
+    path = os.pathsep.join([package, *filter(None, known)])
     process = subprocess.Popen(
         command,
         cwd=repository_root(),
-        env=environment,
+        env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -206,16 +185,12 @@ def follow(command: list[str], show: Callable[[str], None]) -> int:
         preexec_fn=_prepare,
     )
     try:
-        _copy(process.stdout, show)
+        for line in process.stdout or ():
+            show(line.rstrip("\n"))
         return process.wait()
     except BaseException:
         _end(process)
         raise
-
-
-def _copy(lines: IO[str] | None, show: Callable[[str], None]) -> None:
-    for line in lines or ():
-        show(line.rstrip("\n"))
 
 
 def _end(process: subprocess.Popen[str]) -> None:
@@ -239,7 +214,60 @@ def _prepare() -> None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _told(lines: list[str]) -> str:
-    """The first error that a process named, or else the last lines."""
-    errors = [line for line in lines if _OWN_ERROR in line]
-    return errors[0] if errors else "\n".join(lines[-_LINES_TOLD:])
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command. Returns the exit code: 0 done, 1 failed, 2 usage error."""
+    parser = argparse.ArgumentParser(prog=f"python -m {MODULE}", description=__doc__)
+    parser.add_argument("stage", help="such as sft-long or grpo-qponder")
+    parser.add_argument("--config", required=True, help="name or path of a profile")
+    parser.add_argument("--run-dir", help="run folder; default: papermill_runs/<profile>")
+    parser.add_argument(
+        "--work", type=Path, help="for checkpoints, of a stage that the caller holds and completes"
+    )
+    given = parser.parse_args(arguments)
+    try:
+        profile = load_profile(given.config)
+        at = RunPaths.at(given.run_dir) if given.run_dir else RunPaths.named(profile.name)
+        run = Run(at, profile)
+        training_of(run, given.stage)
+        if launched():
+            check_processes(profile.launch)
+    except (FileNotFoundError, ValueError) as error:
+        print(f"qponder: {error}", file=sys.stderr)
+        return _USAGE
+    state = PartialState(cpu=not torch.cuda.is_available()) if launched() else None
+    try:
+        if given.work is not None:
+            train(run, given.stage, given.work)
+            return 0
+        return _whole_stage(run, given.stage, state)
+    except LaunchError as error:
+        print(f"qponder: {error}", file=sys.stderr)
+        return _FAILED
+    finally:
+        if state is not None:
+            state.destroy_process_group()
+
+
+def _whole_stage(run: Run, stage: str, state: PartialState | None) -> int:
+    """Train and complete a stage; of several processes, the first alone holds it."""
+    with ExitStack() as held:
+        holder = None
+        if state is None or state.is_main_process:
+            try:
+                holder = held.enter_context(stage_run(run, stage))
+            except (FileNotFoundError, RuntimeError) as error:
+                print(f"qponder: {error}", file=sys.stderr)
+                return _USAGE
+        told = [(holder.done, holder.work) if holder is not None else None]
+        if state is not None:
+            broadcast_object_list(told)
+        done, work = told[0]
+        made = None if done else train(run, stage, work)
+        if holder is not None:
+            holder.outputs(*filter(None, [made]))
+            print(f"{stage}: {'was complete' if done else 'complete'}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -6,9 +6,10 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from torch import distributed
 
 from qponder_lib.artifacts import write_text_atomic
 from qponder_lib.config import GrpoConfig
@@ -16,20 +17,18 @@ from qponder_lib.records import Record
 from qponder_lib.rewards.batch import PUBLISHED_WEIGHTS, form_reward, reward_batch
 from qponder_lib.rewards.qponder import group_advantages, total_reward
 from qponder_lib.text.parsing import parse_answer
-from qponder_lib.text.prompts import AnswerForm, answer_form
-from qponder_lib.training.gathering import gather_rows
+from qponder_lib.text.prompts import answer_form
 
-GROUPS_LOGGED = 1
-ONE_SCORE = answer_form("student_short")
+Row = TypeVar("Row")
 
 
 class Rollout(Record):
-    """One sampled answer with what it earned.
+    """One sampled completion with what it earned.
 
     Attributes:
         step: Optimiser steps done when it was sampled; None outside training.
         score: Stated score, or the mean of the stated aspects, on 0 to 100.
-        aspects: Stated scores on their own scale, where an answer states several.
+        aspects: Stated scores on their own scale, where a completion states several.
         reward: ``weight_accuracy * reward_accuracy + weight_format * reward_format``.
         advantage: z-score of the reward in its group, as TRL computes it.
     """
@@ -52,41 +51,33 @@ def score_rollouts(
     mos: Sequence[float],
     image_ids: Sequence[str],
     config: GrpoConfig,
+    *,
+    prompt_id: str = "student_short",
+    penalise_spread: bool = False,
     step: int | None = None,
-    form: AnswerForm = ONE_SCORE,
-) -> list[Rollout]:
-    """Reward answers, group by group.
+) -> tuple[list[Rollout], Mapping[str, float]]:
+    """Reward completions, group by group.
 
     Args:
-        texts: Answers; each ``config.num_generations`` in a row belong to one image. Rewards that
-            compare images compare all of these.
-        mos: Ground truth of the image of each answer.
-        image_ids: Image of each answer.
+        texts: Completions; each ``config.num_generations`` in a row belong to one image. Rewards
+            that compare images compare all of these.
+        mos: Ground truth of the image of each completion.
+        image_ids: Image of each completion.
         config: Reward, its constants, weights and group size.
+        prompt_id: What was asked for.
+        penalise_spread: Deduct PreResQ-R1's std penalty.
         step: Optimiser steps done so far.
-        form: What the prompt asked for.
 
     Returns:
-        One rollout per answer, in their order.
+        One rollout per completion, in their order, and the means of the reward's terms.
 
     Raises:
-        ValueError: If a group holds answers to more than one image.
+        ValueError: If a group holds completions of more than one image.
     """
-    return _score(texts, mos, image_ids, config, (step, form))[0]
-
-
-def _score(
-    texts: Sequence[str],
-    mos: Sequence[float],
-    image_ids: Sequence[str],
-    config: GrpoConfig,
-    step_and_form: tuple[int | None, AnswerForm],
-) -> tuple[list[Rollout], Mapping[str, float]]:
-    step, form = step_and_form
-    size = config.num_generations
+    size, form = config.num_generations, answer_form(prompt_id)
     for start in range(0, len(texts), size):
         if len(set(image_ids[start : start + size])) != 1 or start + size > len(texts):
-            raise ValueError(f"answers {start} to {start + size - 1} are not one image's group")
+            raise ValueError(f"completions {start} to {start + size - 1} are not one image's group")
     parsed = [parse_answer(one, form) for one in texts]
     stated = [
         [math.nan] * form.n_scores
@@ -99,14 +90,12 @@ def _score(
         mos[::size],
         config.reward,
         alpha=config.alpha,
-        penalise_spread=config.penalise_spread,
+        penalise_spread=penalise_spread,
     )
-    accuracy = rewards.ravel().tolist()
-    shape = [form_reward(text, form) for text in texts]
+    accuracy, shape = rewards.ravel(), np.array([form_reward(text, form) for text in texts])
     weights = {"weight_accuracy": config.weight_accuracy, "weight_format": config.weight_format}
-    totals = [total_reward(a, f, **weights) for a, f in zip(accuracy, shape, strict=True)]
-    groups = np.asarray(totals).reshape(-1, size)
-    advantages = np.concatenate([group_advantages(group) for group in groups])
+    total = total_reward(accuracy, shape, **weights)
+    advantages = group_advantages(total.reshape(-1, size)).ravel()
     rollouts = [
         Rollout(
             step=step,
@@ -118,8 +107,8 @@ def _score(
             parse_status=one.status,
             reward_accuracy=accuracy[index],
             reward_format=shape[index],
-            reward=totals[index],
-            advantage=float(advantages[index]),
+            reward=total[index],
+            advantage=advantages[index],
         )
         for index, one in enumerate(parsed)
     ]
@@ -127,34 +116,30 @@ def _score(
 
 
 class RewardFunctions:
-    """The accuracy and format rewards of one training run, and its log of sampled answers.
+    """The accuracy and format rewards of one training, and its log of sampled completions.
 
     Args:
-        config: The run's settings.
-        log_path: JSONL file of sampled answers; rows of steps that a resumed run does again are
-            replaced.
-        prompt_id: The student's prompt, which says what form answers have.
+        config: The training's settings.
+        log_path: JSONL file of sampled completions, those of the first group of each step; rows of
+            steps that a resumed run does again are replaced.
+        prompt_id: The student's prompt, which says what form completions have.
+        penalise_spread: Deduct PreResQ-R1's std penalty.
     """
 
     def __init__(
-        self, config: GrpoConfig, log_path: Path, prompt_id: str = "student_short"
+        self,
+        config: GrpoConfig,
+        log_path: Path,
+        prompt_id: str = "student_short",
+        *,
+        penalise_spread: bool = False,
     ) -> None:
-        self.config = config
-        self.form = answer_form(prompt_id)
-        if (note := weights_note(config)) is not None:
-            print(f"NOTE: {note}", flush=True)
-        self.log_path = log_path
+        self.config, self.log_path = config, log_path
+        self.asked = {"prompt_id": prompt_id, "penalise_spread": penalise_spread}
         self.rows: dict[int, list[str]] = {}
         if log_path.is_file():
             for line in log_path.read_text(encoding="utf-8").splitlines():
                 self.rows.setdefault(Rollout.model_validate_json(line).step or 0, []).append(line)
-
-    def functions(self) -> tuple[list[Any], list[float]]:
-        """The reward functions and their weights, as ``GRPOTrainer`` takes them."""
-        return [self.accuracy, self.format], [
-            self.config.weight_accuracy,
-            self.config.weight_format,
-        ]
 
     def accuracy(
         self,
@@ -165,37 +150,38 @@ class RewardFunctions:
         log_metric: Any,
         **_: Any,
     ) -> list[float]:
-        """R_acc of every answer; also logs parse rate, spread and a few answers.
+        """R_acc of every completion; also logs parse rate, spread and a few completions.
 
         Source:
             Q-Ponder (arXiv:2506.05384), Eq. 5.
         """
-        step = int(trainer_state.global_step)
+        step, size = int(trainer_state.global_step), self.config.num_generations
         texts = [one[0]["content"] for one in completions]
         rows, own = gather_rows(list(zip(texts, mos, image_id, strict=True)))
-        rollouts, terms = _score(*zip(*rows, strict=True), self.config, (step, self.form))
-        for name, value in health(rollouts, self.config.num_generations).items():
+        rollouts, terms = score_rollouts(
+            *zip(*rows, strict=True), self.config, step=step, **self.asked
+        )
+        logged = health(rollouts, size) | {f"term_{name}": one for name, one in terms.items()}
+        for name, value in logged.items():
             log_metric(name, value)
-        for name, value in terms.items():
-            log_metric(f"term_{name}", value)
         if getattr(trainer_state, "is_world_process_zero", True):
-            self._log(step, rollouts[: GROUPS_LOGGED * self.config.num_generations])
+            self._log(step, rollouts[:size])
         return self._control([one.reward_accuracy for one in rollouts], step)[own]
 
     def format(
         self, completions: Sequence[Sequence[dict[str, str]]], trainer_state: Any, **_: Any
     ) -> list[float]:
-        """R_fmt of every answer.
+        """R_fmt of every completion.
 
         Source:
             Q-Ponder (arXiv:2506.05384), Eq. 6.
         """
-        values = [form_reward(one[0]["content"], self.form) for one in completions]
-        rows, own = gather_rows(values)
+        form = answer_form(self.asked["prompt_id"])
+        rows, own = gather_rows([form_reward(one[0]["content"], form) for one in completions])
         return self._control(rows, int(trainer_state.global_step))[own]
 
     def _control(self, values: list[float], step: int) -> list[float]:
-        """In the control run, rewards go to answers drawn at random, the same for both terms."""
+        """In the control run, rewards go to completions drawn at random, alike for both terms."""
         if not np.isfinite(values).all():
             raise ValueError(
                 f"a reward is not finite at step {step}: look at mos, alpha and weights"
@@ -226,18 +212,16 @@ def weights_note(config: GrpoConfig) -> str | None:
     if stated == published:
         return None
     said, source = ("{:g} and {:g}".format(*pair) for pair in (stated, published))
-    return (
-        f"grpo.weight_accuracy and weight_format are {said}; the source of {config.reward} has "
-        f"{source}"
-    )
+    what = f"grpo.weight_accuracy and weight_format are {said}"
+    return f"{what}; the source of {config.reward} has {source}"
 
 
 def health(rollouts: Sequence[Rollout], group_size: int) -> dict[str, float]:
-    """What tells a group of answers that can teach from one that cannot.
+    """What tells a group of completions that can teach from one that cannot.
 
     Args:
-        rollouts: Answers, group after group.
-        group_size: Answers per image.
+        rollouts: Completions, group after group.
+        group_size: Completions per image.
 
     Returns:
         ``parse_rate``; ``distinct_scores``: mean number of different scores in a group;
@@ -252,3 +236,23 @@ def health(rollouts: Sequence[Rollout], group_size: int) -> dict[str, float]:
         "distinct_scores": float(np.mean(distinct)),
         "modal_share": commonest[0][1] / len(scores) if commonest else 1.0,
     }
+
+
+def gather_rows(rows: list[Row]) -> tuple[list[Row], slice]:
+    """Collect rows from every process, in the order of the processes.
+
+    TRL calls reward functions with the completions of one process. A group may be spread over two
+    of them, and rewards that compare images need those of all.
+
+    Args:
+        rows: Rows of this process; anything that can be pickled.
+
+    Returns:
+        The rows of all processes, the same list everywhere, and where those of this one stand.
+    """
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return rows, slice(0, len(rows))
+    parts: list[list[Row]] = [[] for _ in range(distributed.get_world_size())]
+    distributed.all_gather_object(parts, rows)
+    start = sum(len(part) for part in parts[: distributed.get_rank()])
+    return [row for part in parts for row in part], slice(start, start + len(rows))

@@ -42,7 +42,7 @@ from qponder_lib.student.generation import generate
 from qponder_lib.student.model import load_student
 from qponder_lib.student.prediction import LazyImages
 from qponder_lib.teacher.distill import current_responses, distill, open_teacher
-from qponder_lib.training import grpo, sft
+from qponder_lib.training.launch import train
 
 STEPS = 4
 PROMPT_TOKENS = 41 + 16
@@ -53,12 +53,11 @@ BASE = {
     "data.n_test": 1,
     "sft.max_steps": STEPS,
     "sft.save_steps": STEPS,
-    "sft.per_device_batch_size": 16,
+    "sft.per_device_train_batch_size": 16,
     "grpo.max_steps": STEPS,
     "grpo.save_steps": STEPS,
     "grpo.n_validation": 0,
     "grpo.images_per_step": 4,
-    "grpo.images_per_device": 4,
     "grpo.num_generations": 8,
     "grpo.max_completion_length": 48,
 }
@@ -120,7 +119,7 @@ def filtered(run: Run, n: int, work: Path) -> None:
 
 def sft_images(run: Run, n: int, work: Path) -> None:
     """04: steps of so many images."""
-    sft.train(variant(run, sft__per_device_batch_size=n), "long", work)
+    train(variant(run, sft__per_device_train_batch_size=n), "sft-long", work)
 
 
 def sft_tokens(run: Run, n: int, work: Path) -> float:
@@ -135,7 +134,7 @@ def sft_tokens(run: Run, n: int, work: Path) -> float:
     place.root.mkdir(parents=True)
     place.data.symlink_to(run.paths.data)
     write_jsonl(place.kept, short)
-    sft.train(Run(place, run.profile), "long", work / "sft")
+    train(Run(place, run.profile), "sft-long", work / "sft")
     tokenizer = load_student(run.profile.student).processor.tokenizer
     lengths = [len(tokenizer(row.text).input_ids) for row in short]
     return sum(lengths) / len(lengths) + PROMPT_TOKENS
@@ -143,17 +142,17 @@ def sft_tokens(run: Run, n: int, work: Path) -> float:
 
 def grpo_images(run: Run, n: int, work: Path) -> None:
     """06: steps of so many images."""
-    grpo.train(variant(run, grpo__images_per_step=n, grpo__images_per_device=n), work)
+    train(variant(run, grpo__images_per_step=n), "grpo-qponder", work)
 
 
 def grpo_answers(run: Run, n: int, work: Path) -> None:
     """06: so many answers per image."""
-    grpo.train(variant(run, grpo__num_generations=n), work)
+    train(variant(run, grpo__num_generations=n), "grpo-qponder", work)
 
 
 def grpo_tokens(run: Run, n: int, work: Path) -> float:
     """06: answers of at most n tokens; the mean length measured is the size."""
-    folder = grpo.train(variant(run, grpo__max_completion_length=n), work)
+    folder = train(variant(run, grpo__max_completion_length=n), "grpo-qponder", work)
     lengths = [float(row["completion_length"] or 0) for row in read_csv(folder / "history.csv")]
     return sum(lengths) / len(lengths)
 
@@ -219,7 +218,7 @@ def prepared(folder: Path, *, with_student: bool) -> Run:
     kept = filtering.filter_responses(answers, mos, run.profile.filter.gamma).kept
     artifacts.write_jsonl(run.paths.kept, kept)
     if with_student:
-        sft.train(run, "long", folder / "work")
+        train(run, "sft-long", folder / "work")
     return run
 
 

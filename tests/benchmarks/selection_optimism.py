@@ -30,8 +30,8 @@ from qponder_lib.evaluation import filtering
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.teacher.distill import current_responses, distill, open_teacher
-from qponder_lib.training import selection, sft
-from qponder_lib.training.candidates import mean_values, score_candidates
+from qponder_lib.training.launch import train
+from qponder_lib.training.sft import mean_values, score_checkpoints
 
 FRESH = 1000
 """Added to the seed of the data for the fresh draw."""
@@ -102,8 +102,7 @@ def measure(profile: Profile, seed: int, root: Path, variant: Variant) -> Outcom
         "data.n_mirror": profile.data.n_test,
         "sft.variants": [variant],
         "sft.save_steps": max(profile.sft.max_steps // 8, 1),
-        "sft.select": "held_out",
-        "sft.select_images": max(profile.data.n_test, 10),
+        "sft.select_sets": _mirrors(profile),
         "grpo.start_from": variant,
         "predict.models": [f"ci-{variant}", "qponder"],
         "predict.sampled_models": [],
@@ -114,7 +113,7 @@ def measure(profile: Profile, seed: int, root: Path, variant: Variant) -> Outcom
     result = run.paths.root / "values.json"
     with pipeline.stage_run(run, f"sft-{variant}") as stage:
         if not stage.done:
-            folder = sft.train(run, variant, stage.work)
+            folder = train(run, f"sft-{variant}", stage.work)
             artifacts.write_json(result, _values(run, stage.work))
             stage.outputs(folder, result)
     values = artifacts.read_json(result)
@@ -148,6 +147,10 @@ def _prepare(run: Run) -> None:
             stage.outputs(paths.kept)
 
 
+def _mirrors(profile: Profile) -> list[str]:
+    return [mirror_of(one.name) for one in MIXTURES if one.name != profile.data.train_set]
+
+
 def _fresh(run: Run) -> RunPaths:
     return RunPaths(run.paths.root / "fresh")
 
@@ -155,16 +158,13 @@ def _fresh(run: Run) -> RunPaths:
 def _values(run: Run, work: Path) -> dict[str, dict[str, float | None]]:
     train_set = run.profile.data.train_set
     tests = [one.name for one in MIXTURES if one.name != train_set]
-    candidates = selection.candidates_in(work)
     values = {}
     for name, paths, sets in (
         ("test", run.paths, tests),
-        ("held_out", run.paths, [mirror_of(one) for one in tests]),
+        ("held_out", run.paths, _mirrors(run.profile)),
         ("fresh", _fresh(run), tests),
     ):
-        places = tuple((one, "test") for one in sets)
-        file = work / f"{name}.jsonl"
-        scores = score_candidates(Run(paths, run.profile), candidates, places, file)
+        scores = score_checkpoints(Run(paths, run.profile), work, sets, work / f"{name}.jsonl")
         values[name] = {str(step): value for step, value in mean_values(scores).items()}
     return values
 

@@ -1,4 +1,4 @@
-"""Answers sampled by vLLM: its settings, and the model folder that it reads."""
+"""Completions sampled by vLLM: what it needs, and the model folder that it reads."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ import json
 import shlex
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import snapshot_download
 
 from qponder_lib.artifacts import write_json
 from qponder_lib.config import GrpoConfig, StudentConfig
 from qponder_lib.paths import MINI_WEIGHTS
-from qponder_lib.student.model import BUILTIN, ImageTextProcessor, Student, base_of, is_adapter
+from qponder_lib.student.model import (
+    BUILTIN,
+    ImageTextProcessor,
+    Student,
+    base_of,
+    is_adapter,
+)
 
 TOKENS_AT_ONCE = 4096
 """What TRL lets a vLLM inside the training read at once; an image must fit in."""
@@ -26,41 +31,25 @@ _STOCK = {
 
 def check_installed(config: GrpoConfig) -> None:
     """Raise ValueError if vLLM is to sample and is not there; TRL would say so hours later."""
-    if config.vllm_mode != "none" and find_spec("vllm") is None:
+    if config.use_vllm and find_spec("vllm") is None:
         raise ValueError(
-            f"grpo.vllm_mode is {config.vllm_mode!r}, but vllm is not installed: it pins other "
-            "versions of transformers, so give it an environment of its own with "
-            "pip install 'trl[vllm]', or set grpo.vllm_mode to none"
+            "grpo.use_vllm is true, but vllm is not installed: it pins other versions of "
+            "transformers, so give it an environment of its own with pip install 'trl[vllm]', or "
+            "set grpo.use_vllm to false"
         )
 
 
-def check_images_fit(config: GrpoConfig, processor: ImageTextProcessor) -> None:
+def check_images_fit(processor: ImageTextProcessor) -> None:
     """Raise ValueError if the largest image has more tokens than vLLM reads at once."""
     images = processor.image_processor
     side = images.patch_size * images.merge_size
     tokens = images.size["longest_edge"] // side**2
-    if config.vllm_mode == "colocate" and tokens >= TOKENS_AT_ONCE:
+    if tokens >= TOKENS_AT_ONCE:
         raise ValueError(
             f"student.max_pixels {images.size['longest_edge']} makes {tokens} tokens of an image; "
             f"a vLLM in the training reads {TOKENS_AT_ONCE} at once: at most "
             f"{TOKENS_AT_ONCE * side**2 - side**2} pixels"
         )
-
-
-def vllm_arguments(config: GrpoConfig) -> dict[str, Any]:
-    """The profile's settings of vLLM under TRL's names; empty where it does not sample."""
-    if config.vllm_mode == "none":
-        return {"use_vllm": False}
-    return {
-        "use_vllm": True,
-        "vllm_mode": config.vllm_mode,
-        "vllm_server_base_url": config.vllm_server_base_url,
-        "vllm_gpu_memory_utilization": config.vllm_gpu_memory_utilization,
-        "vllm_tensor_parallel_size": config.vllm_tensor_parallel_size,
-        "vllm_max_model_length": config.vllm_max_model_length,
-        "vllm_enable_sleep_mode": config.vllm_enable_sleep_mode,
-        "vllm_importance_sampling_correction": config.vllm_importance_sampling_correction,
-    }
 
 
 def save_rollout_model(student: Student, config: StudentConfig, start: Path, folder: Path) -> Path:
@@ -105,7 +94,7 @@ def _weights_of(config: StudentConfig, start: Path) -> Path:
 
 def serve_command(config: GrpoConfig, folder: Path) -> str:
     """Return the command that starts the server for ``vllm_mode: server``, on other GPUs."""
-    share = str(config.vllm_tensor_parallel_size)
+    share = str(config.trl.get("vllm_tensor_parallel_size", 1))
     command = ["vllm", "serve", str(folder), "--tensor-parallel-size", share]
     command += ["--weight-transfer-config", '{"backend":"nccl"}']
     command += ["--logprobs-mode", "processed_logprobs", "--max-logprobs", "-1"]

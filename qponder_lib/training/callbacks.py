@@ -1,0 +1,205 @@
+"""Callbacks of both trainers: guards, checkpoints that can be trusted, progress, validation."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from qponder_lib.artifacts import seal_folder
+from qponder_lib.config import Profile
+from qponder_lib.data.images import load_records
+from qponder_lib.metrics import statistics
+from qponder_lib.paths import RunPaths
+from qponder_lib.pipeline import Run
+from qponder_lib.records import ImageRecord
+from qponder_lib.student.generation import generate
+from qponder_lib.student.model import ImageTextProcessor, Student
+from qponder_lib.student.prediction import LazyImages
+from qponder_lib.text.parsing import parse_answer
+from qponder_lib.text.prompts import answer_form
+from qponder_lib.training.checkpoints import THREADS, check_finite
+
+_REFERENCE = "ref"
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class StopAtNonsense(TrainerCallback):
+    """Ends a run at the first logged loss, gradient or reward that is not a finite number."""
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        """Called by the trainer with what it logged, before it saves a checkpoint."""
+        for name in ("loss", "grad_norm", "reward"):
+            value = (logs or {}).get(name)
+            if isinstance(value, int | float) and not math.isfinite(value):
+                raise ValueError(
+                    f"{name} is {value} at step {state.global_step}: lower learning_rate or "
+                    "lengthen warmup_steps; with float16, use bfloat16. The last complete "
+                    "checkpoint is from before"
+                )
+
+
+class RecordCheckpoints(TrainerCallback):
+    """Writes a checkpoint's record once all of its files are there.
+
+    Args:
+        identity: What the run is, from `checkpoints.identity`.
+    """
+
+    def __init__(self, identity: Mapping[str, Any]) -> None:
+        self.identity = dict(identity)
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
+    ) -> None:
+        """Called by the trainer, in every process, after it wrote a checkpoint.
+
+        Raises:
+            ValueError: If a weight is not a number; the checkpoint stays incomplete.
+        """
+        check_finite(given.get("model"), state.global_step)
+        if torch.distributed.is_initialized():
+            torch.distributed.barrier()  # every process writes a random state of its own
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        if not (state.is_world_process_zero and folder.is_dir()):
+            return
+        # Beside TRL's frozen copy of an adapter, transformers would not restore the trained one.
+        shutil.rmtree(folder / _REFERENCE, ignore_errors=True)
+        stated = {**self.identity, THREADS: torch.get_num_threads()}
+        step = str(state.global_step)
+        seal_folder(folder, stage="checkpoint", key=step, config=stated, seconds=0.0)
+
+
+class StepProgress(TrainerCallback):
+    """Prints step, time left and the newest logged numbers; notes the seconds of each log row."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.began = self.said = time.monotonic()
+        self.first_step = 0
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Remember where this process starts; a resumed run starts in the middle."""
+        self.began = self.said = time.monotonic()
+        self.first_step = state.global_step
+        if state.global_step and state.is_world_process_zero:
+            print(f"{self.label}: resumed at step {state.global_step}", flush=True)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        """Called by the trainer with what it logged."""
+        now = time.monotonic()
+        if state.log_history:
+            state.log_history[-1]["seconds"] = round(now - self.began, 2)
+        shown = ("loss", "reward", "mean_token_accuracy", "parse_rate")
+        numbers = [f"{name} {float(logs[name]):.3g}" for name in shown if logs and name in logs]
+        soon = now - self.said < _SECONDS_BETWEEN_LINES and state.global_step < state.max_steps
+        # The trainer's summary after the last step has none of these numbers.
+        if soon or not numbers or not state.is_world_process_zero:
+            return
+        self.said = now
+        done = max(state.global_step - self.first_step, 1)
+        left = (now - self.began) / done * (state.max_steps - state.global_step)
+        step = f"{self.label}: step {state.global_step}/{state.max_steps}"
+        print(f"{step}, {left:.0f} s left, {' '.join(numbers)}", flush=True)
+
+
+class Validation(TrainerCallback):
+    """Adds SRCC, PLCC, MAE and parse rate on validation images to the trainer's log.
+
+    Runs every ``grpo.validation_steps`` steps and after the last one, on the first
+    ``grpo.n_validation`` validation images; the sampling of the training is not disturbed, since
+    greedy decoding draws nothing. Every process answers for all images, as a model that is shared
+    out over them must.
+    """
+
+    def __init__(self, run: Run, processor: ImageTextProcessor) -> None:
+        self.run, self.processor = run, processor
+        records = load_records(run.paths, run.profile.data.train_set, "validation")
+        self.records = records[: run.profile.grpo.n_validation]
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
+    ) -> None:
+        """Called by the trainer after each optimiser step."""
+        profile, model = self.run.profile, given["model"]
+        due = state.global_step % profile.grpo.validation_steps == 0
+        if not self.records or not (due or state.global_step >= state.max_steps):
+            return
+        was_training = model.training
+        model.eval()
+        found = greedy_scores(
+            Student(model, self.processor, "in training"),
+            self.run.paths,
+            profile,
+            self.records,
+            profile.grpo.max_completion_length,
+        )
+        model.train(was_training)
+        parsed = found.pop("n_parsed") / len(self.records)
+        rounded = {name: None if one is None else round(one, 4) for name, one in found.items()}
+        row = {"parse_rate": round(parsed, 4), **rounded}
+        state.log_history.append(
+            {"step": state.global_step, **{f"validation_{name}": row[name] for name in row}}
+        )
+        if state.is_world_process_zero:
+            print(
+                f"validation at step {state.global_step}: SRCC {row['srcc']}, MAE {row['mae']}, "
+                f"parsed {row['parse_rate']}, n {len(self.records)}",
+                flush=True,
+            )
+
+
+def greedy_scores(
+    student: Student,
+    paths: RunPaths,
+    profile: Profile,
+    records: Sequence[ImageRecord],
+    max_new_tokens: int,
+) -> dict[str, Any]:
+    """Score a student by its greedy completions for labelled images.
+
+    Returns:
+        ``n_parsed``, and ``srcc``, ``plcc`` and ``mae`` of these; None where one has no value.
+    """
+    form = answer_form(profile.student.prompt_id)
+    completions = generate(
+        student,
+        LazyImages(paths, records),
+        profile.student.prompt_id,
+        max_new_tokens=max_new_tokens,
+        batch_size=profile.predict.batch_size,
+    )
+    scores = [
+        parse_answer(one.text, form, finish_reason=one.finish_reason).score for one in completions
+    ]
+    pairs = [(s, one.mos) for s, one in zip(scores, records, strict=True) if s is not None]
+    found: dict[str, Any] = {"n_parsed": len(pairs)}
+    for name in ("srcc", "plcc", "mae"):
+        try:
+            found[name] = float(getattr(statistics, name)(*np.asarray(pairs).T)) if pairs else None
+        except statistics.DegenerateInputError:
+            found[name] = None
+    return found
