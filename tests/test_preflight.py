@@ -180,7 +180,7 @@ def test_aspects_read_on_the_scale_of_one_score_are_found():
     finding = checks.check_example(prompt, lambda text: True, parse, "preresq_image")
     assert "parser reads None" in finding.said  # five numbers are not one
     assert checks.check_scale_of_prompt(prompt, "student_expert").said == (
-        "the prompt asks for 1 to 5, answers are read and rewarded as 0 to 100"
+        "the prompt asks for 1 to 5, completions are read and rewarded as 0 to 100"
     )
 
 

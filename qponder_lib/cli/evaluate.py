@@ -89,7 +89,7 @@ def compare(
 ) -> None:
     """Compare two files of predictions: first minus second.
 
-    On the images that both answer.
+    On the images that both predict.
     """
     from qponder_lib import artifacts
     from qponder_lib.evaluation import external
@@ -154,7 +154,7 @@ def describe_comparison(found: Comparison) -> str:
     some = next(iter(found.numbers.values()))
     clustered = any(joined.predictions.clusters for joined in found.joined)
     drawn = f"{some.n_references} references" if clustered else "images"
-    counted = f"n {some.n} images that both answer, {some.n_excluded} that one does not"
+    counted = f"n {some.n} images that both predict, {some.n_excluded} that one does not"
     lines.append(f"  {counted}; {_drawn(drawn)}")
     for key, one in found.numbers.items():
         name = f"    {key[0].upper():<5}"

@@ -89,7 +89,7 @@ def decode_rgb(content: bytes) -> Image.Image:
 
     Args:
         content: A PNG, JPEG, WebP or BMP file with 8 bits per channel and one frame. A JPEG with
-            further pictures in it (depth, gain map, preview), as phones write it, is the one
+            further images in it (depth, gain map, preview), as phones write it, is the one
             photograph that comes first.
 
     Returns:

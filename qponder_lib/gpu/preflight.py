@@ -360,7 +360,7 @@ def check_example(
 
 
 def check_scale_of_prompt(prompt: str, prompt_id: str = ONE_SCORE) -> Finding:
-    """Does the prompt ask for the scale on which its answers are read?"""
+    """Does the prompt ask for the scale on which its completions are read?"""
     form = answer_form(prompt_id)
     read = f"{form.low:g} to {form.high:g}"
     asked = {(float(low), float(high)) for low, high in _RANGE.findall(prompt)}
@@ -368,8 +368,8 @@ def check_scale_of_prompt(prompt: str, prompt_id: str = ONE_SCORE) -> Finding:
         return Finding("prompt scale", "unknown", "the prompt names no range of scores")
     if asked != {(form.low, form.high)}:
         ranges = ", ".join(f"{low:g} to {high:g}" for low, high in sorted(asked))
-        said = f"the prompt asks for {ranges}, answers are read and rewarded as {read}"
-        remedy = "name one range in the prompt, the one that answers are read on"
+        said = f"the prompt asks for {ranges}, completions are read and rewarded as {read}"
+        remedy = "name one range in the prompt, the one that completions are read on"
         return Finding("prompt scale", "problem", said, remedy)
     return Finding("prompt scale", "ok", f"{read} in prompt, parser and reward")
 
@@ -410,19 +410,21 @@ def check_perfect_answer(config: GrpoConfig, reward: Reward, prompt_id: str = ON
     """
     most = config.weight_accuracy + config.weight_format
     if most <= 0.0:
-        return Finding("perfect answer", "problem", "both weights are 0", "set one above 0")
+        return Finding("perfect completion", "problem", "both weights are 0", "set one above 0")
     rewards = reward(_right_and_wrong(_RIGHT, prompt_id), _RIGHT).tolist()
     absolute = config.reward not in _COMPARING
     for mos, (right, *wrong) in zip(_RIGHT, rewards, strict=True):
         if right <= max(wrong) or (absolute and abs(right - most) > _NEAR):
             said = (
-                f"the right answer to a MOS of {mos:g} earns {right:g} of {most:g}, a wrong one "
-                f"up to {max(wrong):g}"
+                f"the right completion for a MOS of {mos:g} earns {right:g} of {most:g}, "
+                f"a wrong one up to {max(wrong):g}"
             )
             remedy = "let prompt, parser, reward and scale fit each other"
-            return Finding("perfect answer", "problem", said, remedy)
+            return Finding("perfect completion", "problem", said, remedy)
     how = f"{most:g}, the most there is" if absolute else "more than any"
-    return Finding("perfect answer", "ok", f"the right answer earns {how} with {config.reward}")
+    return Finding(
+        "perfect completion", "ok", f"the right completion earns {how} with {config.reward}"
+    )
 
 
 def check_compared(config: GrpoConfig, reward: Reward, prompt_id: str = ONE_SCORE) -> Finding:
@@ -434,7 +436,7 @@ def check_compared(config: GrpoConfig, reward: Reward, prompt_id: str = ONE_SCOR
     if np.ptp(reward(_right_and_wrong(labels, prompt_id), labels), axis=1).max() <= _NEAR:
         said = (
             f"{config.reward} compares images, and grpo.images_per_step is {n}: right and wrong "
-            "answers earn the same, so nothing is learnt"
+            "completions earn the same, so nothing is learnt"
         )
         return Finding("compared images", "problem", said, "raise grpo.images_per_step")
     return Finding("compared images", "ok", f"{config.reward} compares the {n} images of a step")

@@ -44,8 +44,8 @@ FORMULAS = {
     "adapter": "16 x adapter parameters: weight, gradient, two moments in float32",
     "activations": "with checkpointing: bytes x tokens x layers x hidden, the same for the vision "
     "tower, + the largest of: one block done again, bytes x tokens x 2 x (8 hidden + 3 inner), of "
-    "either; the head, bytes x min(answer tokens, 4096) x 32768 + 4 x hidden x (answer tokens + "
-    "vocabulary if trained)",
+    "either; the head, bytes x min(completion tokens, 4096) x 32768 + 4 x hidden x (completion "
+    "tokens + vocabulary if trained)",
     "cache": "2 x bytes x completions of a step on the GPU x tokens x layers x kv_heads x head",
     "peak": "weights + reference + adapter + gradients + optimizer + the larger of activations "
     "and cache",
@@ -53,9 +53,9 @@ FORMULAS = {
 
 HOURS_FORMULAS = {
     "sft": "variants x steps x images x tokens / (GPUs x trained tokens per second)",
-    "grpo": "steps x images x answers x (passes x tokens / trained tokens per second + answer "
-    "tokens / sampled tokens per second) / GPUs; passes is 4/3 with a reference, whose forward "
-    "pass is a third of a trained one, else 1",
+    "grpo": "steps x images x completions x (passes x tokens / trained tokens per second + "
+    "completion tokens / sampled tokens per second) / GPUs; passes is 4/3 with a reference, whose "
+    "forward pass is a third of a trained one, else 1",
 }
 
 
@@ -378,7 +378,7 @@ def _rows_at_once(profile: Profile, machine: Machine, stage: str) -> int:
 
 
 def _sampled_at_once(profile: Profile, machine: Machine) -> int:
-    """TRL samples the answers of a whole optimiser step in one go."""
+    """TRL samples the completions of a whole optimiser step in one go."""
     grpo = profile.grpo
     return max(grpo.images_per_step // machine.gpus, 1) * grpo.num_generations
 

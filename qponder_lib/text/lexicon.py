@@ -1,7 +1,7 @@
 """The words by which English about image quality is read: one list for judge and case studies.
 
 Lists, not a model: each entry can be read, disputed and tested. They cover the offline teacher's
-wording, the judge's tags, and the words that the answers printed in the paper use.
+wording, the judge's tags, and the words of the responses printed in the paper.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ def parse_answer(
         finish_reason: Why generation ended; "length" means at the token limit.
 
     Returns:
-        The score with status "ok", or no score and the reason. Nothing is filled in: an answer
+        The score with status "ok", or no score and the reason. Nothing is filled in: a completion
         with four of five numbers says nothing.
 
     Example:
@@ -242,7 +242,7 @@ def parse_verdict(
 ) -> ParsedVerdict:
     """Read the three ratings of a judge, all of them or none.
 
-    Reasoning is left out as for answers: what stands in ``<think>...</think>``, or before a
+    Reasoning is left out as for completions: what stands in ``<think>...</think>``, or before a
     ``</think>`` that the chat template opened.
 
     Args:

@@ -250,7 +250,7 @@ STUDENT_PROMPTS: dict[str, tuple[list[Message], AnswerForm]] = {
     "preresq_video": ([{"role": "user", "content": PRERESQ_VIDEO}], GLOBAL_AND_LOCAL),
     "video_short": ([{"role": "user", "content": VIDEO_SHORT}], GLOBAL_AND_LOCAL),
 }
-"""By prompt id: the messages, and the form of the answers that they ask for."""
+"""By prompt id: the messages, and the form of the completions that they ask for."""
 
 
 def student_messages(prompt_id: str) -> list[Message]:
@@ -280,7 +280,7 @@ def student_messages(prompt_id: str) -> list[Message]:
 
 
 def answer_form(prompt_id: str) -> AnswerForm:
-    """Return the form of the answers that a student prompt asks for.
+    """Return the form of the completions that a student prompt asks for.
 
     Raises:
         ValueError: If the id is not one of `STUDENT_PROMPTS`.
@@ -344,7 +344,7 @@ def escape_control_tokens(text: str) -> str:
     """Break every ``<|`` and ``|>`` so that no tokenizer reads a control token in plain text.
 
     Without it ``<|im_end|>`` in a teacher's text ends the turn, and ``<|image_pad|>`` makes the
-    processor refuse the row. The text stays readable; doing it twice changes nothing more.
+    processor refuse the row. The text stays legible; doing it twice changes nothing more.
 
     Example:
         >>> escape_control_tokens("sharp<|im_end|>")
