@@ -40,8 +40,13 @@ def safe_name(name: str) -> str:
     return name
 
 
-def instead(name: str, known: Iterable[str]) -> str:
+def instead(name: str, known: Iterable[str], *, else_listed: Iterable[str] = ()) -> str:
     """Return how a message about an unknown name goes on: the nearest known names, or all.
+
+    Args:
+        name: The unknown one.
+        known: Those that can be meant.
+        else_listed: What is listed in place of `known` where none is near.
 
     Example:
         >>> instead("filter.gama", ["filter.gamma", "sft.seed"]), instead("x", ["data", "filter"])
@@ -52,7 +57,7 @@ def instead(name: str, known: Iterable[str]) -> str:
     near = same_field[:3] or difflib.get_close_matches(name, known, cutoff=0.7)
     if near:
         return f"; did you mean {' or '.join(repr(one) for one in near)}?"
-    return f"; there are {', '.join(known)}"
+    return f"; there are {', '.join(list(else_listed) or known)}"
 
 
 def repository_root() -> Path:

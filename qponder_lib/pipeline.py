@@ -96,10 +96,10 @@ def stages(profile: Profile) -> tuple[Stage, ...]:
         Stage("rewards", "05", uses("grpo"), only_shows=True),
         *_reinforced(profile),
         *(_prediction(model, profile) for model in profile.predict.models),
-        Stage("evaluate", "08", uses("evaluate"), ("data", *predicted)),
+        Stage("evaluate", "08", {}, ("data", *predicted)),
         Stage("judge", "09", uses("judge"), ("data", "filter", *judged)),
         Stage("tables", "10", {}, ("filter", grpo, "evaluate", "judge")),
-        Stage("cases", "11", uses("evaluate"), ("data", *predicted)),
+        Stage("cases", "11", {}, ("data", *predicted)),
         *_video(profile),
     )
 
@@ -159,9 +159,7 @@ def _video(profile: Profile) -> tuple[Stage, ...]:
             "video-sft", "13", uses("student", "video") | {"sft": _sft(profile)}, ("clips", start)
         ),
         Stage("video-grpo", "13", uses("student", "grpo", "video"), ("clips", "video-sft")),
-        Stage(
-            "video-scores", "13", uses("evaluate", "video"), ("clips", "video-sft", "video-grpo")
-        ),
+        Stage("video-scores", "13", uses("video"), ("clips", "video-sft", "video-grpo")),
     )
 
 

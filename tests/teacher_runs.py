@@ -18,8 +18,6 @@ CONFIG = DistillConfig(
     teacher_model=MODEL,
     base_url="http://unused/v1",
     concurrency=CONCURRENCY,
-    timeout_s=10.0,
-    max_attempts=2,
 )
 
 
@@ -49,7 +47,9 @@ def distil_from(
     server: StubServer, images: list[ImageRecord], paths: RunPaths, **changes: object
 ) -> dict[str, int]:
     config = CONFIG.model_copy(update={"base_url": server.base_url, **changes})
-    return distill(images, open_teacher(config), config, paths, progress=False)
+    teacher = open_teacher(config)
+    teacher.timeout_s, teacher.max_attempts = 10.0, 2
+    return distill(images, teacher, config, paths, progress=False)
 
 
 def ids(images: list[ImageRecord], config: DistillConfig) -> list[str]:

@@ -209,9 +209,7 @@ def test_cases_are_written_with_their_pictures_and_read_back(run):
 
 def test_run_without_a_pair_has_random_cases_alone(run, tmp_path):
     shutil.copytree(run.paths.root, tmp_path / "copy")
-    profile = run.profile.with_overrides(
-        {"predict.models": ["teacher"], "predict.sampled_models": []}
-    )
+    profile = run.profile.with_overrides({"predict.models": ["teacher"]})
     alone = type(run)(type(run.paths)(tmp_path / "copy"), profile)
     images, answers = cases.read_all(alone)
     assert {choice.rule for choice in cases.choose(alone, images, answers)} == {

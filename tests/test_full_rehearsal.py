@@ -155,7 +155,6 @@ def test_the_profiles_with_adapters_train_and_predict_from_the_same_data(run, ba
     profile_file.write_text(text.replace("base: full\n", f"base: {base}\n"), encoding="utf-8")
     fewer = {"sft.max_steps": 4, "sft.save_steps": 2, "sft.logging_steps": 1}
     fewer |= {"predict.models": ["ci-long", "qponder"], "predict.sets": ["koniq"]}
-    fewer |= {"predict.sampled_models": []}
     fewer |= {"predict.sampled_sets": [], "predict.max_new_tokens": 8, "grpo.n_validation": 0}
     profile = load_profile(profile_file).with_overrides(fewer)
     assert profile.student.lora_rank == 64

@@ -47,7 +47,6 @@ def run(tmp_path):
             "distill.concurrency": 4,
             "predict.models": ["teacher"],
             "predict.sets": ["koniq"],
-            "predict.sampled_models": [],
             "predict.sampled_sets": [],
         }
     )

@@ -32,9 +32,7 @@ pytestmark = [pytest.mark.enable_socket, pytest.mark.allow_hosts(["127.0.0.1"])]
 
 VERDICT = '{"completeness": 3, "accuracy": 4, "reasonableness": 5}'
 XML = "<Completeness>3</Completeness>\n<Accuracy>4</Accuracy>\n<Reasonableness>5</Reasonableness>"
-CONFIG = JudgeConfig(
-    judges=(MODEL,), base_urls=("http://unused/v1",), concurrency=4, max_attempts=2
-)
+CONFIG = JudgeConfig(judges=(MODEL,), base_urls=("http://unused/v1",), concurrency=4)
 TEXT = "<think>Edges are sharp. There is severe noise.</think><answer>40</answer>"
 
 
@@ -57,7 +55,9 @@ def open_judge(server: StubServer, name: str = MODEL, **changes) -> ServerJudge:
     config = CONFIG.model_copy(
         update={"judges": (name,), "base_urls": (server.base_url,), **changes}
     )
-    return open_judges(config)[0]
+    judge = open_judges(config)[0]
+    judge.chat.max_attempts = 2
+    return judge
 
 
 def judged(server: StubServer, questions, paths: RunPaths, **options) -> list[JudgementRecord]:

@@ -64,7 +64,7 @@ SMALL = {
     "grpo.n_validation": 2,
     "grpo.max_completion_length": 8,
     "predict.models": ["qponder"],
-    "predict.sampled_models": [],
+    "predict.sampled_sets": [],
 }
 
 

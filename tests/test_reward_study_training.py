@@ -44,9 +44,8 @@ TINY = {
     "grpo.max_completion_length": 8,
     "predict.models": ["ci-long", "qponder"],
     "predict.sets": ["mini-koniq"],
-    "predict.sampled_models": [],
+    "predict.sampled_sets": [],
     "predict.max_new_tokens": 8,
-    "evaluate.min_n": 3,
 }
 ONE_STAGE = {"grpo.exploration_steps": 0}
 

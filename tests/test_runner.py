@@ -28,17 +28,21 @@ STAGE = """
 with pipeline.stage_run(run, "{stage}") as stage:
     if not stage.done:
         file = run.paths.root / "{stage}.txt"
-        file.write_text(str(run.profile.{stage}.seed))
+        file.write_text(str(run.profile.{stage}.{field}))
         stage.outputs(file)
 """
 NAMES = {"data": "01_data.ipynb", "distill": "02_distill.ipynb"}
+FIELDS = {"data": "n_raters", "distill": "max_tokens"}
 
 
 def write_notebook(root: Path, stage: str, *before: str, parameters: str = PARAMETERS) -> Path:
     """Write a notebook that does one stage after some other cells."""
     cells = [new_markdown_cell("# Title?"), new_code_cell(parameters)]
     cells[1].metadata["tags"] = ["parameters"]
-    cells += [new_code_cell(code) for code in (OPEN, *before, STAGE.format(stage=stage).strip())]
+    cells += [
+        new_code_cell(code)
+        for code in (OPEN, *before, STAGE.format(stage=stage, field=FIELDS[stage]).strip())
+    ]
     notebook = new_notebook(cells=cells)
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
     notebook.metadata["language_info"] = {"name": "python"}
@@ -97,13 +101,13 @@ def test_run_does_all_then_nothing_then_only_what_is_outdated(root, capsys, fore
     assert runner.run(first, folder) == runner.EXIT_OK
     assert "nothing to do" in capsys.readouterr().out
 
-    second, _ = job(distill__seed=5)
+    second, _ = job(distill__max_tokens=5)
     assert states(second, folder) == ["complete", "outdated"]
     before = (folder.executed / "01_data.ipynb").stat().st_mtime_ns
     assert runner.run(second, folder) == runner.EXIT_OK
     assert (folder.root / "distill.txt").read_text() == "5"
     assert (folder.executed / "01_data.ipynb").stat().st_mtime_ns == before
-    assert "distill.seed 0 -> 5" in capsys.readouterr().out
+    assert "distill.max_tokens 1536 -> 5" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ OVERRIDES = {
     "sft.variants": ["none"],
     "grpo.start_from": "none",
     "predict.models": ["ci-none", "qponder"],
-    "predict.sampled_models": [],
+    "predict.sampled_sets": [],
     "predict.max_new_tokens": 8,
     "sft.max_steps": 4,
     "sft.save_steps": 1,

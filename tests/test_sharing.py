@@ -45,7 +45,7 @@ def test_runs_of_a_study_share_what_is_equal_and_nothing_else(two_stages):
         name="s",
         description="d",
         base="mini",
-        runs=[{"name": "a"}, {"name": "b", "overrides": {"distill.seed": 1}}],
+        runs=[{"name": "a"}, {"name": "b", "overrides": {"distill.temperature": 0.1}}],
     )
     (profile_a, a), (profile_b, b) = study.study_runs(plan)
     seal_all(profile_a, a)
@@ -77,7 +77,7 @@ def test_runs_that_may_give_stages_are_those_below_the_folder_of_all_runs(root):
         ({"predict.models": ("ci-long", "qponder"), "grpo.seed": 1}, {"ci-long"}),
         ({"sft.seed": 1}, {"base", "handcrafted", "teacher"}),
         ({"distill.teacher_model": "expert-v2"}, {"base", "handcrafted"}),
-        ({"predict.sampled_models": (), "evaluate.seed": 1}, {"base", "ci-none", "ci-short"}),
+        ({"predict.sampled_sets": ()}, {"base", "ci-none", "ci-short"}),
         ({"data.seed": 1}, set()),
         ({"predict.max_new_tokens": 100}, set()),
     ],

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from qponder_lib.artifacts import read_csv, write_jsonl
-from qponder_lib.config import ClipsConfig, EvaluateConfig
+from qponder_lib.config import ClipsConfig
 from qponder_lib.data import clips
 from qponder_lib.data.images import load_records
 from qponder_lib.data.scenes import PHOTOGRAPHS
@@ -15,7 +15,6 @@ from qponder_lib.video.describing import describe, measure_motion
 from qponder_lib.video.pictures import MEASURED
 from qponder_lib.video.scoring import ClipScore
 
-SETTINGS = EvaluateConfig()
 LADDERS = ClipsConfig(size=64, n_ladders=2, n_validation_ladders=1, n_raters=5)
 
 
@@ -155,7 +154,7 @@ def write_run(paths, blind=False):
 
 
 def differences(paths):
-    _, file = comparing.write_tables(paths, SETTINGS)
+    _, file = comparing.write_tables(paths)
     return {
         (row["first"], row["second"], row["dataset"], row["metric"]): row for row in read_csv(file)
     }

@@ -21,7 +21,6 @@ from qponder_lib.config.profiles import (
 from qponder_lib.config.sections import (
     DataConfig,
     DistillConfig,
-    EvaluateConfig,
     FilterConfig,
     JudgeConfig,
     PredictConfig,
@@ -36,7 +35,6 @@ __all__ = [
     "ClipsConfig",
     "DataConfig",
     "DistillConfig",
-    "EvaluateConfig",
     "FilterConfig",
     "GrpoConfig",
     "JudgeConfig",

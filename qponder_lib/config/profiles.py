@@ -14,7 +14,6 @@ from qponder_lib.config.base import Section
 from qponder_lib.config.sections import (
     DataConfig,
     DistillConfig,
-    EvaluateConfig,
     FilterConfig,
     JudgeConfig,
     PredictConfig,
@@ -46,7 +45,6 @@ class Profile(BaseModel):
     sft: SftConfig = SftConfig()
     grpo: GrpoConfig = GrpoConfig()
     predict: PredictConfig = PredictConfig()
-    evaluate: EvaluateConfig = EvaluateConfig()
     judge: JudgeConfig = JudgeConfig()
     launch: LaunchConfig = LaunchConfig()
     clips: ClipsConfig | None = None
@@ -149,7 +147,9 @@ def _said(problem: Mapping[str, Any]) -> str:
 
 def _unknown(name: str) -> str:
     known = [f"{section}.{one}" for section in SECTIONS for one in SECTIONS[section].names()]
-    return f"unknown setting {name!r}{paths.instead(name, known)}"
+    section = f"{name.partition('.')[0]}."
+    listed = [one for one in known if one.startswith(section)] or SECTIONS
+    return f"unknown setting {name!r}{paths.instead(name, known, else_listed=listed)}"
 
 
 class StudyRun(BaseModel):

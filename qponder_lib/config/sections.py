@@ -25,13 +25,7 @@ class DataConfig(Section):
     n_train: int = Field(12000, ge=1, description="training images; section 4.1: about 5,600")
     n_validation: int = Field(300, ge=1, description=f"validation images; {OURS}")
     n_test: int = Field(300, ge=1, description=f"images in each test set; {OURS}")
-    image_size: int = Field(128, ge=28, description=f"pixels, side of an image; {OURS}")
     n_raters: int = Field(20, ge=2, description=f"simulated raters per image; {OURS}")
-    train_scenes: Literal["own", "varied"] = Field(
-        "varied",
-        description="embedded training images show the set's own scenes, or many kinds more "
-        f"that are made of them; {OURS}",
-    )
     n_mirror: int = Field(
         0, ge=0, description=f"images in each mini-valid set, made to choose and tune by; {OURS}"
     )
@@ -40,7 +34,7 @@ class DataConfig(Section):
 class DistillConfig(Section):
     """The teacher's responses."""
 
-    PACE = frozenset({"concurrency", "timeout_s", "max_attempts"})
+    PACE = frozenset({"concurrency"})
 
     teacher: Literal["expert", "server"] = Field(
         "expert", description="expert: offline, measures pixels; server: OpenAI-compatible"
@@ -53,9 +47,6 @@ class DistillConfig(Section):
     temperature: float = Field(0.7, ge=0.0, le=2.0, description=f"sampling; {OURS}")
     max_tokens: int = Field(1536, ge=1, description=f"tokens per response; {OURS}")
     concurrency: int = Field(16, ge=1, description=f"requests in flight; {OURS}")
-    timeout_s: float = Field(120.0, gt=0.0, description=f"seconds per request; {OURS}")
-    max_attempts: int = Field(5, ge=1, description=f"attempts per request; {OURS}")
-    seed: int = Field(0, ge=0, description=f"seed of the teacher's wording; {OURS}")
 
 
 class FilterConfig(Section):
@@ -65,7 +56,6 @@ class FilterConfig(Section):
     sweep: tuple[float, ...] = Field(
         (0.5, 0.6, 0.7, 0.8, 0.9, 1.0), description=f"shares compared in filter_sweep.csv; {OURS}"
     )
-    seed: int = Field(0, ge=0, description=f"seed of the random-keep control; {OURS}")
 
 
 class StudentConfig(Section):
@@ -120,28 +110,28 @@ class PredictConfig(Section):
     max_new_tokens: int = Field(192, ge=1, description=f"tokens per prediction; {OURS}")
     n_samples: int = Field(4, ge=1, description=f"sampled predictions per image; {OURS}")
     sampling_temperature: float = Field(0.7, gt=0.0, description=f"of sampled predictions; {OURS}")
-    sampled_models: tuple[str, ...] = Field(
-        ("ci-long", "qponder"), description=f"models that are also sampled from; {OURS}"
-    )
     sampled_sets: tuple[str, ...] = Field(
-        ("mini-koniq",), description=f"sets that are also sampled on; {OURS}"
+        ("mini-koniq",),
+        description=f"sets on which ci-long and qponder are also sampled; {OURS}",
     )
-    seed: int = Field(0, ge=0, description=f"seed of sampled predictions; {OURS}")
 
     @model_validator(mode="after")
     def _sampled_are_predicted(self) -> Self:
-        for name in ("models", "sets"):
-            extra = set(getattr(self, f"sampled_{name}")) - set(getattr(self, name))
-            if extra:
-                raise ValueError(f"sampled_{name} has {sorted(extra)}, which {name} has not")
+        extra = set(self.sampled_sets) - set(self.sets)
+        if extra:
+            raise ValueError(f"sampled_sets has {sorted(extra)}, which sets has not")
         return self
+
+    @property
+    def sampled_models(self) -> tuple[str, ...]:
+        """Models that are also sampled, on `sampled_sets`."""
+        both = ("ci-long", "qponder")
+        return tuple(one for one in both if one in self.models) if self.sampled_sets else ()
 
     def of(self, model: str) -> PredictConfig:
         """Return the settings that decide what one model predicts."""
-        sampled = (model,) if model in self.sampled_models else ()
-        sets = self.sampled_sets if sampled else ()
-        changed = {"models": (model,), "sampled_models": sampled, "sampled_sets": sets}
-        return self.model_copy(update=changed)
+        sets = self.sampled_sets if model in self.sampled_models else ()
+        return self.model_copy(update={"models": (model,), "sampled_sets": sets})
 
     def files(self, model: str) -> list[tuple[str, bool]]:
         """List the files of predictions of a model: the set, and whether they are sampled."""
@@ -149,17 +139,10 @@ class PredictConfig(Section):
         return asked + [(dataset, True) for dataset in self.of(model).sampled_sets]
 
 
-class EvaluateConfig(Section):
-    """Correlations, errors and their intervals."""
-
-    seed: int = Field(0, ge=0, description=f"seed of the resamples; {OURS}")
-    min_n: int = Field(10, ge=3, description=f"fewest images a correlation is given for; {OURS}")
-
-
 class JudgeConfig(Section):
     """Who rates the reasoning, and which texts."""
 
-    PACE = frozenset({"concurrency", "timeout_s", "max_attempts"})
+    PACE = frozenset({"concurrency"})
 
     judges: tuple[str, ...] = Field(
         ("rubric-v1",),
@@ -189,9 +172,6 @@ class JudgeConfig(Section):
     repeats: int = Field(1, ge=1, description=f"times each text is rated; {OURS}")
     max_tokens: int = Field(256, ge=16, description=f"tokens per verdict; {OURS}")
     concurrency: int = Field(16, ge=1, description=f"requests in flight per judge; {OURS}")
-    timeout_s: float = Field(120.0, gt=0.0, description=f"seconds per request; {OURS}")
-    max_attempts: int = Field(5, ge=1, description=f"attempts per request; {OURS}")
-    seed: int = Field(0, ge=0, description=f"seed of the resamples and of requests; {OURS}")
 
     @model_validator(mode="after")
     def _every_server_has_an_address(self) -> Self:

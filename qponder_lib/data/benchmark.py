@@ -52,6 +52,8 @@ ORDER = (
 """Distortions in the order of a camera: optics, exposure, sensor, processing, compression."""
 _PNG_COMPRESSION = 1
 _CHUNK = 25
+IMAGE_SIZE = 128
+"""Side of an image that is made, in pixels."""
 
 N_SCALES = 3
 GRADIENT_CONSTANT = 170.0
@@ -216,7 +218,7 @@ def build_mirrors(
     Nothing that lies there is touched; ``data/mirrors.csv`` describes them.
 
     Args:
-        config: Seed, side of an image, number of raters.
+        config: Seed and number of raters.
         n: Images in each mirror. The first of a longer mirror are those of a shorter one.
         paths: The run folder to write into.
         progress: Show a bar.
@@ -258,10 +260,10 @@ def _make(config: DataConfig, paths: RunPaths, task: Task) -> tuple[ImageRecord,
     rng = np.random.default_rng(_seeds(config.seed, dataset, split, number))
     panel_rng = np.random.default_rng(_seeds(config.seed, dataset, "panel", 0))
     raters = recruit(config.n_raters, panel_rng)
-    if split == "train" and config.train_scenes == "varied":
-        scene, reference = scenes.varied_scene(config.image_size, rng), "varied"
+    if split == "train":
+        scene, reference = scenes.varied_scene(IMAGE_SIZE, rng), "varied"
     else:
-        scene, reference = draw_scene(mixture, split, config.image_size, rng)
+        scene, reference = draw_scene(mixture, split, IMAGE_SIZE, rng)
     recipe = draw_distortions(mixture, rng)
     pixels = distortions.apply_all(scene, recipe, rng)
     quality = true_quality(scene, pixels)

@@ -125,6 +125,10 @@ def n_to_keep(n_scored: int, gamma: float) -> int:
     return math.floor(Fraction(repr(float(gamma))) * n_scored)
 
 
+CONTROL_SEED = 0
+"""Of the random subset, so that its tables, figures and judgements are about one."""
+
+
 def random_keep(
     rows: Iterable[FilteredResponse], gamma: float, rng: np.random.Generator
 ) -> tuple[FilteredResponse, ...]:

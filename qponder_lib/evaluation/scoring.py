@@ -374,7 +374,7 @@ def evaluate_run(run: Run) -> list[Path]:
 def _score_and_compare(
     run: Run, decoding: Decoding
 ) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
-    predict, settings = run.profile.predict, run.profile.evaluate
+    predict = run.profile.predict
     models, sets = predict.models, predict.sets
     if decoding == "sampled":
         models, sets = predict.sampled_models, predict.sampled_sets
@@ -382,17 +382,15 @@ def _score_and_compare(
         model: {name: read_predictions(run.paths, model, name, decoding) for name in sets}
         for model in models
     }
-    options = {
-        name: {"seed": settings.seed + place, "min_n": settings.min_n}
-        for place, name in enumerate(sets)
-    }
     whole, scores, differences = set(sets) == set(predict.sets), [], []
     for model, by_set in answers.items():
-        found = {name: score(by_set[name], SCORED[decoding], **options[name]) for name in sets}
+        found = {name: score(by_set[name], SCORED[decoding], seed=k) for k, name in enumerate(sets)}
         scores += rows_of(with_mean(found, wanted=whole), model=model, decoding=decoding)
     for a, b in compared_models(models, run.profile.grpo.start_from):
-        pairs = {name: (answers[a][name], answers[b][name]) for name in sets}
-        found = {name: compare(*pairs[name], COMPARED[decoding], **options[name]) for name in sets}
+        found = {
+            name: compare(answers[a][name], answers[b][name], COMPARED[decoding], seed=k)
+            for k, name in enumerate(sets)
+        }
         names = {"model_a": a, "model_b": b, "decoding": decoding}
         differences += rows_of(with_mean(found, wanted=whole), **names)
     return scores, differences

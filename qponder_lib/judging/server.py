@@ -65,7 +65,7 @@ class ServerJudge:
 
     Args:
         chat: The server; its name is the judge's.
-        config: Form of the verdict, seed, and requests that may be open at once.
+        config: Form of the verdict, and requests that may be open at once.
     """
 
     def __init__(self, chat: ChatClient, config: JudgeConfig) -> None:
@@ -101,7 +101,7 @@ class ServerJudge:
         sampling = {
             "temperature": self.chat.temperature,
             "max_tokens": self.chat.max_tokens,
-            "seed": self.config.seed,
+            "seed": 0,
             "repeat": repeat,
         }
         image, tag = candidate.image, tag_of(candidate.image)
@@ -128,7 +128,7 @@ class ServerJudge:
             return await self.chat.ask(
                 self.messages(candidate),
                 await self.chat.image_url(*file),
-                seed=self.config.seed,
+                seed=0,
                 response_format=SCHEMA if self.config.answer_format == "json_schema" else None,
             )
 
@@ -192,8 +192,6 @@ def open_judges(config: JudgeConfig, max_pixels: int | None = None) -> list[Serv
                 base_url,
                 temperature=0.0,
                 max_tokens=config.max_tokens,
-                timeout_s=config.timeout_s,
-                max_attempts=config.max_attempts,
                 max_pixels=max_pixels,
                 key_variable=f"{KEY_VARIABLE}_{number}",
             ),

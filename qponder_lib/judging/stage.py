@@ -139,7 +139,7 @@ def _distilled(run: Run) -> tuple[list[Candidate], dict[str, list[int]]]:
     )
     train = load_records(run.paths, run.profile.data.train_set, "train")
     chosen = {image.image_id: image for image in _chosen(train, run.profile.judge.max_images)}
-    rng = np.random.default_rng(run.profile.filter.seed)
+    rng = np.random.default_rng(filtering.CONTROL_SEED)
     control = filtering.random_keep(result.rows, run.profile.filter.gamma, rng)
     kept = {row.response_id for row in result.kept}
     random = {row.response_id for row in control}

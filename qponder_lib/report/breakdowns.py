@@ -19,7 +19,7 @@ from tqdm import tqdm
 from qponder_lib import artifacts
 from qponder_lib.evaluation.scoring import Predictions, references_of, score
 from qponder_lib.metrics import bootstrap
-from qponder_lib.metrics.statistics import mean_statistic
+from qponder_lib.metrics.statistics import MIN_N, mean_statistic
 from qponder_lib.pipeline import Run
 from qponder_lib.records import ImageRecord
 from qponder_lib.report import style
@@ -141,14 +141,14 @@ def measure_breakdown(run: Run) -> pd.DataFrame:
         One row per number, with its interval, n and reason. Types with levels are measured over
         all sets together only: in one set too few images are left.
     """
-    settings, rows = run.profile.evaluate, []
+    rows = []
     for model in tqdm(run.profile.predict.models, desc="breakdown", mininterval=5):
         for dataset, responses in read_responses(run, model):
             for (kind, group), mine in grouped(responses).items():
                 if kind == "type and level" and dataset != ALL_SETS:
                     continue
                 names = {"model": model, "dataset": dataset, "kind": kind, "group": group}
-                found = measured(mine, seed=settings.seed, min_n=settings.min_n)
+                found = measured(mine)
                 rows += [
                     names | {"metric": metric} | bootstrap.cells(number)
                     for metric, number in found.items()
@@ -184,7 +184,7 @@ def breakdown_table(run: Run) -> Table:
     note = (
         f"{origin(run)} Greedy decoding, all test sets together, {intervals(data)}; n of parsed "
         "responses is in the CSV. An image counts for every type it is tagged with and for its "
-        f"strongest level. Groups of fewer than {run.profile.evaluate.min_n} parsed responses have "
+        f"strongest level. Groups of fewer than {MIN_N} parsed responses have "
         "no value."
     )
     return Table("Where the models err", note, grids)
@@ -257,7 +257,7 @@ def measure_calibration(run: Run) -> pd.DataFrame:
         {"model": model, "dataset": dataset} | row
         for model in run.profile.predict.models
         for dataset, responses in read_responses(run, model)
-        for row in calibration_bins(responses, seed=run.profile.evaluate.seed)
+        for row in calibration_bins(responses)
     ]
     columns = ["model", "dataset", "low", "high", "n", "mean_score", "mean_mos"]
     return pd.DataFrame(rows, columns=[*columns, "ci_low", "ci_high", "reason"])

@@ -234,7 +234,7 @@ def choose(run: Run, images: Mapping[Key, ImageRecord], responses: Responses) ->
         key = order[round(quantile * (len(order) - 1))]
         chosen.setdefault(key, Choice(key, rule, change[key]))
     rest = sorted(set(images) - set(chosen))
-    rng = np.random.default_rng([run.profile.evaluate.seed, len(QUANTILES)])
+    rng = np.random.default_rng([0, len(QUANTILES)])
     for place in sorted(rng.permutation(len(rest))[:N_RANDOM]):
         key = rest[place]
         chosen[key] = Choice(key, "drawn at random from all others", change.get(key))
@@ -266,7 +266,7 @@ def statement_rates(
         for dataset in (*run.profile.predict.sets, ALL_SETS):
             keys = [key for key in counts if dataset in (key[0], ALL_SETS)]
             photographs = [images[key].reference or key[1] for key in keys]
-            found = rate([counts[key] for key in keys], photographs, seed=run.profile.evaluate.seed)
+            found = rate([counts[key] for key in keys], photographs)
             rows.append({"model": model, "dataset": dataset} | found)
     columns = ["model", "dataset", "value", "ci_low", "ci_high", "n", "n_references"]
     return pd.DataFrame(rows, columns=[*columns, "right", "wrong", "undecided", "reason"])

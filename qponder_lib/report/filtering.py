@@ -74,10 +74,12 @@ def write_filter(run: Run) -> list[Path]:
     path = run.paths.split(run.profile.data.train_set, "train")
     images = {image.image_id: image for image in artifacts.read_jsonl(path, ImageRecord)}
     mos = {name: image.mos for name, image in images.items()}
-    subset = filtering.random_keep(result.rows, config.gamma, np.random.default_rng(config.seed))
+    subset = filtering.random_keep(
+        result.rows, config.gamma, np.random.default_rng(filtering.CONTROL_SEED)
+    )
     chosen = {"unfiltered": result.scored, "filtered": result.kept, "random": subset}
     pairs = (("filtered", "unfiltered"), ("filtered", "random"))
-    rng, counts = np.random.default_rng(config.seed), result.counts
+    rng, counts = np.random.default_rng(filtering.CONTROL_SEED), result.counts
     total = sum(counts.values())
     reasons = [{"reason": k, "n": n, "share": n / total} for k, n in counts.items()]
     bins = filtering.mos_histogram_shift(result, mos, N_BINS)

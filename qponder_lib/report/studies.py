@@ -300,7 +300,7 @@ def _difference_rows(
         whole = len(sets) == len(profile.predict.sets)
         pairs = {s: [[sides[seed][side][s] for seed in seeds] for side in (0, 1)] for s in sets}
 
-        measured = partial(_compare, pairs, profile, decoding, whole)
+        measured = partial(_compare, pairs, decoding, whole)
         these = measured("fixed")
         methods = measured("resampled") if len(seeds) > 1 else [{}] * len(these)
         for row, method in zip(these, methods, strict=True):
@@ -311,16 +311,14 @@ def _difference_rows(
 
 def _compare(
     pairs: Mapping[str, Sequence[Sequence[Predictions]]],
-    profile: config.Profile,
     decoding: Decoding,
     with_mean: bool,
     runs: bootstrap.Runs,
 ) -> list[dict[str, object]]:
-    settings, wanted = profile.evaluate, scoring.COMPARED[decoding]
     found = {}
     for place, (dataset, (first, second)) in enumerate(pairs.items()):
-        options = {"runs": runs, "seed": settings.seed + place, "min_n": settings.min_n}
-        found[dataset] = scoring.compare(first, second, wanted, **options)
+        wanted = scoring.COMPARED[decoding]
+        found[dataset] = scoring.compare(first, second, wanted, runs=runs, seed=place)
     return scoring.rows_of(scoring.with_mean(found, wanted=with_mean), decoding=decoding)
 
 

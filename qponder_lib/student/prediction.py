@@ -79,7 +79,7 @@ def predictor(run: Run, model: str, work: Path) -> Predictor:
     student = load_student(run.profile.student, folder)
 
     def predict(records: Sequence[ImageRecord], sampled: bool) -> list[PredictionRecord]:
-        torch.manual_seed(config.seed)
+        torch.manual_seed(0)
         rows = []
         for sample in range(config.n_samples if sampled else 1):
             completions = generate(
@@ -146,9 +146,7 @@ def _teacher(run: Run, work: Path) -> Predictor:
             distill(records, teacher, config, run.paths, store=store)
             return current_responses(records, config, run.paths, store=store)
         return [
-            teacher.respond(
-                load_image(run.paths, record), None, np.random.default_rng([config.seed, number])
-            )
+            teacher.respond(load_image(run.paths, record), None, np.random.default_rng([0, number]))
             for number, record in enumerate(tqdm(records, desc="teacher", mininterval=5))
         ]
 

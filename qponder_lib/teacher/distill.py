@@ -45,8 +45,6 @@ def open_teacher(
         config.base_url,
         temperature=config.temperature,
         max_tokens=config.max_tokens,
-        timeout_s=config.timeout_s,
-        max_attempts=config.max_attempts,
         max_pixels=max_pixels,
     )
 
@@ -75,11 +73,7 @@ def hint_for(image: ImageRecord) -> str | None:
 
 def questions(images: Iterable[ImageRecord], config: DistillConfig) -> list[Question]:
     """Pair every image with its prompt and the id of the response wanted."""
-    sampling = {
-        "temperature": config.temperature,
-        "max_tokens": config.max_tokens,
-        "seed": config.seed,
-    }
+    sampling = {"temperature": config.temperature, "max_tokens": config.max_tokens, "seed": 0}
     asked = []
     for image in images:
         hint = hint_for(image) if config.hint else None

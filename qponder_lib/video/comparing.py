@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from qponder_lib.artifacts import read_jsonl, write_csv, write_jsonl
-from qponder_lib.config import EvaluateConfig
 from qponder_lib.data.clips import CLIP_SET
 from qponder_lib.data.images import load_records
 from qponder_lib.evaluation import scoring
@@ -56,10 +55,10 @@ def measure_run(run: Run, work: Path) -> list[Path]:
                     done.touch()
                     print(f"predicted video-{phase}{suffix} on {dataset}", flush=True)
                 written.append(path)
-    return [*written, *write_tables(run.paths, run.profile.evaluate)]
+    return [*written, *write_tables(run.paths)]
 
 
-def write_tables(paths: RunPaths, settings: EvaluateConfig) -> list[Path]:
+def write_tables(paths: RunPaths) -> list[Path]:
     """Measure the predictions of a run and write both tables."""
     rows, differences = [], []
     pairs = [("video-grpo", "video-grpo-frames"), ("video-sft", "video-sft-frames")]
@@ -67,9 +66,9 @@ def write_tables(paths: RunPaths, settings: EvaluateConfig) -> list[Path]:
     for dataset, split in MEASURED:
         records = load_records(paths, dataset, split)
         for model in (f"video-{phase}{suffix}" for phase in PHASES for suffix in (WHOLE, FRAMES)):
-            rows += _score_rows(model, records, _scores(paths, model, dataset), settings)
+            rows += _score_rows(model, records, _scores(paths, model, dataset))
         for pair in pairs:
-            differences += compare(paths, pair, dataset, settings)
+            differences += compare(paths, pair, dataset)
     folder = paths.scores.parent
     files = [folder / "video_scores.csv", folder / "video_differences.csv"]
     write_csv(files[0], rows, (*SCORE_NAMES, *ESTIMATE_COLUMNS))
@@ -77,32 +76,27 @@ def write_tables(paths: RunPaths, settings: EvaluateConfig) -> list[Path]:
     return files
 
 
-def compare(
-    paths: RunPaths, models: tuple[str, str], dataset: str, settings: EvaluateConfig
-) -> list[dict[str, object]]:
+def compare(paths: RunPaths, models: tuple[str, str], dataset: str) -> list[dict[str, object]]:
     """Compare two models on one of the sets `MEASURED`: SRCC, and the order of ladders.
 
     Clips of one photograph, such as those of a ladder, are drawn together.
     """
     records = load_records(paths, dataset, dict(MEASURED)[dataset])
     both = [_scores(paths, model, dataset) for model in models]
-    found = scoring.compare(
-        *(_predictions(records, scores) for scores in both), _COMPARED, seed=settings.seed
-    )
+    found = scoring.compare(*(_predictions(records, scores) for scores in both), _COMPARED)
     numbers = {"srcc": found["srcc", "raw"]}
     if dataset != CLIP_SET:
-        numbers[ORDER] = bootstrap.difference(*share_in_order(records, *both, seed=settings.seed))
+        numbers[ORDER] = bootstrap.difference(*share_in_order(records, *both))
     names = {"first": models[0], "second": models[1], "dataset": dataset}
     return [names | {"metric": m} | bootstrap.cells(number) for m, number in numbers.items()]
 
 
 def _score_rows(
-    model: str, records: Sequence[ImageRecord], scores: Scores, settings: EvaluateConfig
+    model: str, records: Sequence[ImageRecord], scores: Scores
 ) -> list[dict[str, object]]:
-    options = {"seed": settings.seed, "min_n": settings.min_n}
-    numbers = scoring.score(_predictions(records, scores), _SCORED, **options)
+    numbers = scoring.score(_predictions(records, scores), _SCORED)
     if records[0].dataset != CLIP_SET:
-        (numbers[ORDER, "raw"],) = share_in_order(records, scores, seed=settings.seed)
+        (numbers[ORDER, "raw"],) = share_in_order(records, scores)
     return scoring.rows_of({records[0].dataset: numbers}, model=model, decoding="greedy")
 
 

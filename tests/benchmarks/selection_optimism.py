@@ -98,14 +98,14 @@ def outcome(seed: int, test: BY_STEP, held_out: BY_STEP, fresh: BY_STEP) -> Outc
 def measure(profile: Profile, seed: int, root: Path, variant: Variant) -> Outcome:
     """Train with one seed and score all checkpoints three times; done parts are not done again."""
     settings = {
-        **{f"{section}.seed": seed for section in ("data", "distill", "filter", "sft")},
+        **{f"{section}.seed": seed for section in ("data", "sft")},
         "data.n_mirror": profile.data.n_test,
         "sft.variants": [variant],
         "sft.save_steps": max(profile.sft.max_steps // 8, 1),
         "sft.select_sets": _mirrors(profile),
         "grpo.start_from": variant,
         "predict.models": [f"ci-{variant}", "qponder"],
-        "predict.sampled_models": [],
+        "predict.sampled_sets": [],
         "judge.models": [f"ci-{variant}"],
     }
     run = Run(RunPaths(root / f"seed-{seed}"), profile.with_overrides(settings))
