@@ -158,8 +158,7 @@ def test_full_gives_a_place_or_says_ours_on_every_line(name):
 def test_study_has_three_seeds_their_controls_and_a_gamma_sweep():
     study = config.load_profile_or_study("study")
     assert isinstance(study, Study)
-    base = config.load_profile(study.base)
-    runs = [base.with_overrides(run.overrides) for run in study.runs]
+    runs = list(study.profiles().values())
     real = {(p.sft.seed, p.grpo.seed) for p in runs if not p.grpo.shuffle_rewards}
     control = {(p.sft.seed, p.grpo.seed) for p in runs if p.grpo.shuffle_rewards}
     assert real == control == {(0, 0), (1, 1), (2, 2)}
@@ -249,7 +248,7 @@ def test_a_profile_with_a_base_is_the_base_but_for_its_overrides():
 @pytest.mark.parametrize("base", ["study", "circle"])
 def test_a_study_and_a_profile_itself_are_no_base(tmp_path, base, monkeypatch):
     (tmp_path / "circle.yaml").write_text("name: c\ndescription: d\nbase: circle\n")
-    (tmp_path / "study.yaml").write_text("name: s\ndescription: d\nbase: mini\nruns: []\n")
+    (tmp_path / "study.yaml").write_text("name: s\ndescription: d\nbase: mini\nruns: {}\n")
     monkeypatch.setattr(paths, "profiles_root", lambda: tmp_path)
     path = tmp_path / "on.yaml"
     path.write_text(f"name: mine\ndescription: d\nbase: {base}\nfilter: {{gamma: 0.5}}\n")

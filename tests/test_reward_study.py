@@ -23,8 +23,7 @@ SYSTEMS = [label for label in LABELS if label not in ("", "shuffled")]
 
 def shipped():
     plan = config.load_profile_or_study("rewards")
-    base = config.load_profile(plan.base)
-    return plan, {run.name: base.with_overrides(run.overrides) for run in plan.runs}
+    return plan, plan.profiles()
 
 
 # --- the profiles

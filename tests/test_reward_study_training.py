@@ -105,22 +105,19 @@ def smoke(tmp_path_factory):
     (root / "notebooks").symlink_to(ROOT / "notebooks")
     base = config.load_profile("smoke").with_overrides(TINY).model_copy(update={"name": "tiny"})
     (profiles / "tiny.yaml").write_text(config.dump_profile(base), encoding="utf-8")
-    runs = [
-        {"name": "preresq"},
-        {"name": "preresq-shuffled", "overrides": {"grpo.shuffle_rewards": True}},
-    ]
+    runs = {"preresq": {}, "preresq-shuffled": {"grpo.shuffle_rewards": True}}
     for name in ("qponder", "threshold", "fidelity", "gaussian"):
         weights = {"grpo.weight_accuracy": PUBLISHED_WEIGHTS[name][0]}
-        runs.append({"name": name, "overrides": {"grpo.reward": name, **ONE_STAGE, **weights}})
+        runs[name] = {"grpo.reward": name, **ONE_STAGE, **weights}
     plan = config.Study(name="rewards", description="d", base="tiny", runs=runs, notebook="12")
     text = plan.model_dump_json()  # JSON is YAML
     (profiles / "rewards.yaml").write_text(text, encoding="utf-8")
-    folders = [RunPaths(root / "papermill_runs" / "rewards" / run.name) for run in plan.runs]
+    folders = [RunPaths(root / "papermill_runs" / "rewards" / name) for name in plan.runs]
     shared = {}
-    for entry, paths in zip(plan.runs, folders, strict=True):
-        profile = base.with_overrides(entry.overrides)
-        shared[entry.name] = study.reuse_stages(profile, paths, folders)
-        if entry.name == "threshold":  # asks the cold start itself
+    for name, paths in zip(plan.runs, folders, strict=True):
+        profile = base.with_overrides(plan.runs[name])
+        shared[name] = study.reuse_stages(profile, paths, folders)
+        if name == "threshold":  # asks the cold start itself
             paths.seal("predict-ci-long").unlink()
         bring(Run(paths, profile))
     return root, plan, shared
@@ -129,10 +126,10 @@ def smoke(tmp_path_factory):
 def test_every_reward_trains_from_the_cold_start_of_the_first_run(smoke):
     root, plan, shared = smoke
     assert shared["preresq"] == []
-    for entry in plan.runs[1:]:
-        assert {"data", "distill", "filter", "sft-long"} <= set(shared[entry.name]), entry.name
-    for entry in plan.runs:
-        run = RunPaths(root / "papermill_runs" / "rewards" / entry.name)
+    for name in plan.runs:
+        if name != "preresq":
+            assert {"data", "distill", "filter", "sft-long"} <= set(shared[name]), name
+        run = RunPaths(root / "papermill_runs" / "rewards" / name)
         assert run.scores.is_file()
         steps = [len(pd.read_csv(one)) for one in run.root.glob("grpo/*/history.csv")]
         assert sum(steps) == 2
@@ -141,10 +138,10 @@ def test_every_reward_trains_from_the_cold_start_of_the_first_run(smoke):
 def test_predictions_that_are_reused_are_those_that_the_run_would_have_made(smoke):
     root, plan, shared = smoke
     assert {name: "predict-ci-long" in found for name, found in shared.items()} == {
-        entry.name: entry.name != "preresq" for entry in plan.runs
+        name: name != "preresq" for name in plan.runs
     }
     assert not any("predict-qponder" in found for found in shared.values())
-    runs = [RunPaths(root / "papermill_runs" / "rewards" / entry.name) for entry in plan.runs]
+    runs = [RunPaths(root / "papermill_runs" / "rewards" / name) for name in plan.runs]
     start = {run.predictions("ci-long", "mini-koniq").read_text("utf-8") for run in runs}
     assert len(start) == 1
 

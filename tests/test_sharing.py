@@ -45,7 +45,7 @@ def test_runs_of_a_study_share_what_is_equal_and_nothing_else(two_stages):
         name="s",
         description="d",
         base="mini",
-        runs=[{"name": "a"}, {"name": "b", "overrides": {"distill.temperature": 0.1}}],
+        runs={"a": {}, "b": {"distill.temperature": 0.1}},
     )
     (profile_a, a), (profile_b, b) = study.study_runs(plan)
     seal_all(profile_a, a)

@@ -167,7 +167,7 @@ def test_study_without_its_file_uses_the_runs_that_lie_there(study):
 
 
 def test_empty_study_folder_says_what_to_run(tmp_path):
-    study = config.Study(name="s", description="d", base="mini", runs=[{"name": "seed-0"}])
+    study = config.Study(name="s", description="d", base="mini", runs={"seed-0": {}})
     with pytest.raises(FileNotFoundError, match="qponder run"):
         outputs.write_study(tmp_path / "s", study)
 
@@ -273,8 +273,7 @@ def test_zero_variance_is_averaged_over_both_stages_and_compared_step_by_step(ma
 
 
 def profile_of(plan, name):
-    base = config.load_profile(plan.base)
-    return base.with_overrides(next(run.overrides for run in plan.runs if run.name == name))
+    return plan.profiles()[name]
 
 
 def test_score_diversity_is_that_of_rounded_greedy_answers_to_all_sets(made):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from qponder_lib import paths
 from qponder_lib.config.base import Section
@@ -152,15 +152,6 @@ def _unknown(name: str) -> str:
     return f"unknown setting {name!r}{paths.instead(name, known, else_listed=listed)}"
 
 
-class StudyRun(BaseModel):
-    """One run of a study: a name and what differs from the base profile."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    overrides: dict[str, Any] = {}
-
-
 class Study(BaseModel):
     """Several runs of one base profile, one after another.
 
@@ -168,7 +159,7 @@ class Study(BaseModel):
         name: Folder below `papermill_runs/`.
         description: What it is for, and how long it takes.
         base: Profile that the runs vary.
-        runs: The runs, in their order.
+        runs: What each run sets, as `section.field`, by its name; in their order.
         notebook: Number of a notebook that shows the study, executed last; none if empty.
     """
 
@@ -177,15 +168,19 @@ class Study(BaseModel):
     name: str
     description: str
     base: str
-    runs: tuple[StudyRun, ...] = Field(min_length=1)
+    runs: dict[Annotated[str, AfterValidator(paths.safe_name)], dict[str, Any]] = Field(
+        min_length=1
+    )
     notebook: str = Field("", pattern=r"|\d{2}")
 
-    @model_validator(mode="after")
-    def _names_differ(self) -> Self:
-        names = [paths.safe_name(run.name) for run in self.runs]
-        if len(set(names)) != len(names):
-            raise ValueError(f"two runs of a study share a name: {names}")
-        return self
+    def profiles(self) -> dict[str, Profile]:
+        """Return the profile of each run, by its name.
+
+        Raises:
+            SettingsError: If a setting is unknown or a value does not fit.
+        """
+        base = load_profile(self.base)
+        return {name: base.with_overrides(changes) for name, changes in self.runs.items()}
 
 
 def profile_path(path_or_name: str | Path) -> Path:

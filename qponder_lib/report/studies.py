@@ -122,8 +122,7 @@ def find_runs(folder: Path, study: config.Study | None = None) -> list[PlannedRu
         files = sorted(folder.glob("*/profile.yaml"))
         profiles = {file.parent.name: config.load_profile(file) for file in files}
     else:
-        base = config.load_profile(study.base)
-        profiles = {run.name: base.with_overrides(run.overrides) for run in study.runs}
+        profiles = study.profiles()
     return [PlannedRun(name, RunPaths(folder / name), one) for name, one in profiles.items()]
 
 

@@ -20,13 +20,10 @@ _NEVER_APPENDED = (".png", ".safetensors")
 
 def study_runs(study: Study) -> list[tuple[Profile, RunPaths]]:
     """Return the profile and the folder, `papermill_runs/<study>/<run>`, of each run."""
-    base = load_profile(study.base)
     runs = []
-    for entry in study.runs:
-        name = f"{study.name}/{entry.name}"
-        profile = base.with_overrides(entry.overrides)
-        profile = profile.model_copy(update={"name": name, "description": study.description})
-        runs.append((profile, RunPaths.named(name)))
+    for run, profile in study.profiles().items():
+        named = {"name": f"{study.name}/{run}", "description": study.description}
+        runs.append((profile.model_copy(update=named), RunPaths.named(named["name"])))
     return runs
 
 
@@ -47,12 +44,11 @@ def run_study(study: Study, only: Sequence[str] = ()) -> int:
     Raises:
         ValueError: If the study has no run of such a name.
     """
-    names = [entry.name for entry in study.runs]
     for name in only:
-        if name not in names:
-            raise ValueError(f"{study.name} has no run {name!r}{paths.instead(name, names)}")
+        if name not in study.runs:
+            raise ValueError(f"{study.name} has no run {name!r}{paths.instead(name, study.runs)}")
     runs = study_runs(study)
-    for number, (name, (profile, folder)) in enumerate(zip(names, runs, strict=True), start=1):
+    for number, (name, (profile, folder)) in enumerate(zip(study.runs, runs, strict=True), start=1):
         if only and name not in only:
             continue
         print(f"\n==== {number}/{len(runs)} {profile.name}", flush=True)
