@@ -27,7 +27,8 @@ class SettingsError(ValueError):
     """Settings that no run can have; `problems` has a sentence for each."""
 
     def __init__(self, where: str, problems: list[str]) -> None:
-        super().__init__(f"{where}: {'; '.join(problems)}")
+        more = [f"and {len(problems) - 3} more"] if len(problems) > 3 else []
+        super().__init__(f"{where}: {'; '.join(problems[:3] + more)}")
         self.problems = problems
 
 
@@ -225,10 +226,20 @@ def load_profile(path_or_name: str | Path) -> Profile:
 
 def load_profile_or_study(path_or_name: str | Path) -> Profile | Study:
     """Read a profile or, where the file has `runs`, a study. Errors as in `load_profile`."""
-    values = _read_yaml(profile_path(path_or_name))
+    path, where = profile_path(path_or_name), str(path_or_name)
+    values = _read_yaml(path)
     if "runs" in values:
-        return _validated(Study, values, str(path_or_name))
-    return _validated(Profile, _on_its_base(values), str(path_or_name))
+        return _validated(Study, values, where)
+    try:
+        return _validated(Profile, _on_its_base(values), where)
+    except SettingsError as error:
+        if path.name != "profile.yaml":
+            raise
+        reason = (
+            "the run was made with other settings than this version of the kit has "
+            f"({error.problems[0]}); `qponder run PROFILE --run NAME` brings its folder up to date"
+        )
+        raise SettingsError(where, [reason]) from None
 
 
 def _on_its_base(values: dict[str, Any], above: tuple[str, ...] = ()) -> dict[str, Any]:
