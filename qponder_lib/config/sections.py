@@ -6,11 +6,28 @@ Each field says its unit, its meaning and where the paper states it; "paper" is 
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from qponder_lib.config.base import OURS, Section
+OURS = "not stated; ours"
+Variant = Literal["none", "short", "long"]
+
+
+class Section(BaseModel):
+    """Settings of one stage: flat literals, frozen, nothing unknown."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True
+    )
+
+    PACE: ClassVar[frozenset[str]] = frozenset()
+    """Settings that change how fast a stage runs, never what it leaves behind."""
+
+    @classmethod
+    def names(cls) -> set[str]:
+        """Names of the settings that may be stated."""
+        return set(cls.model_fields)
 
 
 class DataConfig(Section):

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal, Self, Union
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from qponder_lib.config.base import OURS, Section, Variant
+from qponder_lib.config.sections import OURS, Section, Variant
 from qponder_lib.paths import instead
 
 _SIMPLE = {"bool": bool, "int": int, "float": float, "str": str, "None": None}

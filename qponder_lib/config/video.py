@@ -10,7 +10,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from qponder_lib.config.base import OURS, Section
+from qponder_lib.config.sections import OURS, Section
 
 
 class ClipsConfig(Section):

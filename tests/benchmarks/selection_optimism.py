@@ -22,7 +22,7 @@ from measuring import about, write
 
 from qponder_lib import artifacts, pipeline
 from qponder_lib.config import Profile, load_profile
-from qponder_lib.config.base import Variant
+from qponder_lib.config.sections import Variant
 from qponder_lib.data import benchmark
 from qponder_lib.data.benchmark import MIXTURES, mirror_of
 from qponder_lib.data.images import load_records
