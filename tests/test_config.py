@@ -274,3 +274,21 @@ def test_a_setting_that_is_not_known_is_refused_in_a_file_too(tmp_path):
 def test_a_study_is_no_profile():
     with pytest.raises(ValueError, match="study is a study"):
         config.load_profile("study")
+
+
+def test_a_profile_has_at_most_105_settings():
+    assert sum(len(model.model_fields) for model in SECTIONS.values()) <= 105
+
+
+def test_profiles_of_published_runs_can_be_read():
+    files = list((PROFILES.parent / "reference").rglob("profile.yaml"))
+    assert len(files) == 30
+    for file in files:
+        config.load_profile(file)
+
+
+def test_a_run_of_another_version_is_refused_in_one_sentence(tmp_path):
+    path = tmp_path / "profile.yaml"
+    path.write_text("name: old\ndescription: d\nevaluate: {confidence: 0.9, n_resamples: 7}\n")
+    with pytest.raises(SettingsError, match="made with other settings .* brings its folder up"):
+        config.load_profile(path)
