@@ -1,6 +1,7 @@
 """Imports go downwards, and the papers' mathematics needs no torch."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,18 @@ def test_every_module_has_a_layer():
     there = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
     there |= {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     assert there <= set(LEVEL), "add the module to LAYERS and to CONTRIBUTING.md"
+
+
+def test_contributing_shows_every_folder_and_three_paths_of_at_most_thirteen_files():
+    text = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    tree = text.split("```")[1]
+    assert [name for name in LEVEL if not re.search(rf"(?m)^  {name}(/|\.py) ", tree)] == []
+    paths = text.partition("## Three paths")[2].partition("\n## ")[0].split("\n\n")[1:]
+    assert len(paths) == 3
+    for path in paths:
+        files = re.findall(r"`([\w/]+\.py)`", path)
+        assert len(set(files)) <= 13
+        assert [name for name in files if not (PACKAGE / name).exists()] == []
 
 
 @pytest.mark.parametrize("name", [name for name in ORDER if files_of(name)])
