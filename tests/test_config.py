@@ -290,5 +290,5 @@ def test_profiles_of_published_runs_can_be_read():
 def test_a_run_of_another_version_is_refused_in_one_sentence(tmp_path):
     path = tmp_path / "profile.yaml"
     path.write_text("name: old\ndescription: d\nevaluate: {confidence: 0.9, n_resamples: 7}\n")
-    with pytest.raises(SettingsError, match="made with other settings .* brings its folder up"):
+    with pytest.raises(SettingsError, match=r"made with other settings .* brings its folder up"):
         config.load_profile(path)
