@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writes, crash-safe appends, strict reads, seals.
+"""Files that are whole or absent: atomic writes, crash-safe appends, strict reads, stage records.
 
 A process may be killed at any moment. Whole files are written beside their place and renamed
 into it; rows are appended one line at a time and a torn last line is cut off on the next open.

@@ -244,7 +244,7 @@ def plan(profile: Profile, run: RunPaths) -> list[PlannedStage]:
 
     Returns:
         One entry per stage in running order: `complete`; `outdated` where it was made from other
-        settings or inputs or its files changed; `missing` where it has no seal.
+        settings or inputs or its files changed; `missing` where it has no record.
     """
     keys = stage_keys(profile)
     return [

@@ -212,7 +212,7 @@ def test_torn_seal_is_no_seal(tmp_path):
 
 
 def test_empty_or_missing_output_cannot_be_sealed(tmp_path):
-    with pytest.raises(FileNotFoundError, match="cannot seal"):
+    with pytest.raises(FileNotFoundError, match="cannot record"):
         artifacts.hash_outputs(tmp_path, [tmp_path / "nothing"])
 
 
