@@ -4,6 +4,7 @@
     >>> round(qponder_lib.rewards.qponder.accuracy_reward(60.0, 70.0), 4)
     0.3679
 
+`load(model).score(image)` scores a photograph,
 `evaluate(predictions, labels)` measures predictions, whoever wrote them, and
 `compare(first, second, labels)` two of them; both take files or data frames.
 """
@@ -14,6 +15,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "load": "qponder_lib.student.assessment",
     "evaluate": "qponder_lib.evaluation.external",
     "compare": "qponder_lib.evaluation.external",
 }

@@ -20,7 +20,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +33,8 @@ from qponder_lib.paths import RunPaths
 log = logging.getLogger(__name__)
 
 State = Literal["complete", "outdated", "missing"]
+IMAGE_MODELS, CLIP_MODELS = ("grpo", "sft"), ("video",)
+TRAINED_ON_CLIPS = ("video-sft", "video-grpo")
 _LOCK_PATIENCE_S = 15.0  # a kernel whose runner was killed needs a moment to go
 
 
@@ -189,6 +191,41 @@ def model_folder(model: str, profile: Profile, run: RunPaths) -> Path | None:
         return None
     kind, _, name = stage.partition("-")
     return run.sft(name) if kind == "sft" else run.grpo(name)
+
+
+def latest_model(place: Path, kinds: Sequence[str] = IMAGE_MODELS) -> Path:
+    """Return the model that was trained last and whose files are as they were left.
+
+    Args:
+        place: The folder of one run, or that of all runs; there study runs, which hold controls,
+            lie deeper and are not looked at, and a smoke run is passed over.
+        kinds: Folders of a run that hold models, the first that has one counts.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    one_run = (place / "profile.yaml").is_file()
+    runs = [place] if one_run else [run for run in place.glob("*/") if run.name != "smoke"]
+    for kind in kinds:
+        seals = {
+            found.parent: artifacts.read_seal(found.parent)
+            for run in runs
+            for found in run.glob(f"{kind}/*/{artifacts.SEAL_NAME}")
+        }
+        trained = [
+            (seal.created, folder)
+            for folder, seal in seals.items()
+            if seal is not None and (kinds != CLIP_MODELS or seal.stage in TRAINED_ON_CLIPS)
+        ]
+        for _, folder in sorted(trained, reverse=True):
+            problems = artifacts.verify_seal(folder)
+            if not problems:
+                return folder
+            log.warning("passed over %s: %s", folder, problems[0])
+    kind, command = (
+        ("video model", "video --run mini") if kinds == CLIP_MODELS else ("model", "mini")
+    )
+    raise FileNotFoundError(f"no trained {kind} in {place}; `qponder run {command}` trains one")
 
 
 def stage_named(name: str, profile: Profile) -> Stage:

@@ -10,8 +10,8 @@ from qponder_lib.artifacts import file_sha256, read_csv
 from qponder_lib.config import SettingsError, dump_profile, load_profile
 from qponder_lib.pipeline import Run
 from qponder_lib.student import model as adapters
+from qponder_lib.student.assessment import load
 from qponder_lib.student.model import load_base, load_student
-from qponder_lib.student.prediction import score_images
 from qponder_lib.training.checkpoints import last_checkpoint
 from qponder_lib.training.launch import train
 from qponder_lib.training.reward_functions import RewardFunctions
@@ -148,8 +148,7 @@ def test_grpo_goes_on_with_the_adapter_against_a_frozen_copy_and_resumes_exactly
 def test_prediction_reads_an_adapter_folder(tuned):
     image = next(tuned.paths.images("mini-koniq").glob("*.png"))
     artifacts.write_text_atomic(tuned.paths.profile, dump_profile(tuned.profile))
-    (row,) = score_images([image], tuned.paths.sft("long"))
-    assert row.text
+    assert load(tuned.paths.sft("long")).score(image).text
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from qponder_lib import artifacts, config, pipeline
 from qponder_lib.cli import run as run_commands
-from qponder_lib.cli.models import latest_model
 from qponder_lib.paths import RunPaths
+from qponder_lib.pipeline import latest_model
 from qponder_lib.runner import notebooks, runner, study
 
 ROOT = Path(__file__).parents[1]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -18,10 +17,9 @@ if TYPE_CHECKING:
     from qponder_lib.gpu.preflight import Report
     from qponder_lib.records import PredictionRecord
 
-# ---- score
+_AT_ONCE = 16
 
-IMAGE_MODELS, CLIP_MODELS = ("grpo", "sft"), ("video",)
-TRAINED_ON_CLIPS = ("video-sft", "video-grpo")
+# ---- score
 
 
 def score(
@@ -30,93 +28,55 @@ def score(
     ],
     as_json: Annotated[bool, typer.Option("--json", help="print JSON, one object a line")] = False,
     model: Annotated[
-        Path | None, typer.Option(help="model folder; default: the latest trained one")
+        str | None,
+        typer.Option(help="run, model folder or hub name; default: the latest trained one"),
     ] = None,
 ) -> None:
     """Score images or clips with the latest trained model.
 
     Exit code 1 if a file cannot be used; the others are scored.
     """
-    from qponder_lib.artifacts import to_json
     from qponder_lib.data.images import CLIP_SUFFIXES
 
     clips = [file for file in files if file.suffix.lower() in CLIP_SUFFIXES]
     if clips and len(clips) < len(files):
         raise ValueError("images and clips have different models: score them apart")
-    folder = _model_for(model, for_clips=bool(clips))
-    rows = _score_clips(files, folder) if clips else _score_images(files, folder)
-    unusable = 0
-    for file, row in zip(files, rows, strict=True):
-        unusable += row.text is None
-        if as_json:
-            kind = "clip" if clips else "image"
-            print(to_json({kind: str(file), **row.model_dump(mode="json")}))
-        else:
-            shown = f"{row.score:.1f}" if row.score is not None else f"no score, {row.parse_status}"
-            print(f"{file}: {shown}{_notes(row)}\n{row.text or ''}\n", flush=True)
+    unusable = (_score_clips if clips else _score_images)(files, model, as_json)
     raise typer.Exit(1 if unusable else 0)
 
 
-def _score_images(files: Sequence[Path], folder: Path) -> Iterable[PredictionRecord]:
-    from qponder_lib.student.prediction import score_images  # torch
+def _score_images(files: Sequence[Path], model: str | None, as_json: bool) -> int:
+    """Print what a model says about images, batch by batch; return how many it could not read."""
+    from qponder_lib.artifacts import to_json
+    from qponder_lib.student.assessment import load
 
-    return score_images(files, folder)
+    ready, unusable = load(model), 0
+    for start in range(0, len(files), _AT_ONCE):
+        for one in ready.score(files[start : start + _AT_ONCE]):
+            unusable += one.problem is not None
+            text = to_json(one.as_json()) if as_json else f"{one}\n"
+            print(text, flush=True)
+    return unusable
 
 
-def _score_clips(files: Sequence[Path], folder: Path) -> Iterable[PredictionRecord]:
+def _score_clips(files: Sequence[Path], model: str | None, as_json: bool) -> int:
+    from qponder_lib.artifacts import read_seal, to_json
+    from qponder_lib.pipeline import CLIP_MODELS, TRAINED_ON_CLIPS, latest_model
     from qponder_lib.video.scoring import score_clips
 
-    return score_clips(files, folder)
-
-
-def latest_model(runs: Path, kinds: Sequence[str] = IMAGE_MODELS) -> Path:
-    """Return the model that was trained last and whose files are as they were left.
-
-    Args:
-        runs: The folder of all runs; study runs, which hold controls, lie deeper and are not
-            looked at.
-        kinds: Folders of a run that hold models, the first that has one counts.
-
-    Raises:
-        FileNotFoundError: If there is none.
-    """
-    from qponder_lib import artifacts
-
-    for kind in kinds:
-        folders = [seal.parent for seal in runs.glob(f"*/{kind}/*/{artifacts.SEAL_NAME}")]
-        sealed = [
-            (seal.created, folder)
-            for folder in folders
-            if (seal := artifacts.read_seal(folder))
-            and (kinds != CLIP_MODELS or seal.stage in TRAINED_ON_CLIPS)
-        ]
-        for _, folder in sorted(sealed, reverse=True):
-            problems = artifacts.verify_seal(folder)
-            if not problems:
-                return folder
-            print(f"qponder: passed over {folder}: {problems[0]}", file=sys.stderr)
-    kind, command = (
-        ("video model", "video --run mini") if kinds == CLIP_MODELS else ("model", "mini")
-    )
-    raise FileNotFoundError(f"no trained {kind} below {runs}; `qponder run {command}` trains one")
-
-
-def _model_for(model: Path | None, *, for_clips: bool) -> Path:
-    """Take the stated model, if it is one for such files, else the latest."""
-    if model is None:
-        return latest_model(paths.runs_root(), CLIP_MODELS if for_clips else IMAGE_MODELS)
-    if not model.is_dir():
-        raise FileNotFoundError(
-            f"{model} is no folder; state a model folder, such as RUN/grpo/qponder"
-        )
-    from qponder_lib import artifacts
-
-    seal = artifacts.read_seal(model)
-    trained_on_clips = seal is not None and seal.stage in TRAINED_ON_CLIPS
-    if trained_on_clips != for_clips:
-        wanted, given = ("clips", "images") if for_clips else ("images", "clips")
-        raise ValueError(f"{model} is a model for {given}; state one for {wanted}")
-    return model
+    folder = Path(model) if model else latest_model(paths.runs_root(), CLIP_MODELS)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is no folder; state a model folder, as RUN/video/grpo")
+    seal = read_seal(folder)
+    if seal is None or seal.stage not in TRAINED_ON_CLIPS:
+        raise ValueError(f"{folder} is a model for images; state one for clips")
+    for file, row in zip(files, score_clips(files, folder), strict=True):
+        if as_json:
+            print(to_json({"clip": str(file), **row.model_dump(mode="json")}))
+        else:
+            shown = f"{row.score:.1f}" if row.score is not None else f"no score, {row.parse_status}"
+            print(f"{file}: {shown}{_notes(row)}\n{row.text}\n", flush=True)
+    return 0
 
 
 def _notes(row: PredictionRecord) -> str:

@@ -107,10 +107,10 @@ def decode_rgb(content: bytes) -> Image.Image:
             warnings.filterwarnings("ignore", "Image appears to be a malformed MPO file")
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 if image.format != "PNG":
-                    return _plain_rgb(image)
+                    return plain_rgb(image)
                 image.verify()  # decoding does not look at the check sums, and this uses it up
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-                return _plain_rgb(image)
+                return plain_rgb(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         message = f"more than {MAX_PIXELS:,} pixels, which no camera makes: {error}"
         raise ImageError("oversized_image", message) from error
@@ -124,7 +124,8 @@ def decode_rgb(content: bytes) -> Image.Image:
         raise ImageError("truncated_image" if cut else "invalid_image", str(error)) from error
 
 
-def _plain_rgb(image: Image.Image) -> Image.Image:
+def plain_rgb(image: Image.Image) -> Image.Image:
+    """Turn a decoded image upright and into RGB, as `decode_rgb` describes. Raises ImageError."""
     width, height = image.size
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise ImageError("extreme_aspect", f"{width} x {height} is longer than 200 to 1")

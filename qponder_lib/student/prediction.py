@@ -1,10 +1,9 @@
-"""Predictions of one model on the test sets of a run, and scores of single images."""
+"""Predictions of one model on the test sets of a run."""
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,7 @@ from tqdm import tqdm
 
 from qponder_lib import pipeline
 from qponder_lib.artifacts import write_jsonl
-from qponder_lib.config import load_profile
-from qponder_lib.data.images import ImageError, load_image, load_records, read_rgb
+from qponder_lib.data.images import load_image, load_records
 from qponder_lib.evaluation import baseline
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
@@ -28,8 +26,6 @@ from qponder_lib.teacher.chat_client import ChatClient
 from qponder_lib.teacher.distill import current_responses, distill, open_teacher
 from qponder_lib.text.parsing import parse_answer
 from qponder_lib.text.prompts import answer_form
-
-log = logging.getLogger(__name__)
 
 Predictor = Callable[[Sequence[ImageRecord], bool], list[PredictionRecord]]
 """From images, and whether completions are sampled, to predictions."""
@@ -158,49 +154,6 @@ def _teacher(run: Run, work: Path) -> Predictor:
         return rows
 
     return predict
-
-
-def score_images(
-    paths: Sequence[Path], folder: Path, batch_size: int = 16
-) -> Iterator[PredictionRecord]:
-    """Score image files with a trained mini or full model folder.
-
-    Args:
-        paths: Image files; each is scaled to the pixel limits the model was trained with.
-        folder: A complete model folder inside a run folder.
-        batch_size: Images that are decoded and scored at once.
-
-    Yields:
-        One prediction per file, in their order; ``image_id`` is the file's path. A file that
-        cannot be used has neither text nor score, its ``parse_status`` is the kind of the
-        `ImageError`, and what is wrong with it is logged.
-    """
-    run_paths = RunPaths.at(folder.parents[1])
-    profile = load_profile(str(run_paths.profile) if run_paths.profile.is_file() else "mini")
-    student, prompt_id = None, profile.student.prompt_id
-    for start in range(0, len(paths), batch_size):
-        batch = paths[start : start + batch_size]
-        read = [_read_or_problem(path) for path in batch]
-        images = [one for one in read if isinstance(one, Image.Image)]
-        if images and student is None:
-            student = load_student(profile.student, folder)
-        limit = profile.predict.max_new_tokens
-        said = iter(generate(student, images, prompt_id, max_new_tokens=limit) if images else ())
-        for path, one in zip(batch, read, strict=True):
-            if isinstance(one, Image.Image):
-                yield _prediction(str(path), None, next(said), prompt_id)
-            else:
-                yield PredictionRecord(
-                    image_id=str(path), text=None, score=None, parse_status=one.kind, mos=None
-                )
-
-
-def _read_or_problem(path: Path) -> Image.Image | ImageError:
-    try:
-        return read_rgb(path)
-    except ImageError as error:
-        log.warning("%s: %s", error.kind, error)
-        return error
 
 
 def _prediction(

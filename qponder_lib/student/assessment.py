@@ -1,0 +1,334 @@
+"""Scores of photographs by one model: `load` it, then `score` with it."""
+
+from __future__ import annotations
+
+import logging
+import re
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from qponder_lib import paths
+from qponder_lib.artifacts import read_seal
+from qponder_lib.config import load_profile
+from qponder_lib.data.images import ImageError, plain_rgb, read_rgb
+from qponder_lib.paths import RunPaths
+from qponder_lib.pipeline import TRAINED_ON_CLIPS, latest_model
+from qponder_lib.student.generation import generate, image_messages
+from qponder_lib.student.model import BUILTIN, Student, is_adapter, load_student
+from qponder_lib.text.parsing import parse_answer
+from qponder_lib.text.prompts import answer_form
+
+log = logging.getLogger(__name__)
+
+_BATCH = 16
+_SCORE_PLACE = re.compile(r".*<answer>\s*(?=\d)", re.DOTALL)
+Picture = Image.Image | Path | str
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreDistribution:
+    """The probability of every whole score, given the image and the reasoning that was written.
+
+    Attributes:
+        probabilities: Shape (101,), of the scores 0 to 100; they sum to 1.
+        mass: Probability, before it was scaled to 1, that a number of 0 to 100 is written at all.
+    """
+
+    probabilities: NDArray[np.float64]
+    mass: float
+
+    @property
+    def mean(self) -> float:
+        """The expected score, 0 to 100."""
+        return float(self.probabilities @ np.arange(101))
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of the score, points."""
+        return float(np.sqrt(self.probabilities @ (np.arange(101) - self.mean) ** 2))
+
+
+@dataclass(frozen=True, eq=False)
+class Assessment:
+    """What a model says about one image.
+
+    Attributes:
+        image: Where the image lies, or None for one that came decoded.
+        model: Name of the model.
+        score: The score it wrote, greedy decoding, 0 to 100, or None.
+        parse_status: "ok", or why there is no score: one of `parsing.PARSE_STATUSES`, or the kind
+            of an `ImageError`.
+        reasoning: Text before the answer, or None.
+        distribution: Of the score, or None where none was asked for, where there is no score and
+            where the prompt asks for several scores.
+        text: The whole completion, or None for an image that could not be read.
+        problem: What is wrong with the image, or None.
+    """
+
+    image: str | None
+    model: str
+    score: float | None
+    parse_status: str
+    reasoning: str | None = None
+    distribution: ScoreDistribution | None = None
+    text: str | None = None
+    problem: str | None = None
+
+    def as_json(self) -> dict[str, object]:
+        """Return a row that `qponder_lib.evaluate` reads."""
+        found = self.distribution
+        return {
+            "image_id": self.image,
+            "score": self.score,
+            "parse_status": self.parse_status,
+            "expected": None if found is None else round(found.mean, 3),
+            "deviation": None if found is None else round(found.deviation, 3),
+            "model": self.model,
+            "text": self.text,
+        }
+
+    def __str__(self) -> str:
+        """A card for the terminal."""
+        if self.score is None:
+            said = self.problem or f"no score, {self.parse_status}\n{self.text}"
+            return f"{self.image or 'image'}: {said}"
+        filled = round(self.score / 2.5)
+        lines = [f"{self.image or 'image'}", f"{self.score:5.1f} |{'█' * filled:<40}| of 100"]
+        if self.distribution is not None:
+            mean, deviation = self.distribution.mean, self.distribution.deviation
+            lines.append(f"      expected {mean:.1f}, standard deviation {deviation:.1f}")
+        lines += textwrap.wrap(
+            self.reasoning or "", 88, initial_indent="  ", subsequent_indent="  "
+        )
+        return "\n".join([*lines, f"  {self.model}"])
+
+    def _repr_html_(self) -> str:
+        """A card for Jupyter: the score on its scale, its distribution, the reasoning."""
+        head = f"{self.score:.0f} of 100" if self.score is not None else "no score"
+        if self.distribution is not None:
+            head += f" (expected {self.distribution.mean:.1f} ± {self.distribution.deviation:.1f})"
+        said = self.problem or self.reasoning or self.parse_status.replace("_", " ")
+        return (
+            '<div style="max-width:42em;border:1px solid #ccc;border-radius:6px;padding:.7em 1em">'
+            f"<strong>{escape(head)}</strong>{self._bars()}"
+            f'<p style="margin:.4em 0;white-space:pre-line">{escape(said)}</p>'
+            f'<small style="color:#666">{escape(self.model)} · {escape(self.image or "image")}'
+            f" · {escape(self.parse_status)}</small></div>"
+        )
+
+    def _bars(self) -> str:
+        """The distribution as bars over 0 to 100, in SVG; the written score is a line."""
+        if self.distribution is None:
+            return ""
+        heights = 36.0 * self.distribution.probabilities / self.distribution.probabilities.max()
+        bars = "".join(
+            f'<rect x="{3 * score}" y="{38 - high:.1f}" width="2.4" height="{high:.1f}"/>'
+            for score, high in enumerate(heights)
+            if high >= 0.1
+        )
+        return (
+            '<svg viewBox="-4 0 312 52" width="312" height="52" role="img" style="display:block" '
+            'aria-label="distribution over scores from 0 to 100">'
+            f'<g fill="#4477aa">{bars}</g><path d="M0 38.5H303" stroke="#999"/>'
+            f'<path d="M{3 * self.score + 1.2:.1f} 0V38" stroke="#cc3311" stroke-dasharray="2 2"/>'
+            '<g font-size="9" fill="#666"><text x="-2" y="49">0</text>'
+            '<text x="145" y="49">50</text><text x="292" y="49">100</text></g></svg>'
+        )
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that is ready to score; made by `load`."""
+
+    name: str
+    student: Student
+    prompt_id: str
+    max_new_tokens: int
+
+    @overload
+    def score(self, images: Picture, *, distribution: bool = True) -> Assessment: ...
+
+    @overload
+    def score(
+        self, images: Sequence[Picture], *, distribution: bool = True
+    ) -> list[Assessment]: ...
+
+    def score(
+        self, images: Picture | Sequence[Picture], *, distribution: bool = True
+    ) -> Assessment | list[Assessment]:
+        """Score an image, or several.
+
+        Args:
+            images: A decoded image (any mode), the path of a file, or a list of these. Each is
+                scaled to the pixel limits that the model was trained with.
+            distribution: Also read the distribution over scores: one pass of the model over
+                prompt and reasoning, and two short ones.
+
+        Returns:
+            One assessment, or one per entry in their order; there a file that cannot be used
+            has its kind of fault as `parse_status` and the sentence as `problem`.
+
+        Raises:
+            ImageError: A `ValueError`, for a single file that cannot be used.
+        """
+        if isinstance(images, Image.Image | Path | str):
+            (one,) = self._batch([images], distribution)
+            if one.problem is not None:
+                raise ImageError(one.parse_status, one.problem)
+            return one
+        found = []
+        for start in range(0, len(images), _BATCH):
+            found += self._batch(images[start : start + _BATCH], distribution)
+        return found
+
+    def _batch(self, images: Sequence[Picture], distribution: bool) -> list[Assessment]:
+        read = [_read(one) for one in images]
+        shown = [one for one in read if isinstance(one, Image.Image)]
+        limit = self.max_new_tokens
+        completions = generate(self.student, shown, self.prompt_id, max_new_tokens=limit)
+        said = iter(completions)
+        found = []
+        for given, image in zip(images, read, strict=True):
+            place = None if isinstance(given, Image.Image) else str(given)
+            if isinstance(image, ImageError):
+                found.append(Assessment(place, self.name, None, image.kind, problem=str(image)))
+                continue
+            one = next(said)
+            form = answer_form(self.prompt_id)
+            parsed = parse_answer(one.text, form, finish_reason=one.finish_reason)
+            spread = None
+            if distribution and parsed.score is not None and form.n_scores == 1:
+                spread = score_distribution(self.student, image, self.prompt_id, one.text)
+            found.append(
+                Assessment(
+                    place, self.name, parsed.score, parsed.status, parsed.think, spread, one.text
+                )
+            )
+        return found
+
+
+def load(model: str | Path | None = None) -> Model:
+    """Load a model to score photographs with.
+
+    Args:
+        model: A run (its name below `papermill_runs/`, or its folder), a model folder inside a
+            run, ``"builtin:mini"`` (the shipped base weights, which were not trained to score), or
+            a hub name such as ``"Qwen/Qwen2.5-VL-7B-Instruct"``; None for the model that was
+            trained last.
+
+    Raises:
+        ValueError: If a folder holds no model, or one for clips.
+        FileNotFoundError: If None was given and nothing is trained yet.
+        OSError: If a hub model is neither cached nor reachable.
+
+    Example:
+        >>> load("mini").score("photo.jpg").score  # doctest: +SKIP
+        63.0
+    """
+    folder = latest_model(paths.runs_root()) if model is None else _folder(str(model))
+    if folder is None:
+        profile = load_profile("mini" if model == BUILTIN else "full")
+        profile = profile.with_overrides({"student.model": str(model)})
+        name = str(model)
+    else:
+        run = RunPaths.at(folder.parents[1])
+        profile = load_profile(str(run.profile) if run.profile.is_file() else "mini")
+        name = folder.relative_to(run.root.parent).as_posix()
+        seal = read_seal(folder)
+        if seal is not None and seal.stage in TRAINED_ON_CLIPS:
+            raise ValueError(f"{folder} is a model for clips; state one for images")
+    student = load_student(profile.student, folder)
+    return Model(name, student, profile.student.prompt_id, profile.predict.max_new_tokens)
+
+
+def _folder(model: str) -> Path | None:
+    """Find the folder of a model that was trained here; None for a name of the hub."""
+    place = Path(model) if Path(model).is_dir() else paths.runs_root() / model
+    if not place.is_dir():
+        if model == BUILTIN or re.fullmatch(r"[\w.-]+/[\w.-]+", model):
+            return None
+        return latest_model(RunPaths.find(model).root)  # raises with the names near it
+    place = place.resolve()
+    if (place / "config.json").is_file() or is_adapter(place):
+        return place
+    if not (place / "profile.yaml").is_file():
+        raise ValueError(f"{model} is neither a run nor a model folder, such as RUN/grpo/qponder")
+    return latest_model(place)
+
+
+def _read(image: Picture) -> Image.Image | ImageError:
+    if not isinstance(image, Image.Image | Path | str):
+        raise ValueError(f"expected a PIL image or the path of one, got {type(image).__name__}")
+    try:
+        return plain_rgb(image) if isinstance(image, Image.Image) else read_rgb(Path(image))
+    except ImageError as error:
+        log.warning("%s: %s", error.kind, error)
+        return error
+
+
+@torch.no_grad()
+def score_distribution(
+    student: Student, image: Image.Image, prompt_id: str, text: str
+) -> ScoreDistribution | None:
+    """Read the distribution over scores that a model holds where its completion has the score.
+
+    The prompt and the text up to the score pass through the model once; the ten first digits
+    share that prefix. A third digit is looked at after 10 alone, since no other number of three
+    digits is on the scale, and digits after a point are not: the value is the whole score.
+
+    Args:
+        student: Model and processor; the tokenizer has a token for each digit.
+        image: RGB image as the completion was written for.
+        prompt_id: A prompt that asks for one score of 0 to 100.
+        text: The completion.
+
+    Returns:
+        The distribution, or None if the text holds no score or the tokenizer no tokens of single
+        digits.
+
+    Source:
+        The expected score over token probabilities, as Q-Align reads its five levels and
+        Q-Insight's followers the score; over all whole scores, exact: ours.
+    """
+    processor, model = student.processor, student.model
+    place = _SCORE_PLACE.match(text)
+    digits = processor.tokenizer([str(digit) for digit in range(10)], add_special_tokens=False)
+    if place is None or any(len(ids) != 1 for ids in digits["input_ids"]):
+        return None
+    tokens = torch.tensor(digits["input_ids"], device=model.device)
+    prompt = processor.apply_chat_template(
+        image_messages(prompt_id), add_generation_prompt=True, tokenize=False
+    )
+    inputs = processor(text=[prompt + place.group()], images=[image], return_tensors="pt")
+    out = model(**inputs.to(model.device), use_cache=True, logits_to_keep=1)
+    first = _digit_probabilities(out.logits, tokens)[0]
+    cache = out.past_key_values
+    cache.batch_repeat_interleave(10)
+    out = model(input_ids=tokens, past_key_values=cache, use_cache=True)
+    second = _digit_probabilities(out.logits, tokens)
+    cache = out.past_key_values
+    cache.batch_select_indices(torch.tensor([1], device=model.device))
+    out = model(input_ids=tokens[:1], past_key_values=cache, use_cache=True)
+    hundred = first[1] * second[1, 0] * _digit_probabilities(out.logits, tokens)[0, 0]
+
+    numbers = np.zeros(101)
+    numbers[:10] = first * (1.0 - second.sum(axis=1))
+    numbers[:100] += (first[:, None] * second).ravel()
+    numbers[10] -= hundred
+    numbers[100] = hundred
+    return ScoreDistribution(numbers / numbers.sum(), float(numbers.sum()))
+
+
+def _digit_probabilities(logits: torch.Tensor, tokens: torch.Tensor) -> NDArray[np.float64]:
+    """Probabilities of the ten digits as the next token, shape (batch, 10)."""
+    found = torch.softmax(logits[:, -1].double(), dim=-1)[:, tokens[:, 0]]
+    return found.cpu().numpy()

@@ -1,0 +1,159 @@
+"""`qponder_lib.load`: scores of photographs, with the distribution that the model holds."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import qponder_lib
+from qponder_lib.data.images import ImageError
+from qponder_lib.pipeline import latest_model
+from qponder_lib.student import assessment
+from qponder_lib.student.assessment import Assessment, ScoreDistribution, score_distribution
+from qponder_lib.student.generation import Completion, image_messages
+
+TEXT = "<think>Blur is visible.</think>\n<answer>62</answer>"
+
+
+@pytest.fixture(scope="module")
+def model():
+    return qponder_lib.load("builtin:mini")
+
+
+@pytest.fixture(scope="module")
+def image():
+    pixels = np.random.default_rng(0).integers(0, 256, (128, 128, 3), np.uint8)
+    return Image.fromarray(pixels)
+
+
+def probability_of(model, image, written):
+    """Probability of each digit after a text, by a pass of its own over all of it."""
+    processor = model.student.processor
+    prompt = processor.apply_chat_template(
+        image_messages(model.prompt_id), add_generation_prompt=True, tokenize=False
+    )
+    inputs = processor(text=[prompt + written], images=[image], return_tensors="pt")
+    with torch.no_grad():
+        logits = model.student.model(**inputs).logits[0, -1].double()
+    digits = [
+        processor.tokenizer(str(d), add_special_tokens=False)["input_ids"][0] for d in "0123456789"
+    ]
+    return torch.softmax(logits, dim=-1)[digits].numpy()
+
+
+def test_the_distribution_is_that_of_passes_without_a_shared_prefix(model, image):
+    before = TEXT[: TEXT.index("62")]
+    first = probability_of(model, image, before)
+    wanted = np.zeros(101)
+    for digit in range(10):
+        second = probability_of(model, image, before + str(digit))
+        wanted[digit] += first[digit] * (1 - second.sum())
+        wanted[10 * digit : 10 * digit + 10] += first[digit] * second
+        if digit == 1:
+            wanted[100] = first[1] * second[0] * probability_of(model, image, before + "10")[0]
+            wanted[10] -= wanted[100]
+    found = score_distribution(model.student, image, model.prompt_id, TEXT)
+    assert found.mass == pytest.approx(wanted.sum(), abs=1e-6)
+    assert found.probabilities == pytest.approx(wanted / wanted.sum(), abs=1e-6)
+    assert found.probabilities.sum() == pytest.approx(1.0)
+    assert found.mean == pytest.approx(np.arange(101) @ wanted / wanted.sum(), abs=1e-4)
+
+
+def test_a_text_without_a_score_has_no_distribution(model, image):
+    assert (
+        score_distribution(model.student, image, model.prompt_id, "<answer>good</answer>") is None
+    )
+
+
+def test_mean_and_deviation_by_hand():
+    probabilities = np.zeros(101)
+    probabilities[[40, 60]] = 0.5
+    spread = ScoreDistribution(probabilities, 1.0)
+    assert (spread.mean, spread.deviation) == (50.0, 10.0)
+
+
+@pytest.fixture
+def saying(monkeypatch):
+    """Let every model write TEXT."""
+
+    def generate(student, images, prompt, **_):
+        return [Completion(TEXT, 20, "stop") for _ in images]
+
+    monkeypatch.setattr(assessment, "generate", generate)
+
+
+def test_an_image_a_path_and_a_list_give_the_same(model, image, saying, tmp_path):
+    file = tmp_path / "photo.png"
+    image.save(file)
+    alone, named = model.score(image), model.score(str(file))
+    (listed,) = model.score([file])
+    assert alone.image is None
+    assert named.image == listed.image == str(file)
+    for one in (alone, named, listed):
+        assert (one.score, one.parse_status, one.reasoning) == (62.0, "ok", "Blur is visible.")
+        assert (one.distribution.probabilities == alone.distribution.probabilities).all()
+    assert model.score(image, distribution=False).distribution is None
+
+
+def test_a_broken_file_is_an_error_alone_and_a_state_in_a_list(model, image, saying, tmp_path):
+    image.save(tmp_path / "good.png")
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    with pytest.raises(ImageError, match=r"broken\.png"):
+        model.score(tmp_path / "broken.png")
+    broken, missing, good = model.score(
+        [tmp_path / "broken.png", tmp_path / "gone.png", tmp_path / "good.png"]
+    )
+    assert (broken.parse_status, missing.parse_status) == ("invalid_image", "missing_image")
+    assert broken.score is None
+    assert "broken.png" in broken.problem
+    assert good.score == 62.0
+
+
+def test_what_is_no_image_is_refused_by_name(model):
+    with pytest.raises(ValueError, match="got ndarray"):
+        model.score([np.zeros((8, 8, 3))])
+
+
+def test_written_assessments_are_read_by_evaluate(model, image, saying, tmp_path):
+    import pandas as pd
+
+    image.save(tmp_path / "a.png")
+    rows = pd.DataFrame([one.as_json() for one in model.score([tmp_path / "a.png"] * 1)])
+    assert rows.loc[0, "score"] == 62.0
+    assert rows.loc[0, "expected"] == pytest.approx(model.score(image).distribution.mean, abs=0.001)
+
+
+def test_the_cards_show_score_reasoning_and_no_markup_of_the_model():
+    probabilities = np.full(101, 1 / 101)
+    said = Assessment(
+        "<b>.png", "m", 62.0, "ok", "<script>x</script>", ScoreDistribution(probabilities, 1.0)
+    )
+    page = said._repr_html_()
+    assert "<script" not in page
+    assert "<b>" not in page
+    assert "62 of 100" in page
+    assert len(re.findall("<rect", page)) == 101
+    assert "62.0" in str(said)
+    assert "expected 50.0" in str(said)
+    assert "no score" in Assessment(None, "m", None, "truncated", text="x")._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "said"),
+    [
+        ("nosuchrun", FileNotFoundError, "no run 'nosuchrun'"),
+        (".", ValueError, "neither a run nor a model folder"),
+    ],
+)
+def test_what_is_no_model_is_named(given, error, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error, match=said):
+        qponder_lib.load(given)
+
+
+def test_a_run_without_weights_says_so(tmp_path):
+    (tmp_path / "profile.yaml").write_text("name: mini\n", encoding="utf-8")
+    with pytest.raises(FileNotFoundError, match="no trained model"):
+        latest_model(tmp_path)
