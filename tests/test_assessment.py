@@ -1,6 +1,8 @@
 """`qponder_lib.load`: scores of photographs, with the distribution that the model holds."""
 
+import dataclasses
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import torch
 from PIL import Image
 
 import qponder_lib
+from qponder_lib import rewards
 from qponder_lib.data.images import ImageError
 from qponder_lib.pipeline import latest_model
 from qponder_lib.student import assessment
@@ -157,3 +160,15 @@ def test_a_run_without_weights_says_so(tmp_path):
     (tmp_path / "profile.yaml").write_text("name: mini\n", encoding="utf-8")
     with pytest.raises(FileNotFoundError, match="no trained model"):
         latest_model(tmp_path)
+
+
+def test_every_name_of_the_interface_page_exists():
+    page = (Path(__file__).parents[1] / "docs" / "interface.md").read_text(encoding="utf-8")
+    for module, name in re.findall(r"\b(qponder_lib|qponder|preresq)\.(\w+)\(", page):
+        home = qponder_lib if module == "qponder_lib" else getattr(rewards, module)
+        assert callable(getattr(home, name)), name
+    table = page[page.index("| field |") : page.index("The mean of the distribution")]
+    stated = [
+        name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1])
+    ]
+    assert set(stated) == {field.name for field in dataclasses.fields(Assessment)}

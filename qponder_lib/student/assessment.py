@@ -84,7 +84,7 @@ class Assessment:
     problem: str | None = None
 
     def as_json(self) -> dict[str, object]:
-        """Return a row that `qponder_lib.evaluate` reads."""
+        """Return a row of predictions, as `qponder_lib.evaluate` reads it."""
         found = self.distribution
         return {
             "image_id": self.image,
@@ -94,6 +94,8 @@ class Assessment:
             "deviation": None if found is None else round(found.deviation, 3),
             "model": self.model,
             "text": self.text,
+            "mos": None,
+            "sample": 0,
         }
 
     def __str__(self) -> str:
