@@ -265,7 +265,7 @@ def test_missing_notebook_is_named(root, capsys):
 # ---- studies, commands
 
 
-def test_the_latest_model_passes_over_a_damaged_one(root, capsys):
+def test_the_latest_model_passes_over_a_damaged_one(root):
     for run, created in (("old", "2026-01-01"), ("new", "2026-01-02")):
         folder = RunPaths.named(run).grpo("qponder")
         folder.mkdir(parents=True)
