@@ -2,8 +2,8 @@
 
 A process may be killed at any moment. Whole files are written beside their place and renamed
 into it; rows are appended one line at a time and a torn last line is cut off on the next open.
-A seal lists the hash of every file of a stage and is written last, so a stage without a fitting
-seal is unfinished, whatever files lie there.
+A stage record lists the hash of every file and is written last, so a stage without a fitting
+record is unfinished, whatever files lie there.
 """
 
 from __future__ import annotations
@@ -389,7 +389,7 @@ def read_csv(path: Path) -> list[dict[str, str | None]]:
     return [{name: cell or None for name, cell in zip(header, line)} for line in body]
 
 
-# ---- seals
+# ---- stage records
 
 
 @cache
@@ -440,7 +440,7 @@ def hash_outputs(root: Path, paths: Iterable[Path]) -> dict[str, str]:
     for path in paths:
         files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
         if not files:
-            raise FileNotFoundError(f"cannot seal {path}: no such file, or an empty folder")
+            raise FileNotFoundError(f"cannot record {path}: no such file, or an empty folder")
         for file in files:
             if file.name != SEAL_NAME and not file.name.endswith((".tmp", ".lock")):
                 _open_to_others(file)
@@ -468,19 +468,19 @@ def seal_folder(
 
 
 def read_seal(path: Path) -> Seal | None:
-    """Return the seal in a file or folder, or `None` if there is none that can be read."""
+    """Return the record in a file or folder, or `None` if there is none that can be read."""
     file = path / SEAL_NAME if path.is_dir() else path
     try:
         return Seal.model_validate(read_json(file))
     except FileNotFoundError:
         return None
     except (ArtifactError, ValidationError) as error:
-        log.warning("%s: not a seal, taken for none: %s", file, error)
+        log.warning("%s: not a stage record, taken for none: %s", file, error)
         return None
 
 
 def verify_seal(path: Path, root: Path | None = None) -> list[str]:
-    """Compare the files a seal lists with what lies there.
+    """Compare the files a record lists with what lies there.
 
     Args:
         path: A folder with a record, or the record itself.
@@ -491,7 +491,7 @@ def verify_seal(path: Path, root: Path | None = None) -> list[str]:
     """
     seal = read_seal(path)
     if seal is None:
-        return [f"{path}: no seal"]
+        return [f"{path}: no stage record"]
     base = root if root is not None else (path if path.is_dir() else path.parent)
     problems = []
     for name, expected in seal.outputs.items():

@@ -221,5 +221,5 @@ class RunPaths:
         return self.root / "work" / stage
 
     def relative(self, path: Path) -> str:
-        """Return a path below the run folder in the form seals and rows use."""
+        """Return a path below the run folder in the form records and rows use."""
         return path.relative_to(self.root).as_posix()

@@ -51,7 +51,7 @@ class Stage:
         sections: Settings that decide what it leaves behind, by section of the profile.
         inputs: Stages whose files it reads.
         only_shows: True for a notebook that only shows things: its one file is the executed
-            copy, which the runner seals.
+            copy, which the runner records.
     """
 
     name: str
@@ -133,7 +133,7 @@ def _reinforced(profile: Profile) -> tuple[Stage, ...]:
 
 
 def _prediction(model: str, profile: Profile) -> Stage:
-    """What one model says about the test images; the teacher answers as it is asked there."""
+    """What one model says about the test images; the teacher responds as it is asked there."""
     who = {"teacher": "distill", "handcrafted": "data"}.get(model, "student")
     trained_by = model_stage(model, profile)
     return Stage(
@@ -277,7 +277,7 @@ class PlannedStage:
 
 
 def plan(profile: Profile, run: RunPaths) -> list[PlannedStage]:
-    """Compare the keys of a profile with the seals in a run folder.
+    """Compare the keys of a profile with the stage records in a run folder.
 
     Returns:
         One entry per stage in running order: `complete`; `outdated` where it was made from other
@@ -406,7 +406,7 @@ def stage_run(run: Run, name: str) -> Iterator[StageRun]:
 def seal_stage(
     run: RunPaths, stage: Stage, inputs: Mapping[str, str], files: Iterable[Path], seconds: float
 ) -> None:
-    """Write the seal of a stage whose files are complete."""
+    """Write the record of a stage whose files are complete."""
     seal = artifacts.Seal(
         stage=stage.name,
         key=stage.key(inputs),
@@ -419,7 +419,7 @@ def seal_stage(
 
 
 def _break_seal(run: RunPaths, name: str) -> None:
-    """Remove an old seal, so that a kill in the middle does not leave it over half-new files.
+    """Remove an old record, so that a kill in the middle does not leave it over half-new files.
 
     Files that another run has by a hard link go too, or writing would change its copy.
     """

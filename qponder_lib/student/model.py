@@ -159,14 +159,14 @@ def new_adapter(model: PreTrainedModel, rank: int, alpha: int, seed: int) -> Pef
         model: A Qwen2.5-VL; changed in place.
         rank: Rank of each adapter, at least 1.
         alpha: Scale; what an adapter adds is multiplied by ``alpha / rank``.
-        seed: Seed of the random half; the other half is zero, so that the first answers are
+        seed: Seed of the random half; the other half is zero, so that the first completions are
             those of the model.
 
     Raises:
         ReachError: If a layer of the vision tower was adapted, or one of the language model not.
     """
     torch.manual_seed(seed)
-    # Dropout would make the same answer's probability differ between two passes of GRPO.
+    # Dropout would make the same completion's probability differ between two passes of GRPO.
     config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=ADAPTED)
     adapted = get_peft_model(model, config)
     check_reach(adapted)

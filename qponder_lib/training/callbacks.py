@@ -131,7 +131,7 @@ class Validation(TrainerCallback):
 
     Runs every ``grpo.validation_steps`` steps and after the last one, on the first
     ``grpo.n_validation`` validation images; the sampling of the training is not disturbed, since
-    greedy decoding draws nothing. Every process answers for all images, as a model that is shared
+    greedy decoding draws nothing. Every process predicts for all images, as a model that is shared
     out over them must.
     """
 
