@@ -148,7 +148,7 @@ def _runs_named(name: str) -> list[tuple[Profile, RunPaths]]:
 
 
 def _planned(profile: Profile, folder: RunPaths) -> list[PlannedStage]:
-    """Return the states of a run; those of a published one, which has no records, by its manifest."""
+    """Return the states of a run; of a published one, without records, by its manifest."""
     from qponder_lib import artifacts, pipeline
 
     planned = pipeline.plan(profile, folder)
