@@ -21,9 +21,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 import yaml
 
@@ -47,16 +46,10 @@ _KERNEL = {
     "display_name": "Python 3",
     "language": "python",
 }
-State = Literal["completed", "failed", "dead kernel", "stopped early", "interrupted"]
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How a notebook ended: `state`, what to tell the user, and how long it took."""
-
-    state: State
-    message: str
-    seconds: float
+class NotebookFailed(RuntimeError):
+    """A notebook did not do what it declares."""
 
 
 class Progress:
@@ -198,7 +191,7 @@ def execute(
     parameters: Mapping[str, Any],
     log_file: Path,
     root: Path,
-) -> Outcome:
+) -> float:
     """Execute a notebook in its own process group.
 
     Args:
@@ -209,7 +202,10 @@ def execute(
         root: The repository; the process works there.
 
     Returns:
-        How it ended. The copy stays at `partial` whatever happened.
+        How long it took, seconds. The copy stays at `partial` whatever happened.
+
+    Raises:
+        NotebookFailed: If it did not reach its end.
     """
     for folder in (partial.parent, log_file.parent):
         folder.mkdir(parents=True, exist_ok=True)
@@ -237,11 +233,10 @@ def execute(
         except BaseException:
             _stop(process)
             raise
-    seconds = time.monotonic() - started
-    state, message = outcome_of(process.returncode, partial)
-    if state != "completed" and message == "":
-        message = f"exit code {process.returncode}; see {os.path.relpath(log_file, root)}"
-    return Outcome(state, message, seconds)
+    reason = failure_of(process.returncode, partial)
+    if reason is not None:
+        raise NotebookFailed(reason)
+    return time.monotonic() - started
 
 
 def _die_with_parent() -> Callable[[], None] | None:
@@ -290,46 +285,40 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             continue
 
 
-def outcome_of(exit_code: int, copy: Path) -> tuple[State, str]:
-    """Say how a notebook ended from papermill's exit code and the copy it left.
+def failure_of(exit_code: int, copy: Path) -> str | None:
+    """Say why a notebook did not reach its end, by papermill's exit code and the copy it left.
 
     Args:
         exit_code: Negative for a signal, as in `subprocess`.
         copy: The executed copy, which may be missing.
 
     Returns:
-        A state and, where there is one, the reason.
+        The reason, or None if every cell ran.
     """
     if exit_code in (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, 130, 143):
-        return "interrupted", "the notebook process was stopped from outside"
+        return "interrupted: the notebook process was stopped from outside"
     if exit_code in (137, 138):
-        return "dead kernel", "the kernel died; most often the machine ran out of memory"
+        return "dead kernel: the kernel died; most often the machine ran out of memory"
     try:
         notebook = artifacts.read_json(copy)
     except (FileNotFoundError, artifacts.ArtifactError):
-        return "failed", ""
+        return f"failed: exit code {exit_code}"
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
-    for cell in cells:
-        for output in cell["outputs"]:
-            if output["output_type"] == "error" and output["ename"] == "SystemExit":
-                return "stopped early", "a cell ended the notebook with exit()"
-            if output["output_type"] == "error":
-                return "failed", f"{output['ename']}: {output['evalue']}"
+    for output in (one for cell in cells for one in cell["outputs"]):
+        if output["output_type"] == "error" and output["ename"] == "SystemExit":
+            return "stopped early: a cell ended the notebook with exit()"
+        if output["output_type"] == "error":
+            return f"failed: {output['ename']}: {output['evalue']}"
     if exit_code != 0:
-        return "failed", ""
-    return _outcome_of_copy(notebook, cells)
-
-
-def _outcome_of_copy(notebook: Mapping[str, Any], cells: list[dict[str, Any]]) -> tuple[State, str]:
+        return f"failed: exit code {exit_code}"
     ran = [cell for cell in cells if "".join(cell["source"]).strip()]
-    left = [cell for cell in ran if cell["execution_count"] is None]
+    left = sum(cell["execution_count"] is None for cell in ran)
     if left:
-        where = len(ran) - len(left)
-        return "stopped early", f"{len(left)} of {len(ran)} code cells never ran (after {where})"
+        return f"stopped early: {left} of {len(ran)} code cells never ran"
     record = notebook["metadata"].get("papermill", {})
     if not record.get("end_time") or record.get("exception"):
-        return "failed", "papermill did not record an end without an exception"
+        return "failed: papermill did not record an end without an exception"
     states = {cell["metadata"].get("papermill", {}).get("status") for cell in ran}
     if states - {"completed"}:
-        return "failed", f"cells are recorded as {sorted(map(str, states))}"
-    return "completed", ""
+        return f"failed: cells are recorded as {sorted(map(str, states))}"
+    return None

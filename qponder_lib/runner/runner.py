@@ -22,14 +22,10 @@ from qponder_lib.config import Profile, dump_profile
 from qponder_lib.paths import RunPaths, shown
 from qponder_lib.pipeline import PlannedStage
 from qponder_lib.runner import notebooks
-from qponder_lib.runner.notebooks import Outcome, clock
+from qponder_lib.runner.notebooks import NotebookFailed, clock
 
 EXIT_OK, EXIT_FAILED, EXIT_LOCKED, EXIT_INTERRUPTED = 0, 1, 75, 130
 _GOES_ON = "The same command goes on from here."
-
-
-class NotebookFailed(RuntimeError):
-    """A notebook did not do what it declares."""
 
 
 def run(
@@ -182,23 +178,24 @@ def execute_notebook(
         )
     except ValueError as error:
         raise NotebookFailed(str(error)) from error
-    outcome = notebooks.execute(notebook, partial, parameters, log_file, paths.repository_root())
-    undone = [entry.stage.name for entry in stages if not _is_done(entry, folder)]
-    if outcome.state == "completed" and undone:
-        outcome = Outcome("failed", f"it left {', '.join(undone)} undone", outcome.seconds)
-    if outcome.state != "completed":
+    try:
+        seconds = notebooks.execute(
+            notebook, partial, parameters, log_file, paths.repository_root()
+        )
+        undone = [entry.stage.name for entry in stages if not _is_done(entry, folder)]
+        if undone:
+            raise NotebookFailed(f"failed: it left {', '.join(undone)} undone")
+    except NotebookFailed as error:
         if partial.exists():
             os.replace(partial, failed)
-        raise NotebookFailed(
-            f"{notebook.name}: {outcome.state}: {outcome.message}\n"
-            f"log: {shown(log_file)}, notebook: {shown(failed)}"
-        )
+        where = f"log: {shown(log_file)}, notebook: {shown(failed)}"
+        raise NotebookFailed(f"{notebook.name}: {error}\n{where}") from None
     copy = folder.executed / notebook.name
     os.replace(partial, copy)
     for entry in stages:
         if entry.stage.only_shows:
-            pipeline.seal_stage(folder, entry.stage, {}, [copy], outcome.seconds)
-    return outcome.seconds
+            pipeline.seal_stage(folder, entry.stage, {}, [copy], seconds)
+    return seconds
 
 
 def _is_done(entry: PlannedStage, folder: RunPaths) -> bool:

@@ -14,6 +14,7 @@ from qponder_lib.config import Profile, Study, load_profile
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import stage_keys, stage_state, stages
 from qponder_lib.runner import runner
+from qponder_lib.runner.notebooks import NotebookFailed
 
 _NEVER_APPENDED = (".png", ".safetensors")
 
@@ -83,7 +84,7 @@ def show(study: Study) -> int:
     try:
         notebook = runner.notebook_numbered(study.notebook)
         runner.execute_notebook(notebook, profile, folder, study.base)
-    except runner.NotebookFailed as error:
+    except NotebookFailed as error:
         print(f"FAILED {error}", file=sys.stderr)
         return runner.EXIT_FAILED
     return runner.EXIT_OK
