@@ -83,7 +83,7 @@ class Stage:
 
 def stages(profile: Profile) -> tuple[Stage, ...]:
     """Return the stages of a profile in an order in which they can run."""
-    uses = _sections_of(profile)
+    uses = profile.sections
     grpo = f"grpo-{profile.grpo.reward}"
     predicted = tuple(f"predict-{model}" for model in profile.predict.models)
     judged = tuple(
@@ -106,12 +106,8 @@ def stages(profile: Profile) -> tuple[Stage, ...]:
     )
 
 
-def _sections_of(profile: Profile) -> Any:
-    return lambda *names: {name: getattr(profile, name) for name in names}
-
-
 def _cold_start(variant: str, profile: Profile) -> Stage:
-    sections = _sections_of(profile)("student", "launch") | {"sft": _sft(profile, variant)}
+    sections = profile.sections("student", "launch") | {"sft": _sft(profile, variant)}
     return Stage(f"sft-{variant}", "04", sections, ("data", "filter"))
 
 
@@ -125,7 +121,7 @@ def _reinforced(profile: Profile) -> tuple[Stage, ...]:
     last = f"grpo-{profile.grpo.reward}"
     names = (f"{last}-explore", last) if profile.grpo.exploration_steps else (last,)
     starts = (f"sft-{profile.grpo.start_from}", *names)
-    sections = _sections_of(profile)("student", "grpo", "launch")
+    sections = profile.sections("student", "grpo", "launch")
     return tuple(
         Stage(name, "06", sections, ("data", start))
         for name, start in zip(names, starts, strict=False)
@@ -139,7 +135,7 @@ def _prediction(model: str, profile: Profile) -> Stage:
     return Stage(
         f"predict-{model}",
         "07",
-        {who: getattr(profile, who), "predict": profile.predict.of(model)},
+        profile.sections(who) | {"predict": profile.predict.of(model)},
         ("data", trained_by) if trained_by else ("data",),
     )
 
@@ -148,7 +144,7 @@ def _video(profile: Profile) -> tuple[Stage, ...]:
     """The video model, where a profile asks for one; it goes on from the image model."""
     if profile.clips is None or profile.video is None:
         return ()
-    uses = _sections_of(profile)
+    uses = profile.sections
     start = f"grpo-{profile.grpo.reward}"
     warmed: tuple[Stage, ...] = ()
     if profile.warms_up_on_mosaics:

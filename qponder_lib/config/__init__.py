@@ -92,6 +92,10 @@ class Profile(BaseModel):
         """Whether the video model starts from a model warmed up on mosaics (decision D75)."""
         return self.motion is not None and self.motion.steps > 0
 
+    def sections(self, *names: str) -> dict[str, Section]:
+        """Return some sections by their names."""
+        return {name: getattr(self, name) for name in names}
+
     def with_overrides(self, overrides: Mapping[str, Any]) -> Profile:
         """Return a copy with some fields replaced.
 
