@@ -86,7 +86,9 @@ class TrainerSection(Section):
         given = dict(values)
         for name in set(given) - set(cls.model_fields):
             if name not in cls.names():
-                why = "; the kit derives it" if name in cls.DERIVED else instead(name, cls.names())
+                usual = [*cls.model_fields, *cls.DEFAULTS, "and what else TRL has"]
+                near = instead(name, cls.names(), else_listed=usual)
+                why = "; the kit derives it" if name in cls.DERIVED else near
                 raise ValueError(f"unknown setting {cls.TRAINER}.{name}{why}")
             given[name] = _checked(name, given[name], trl_settings(cls.TRAINER)[name])
         return {**cls.DEFAULTS, **given}
