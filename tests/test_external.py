@@ -384,28 +384,27 @@ def test_one_file_may_hold_the_labels_of_both(tmp_path, files):
 # ---- the commands
 
 
-def test_the_command_prints_and_writes_the_same_numbers(tmp_path, files):
-    out = tmp_path / "out.json"
-    done = invoke("evaluate", files[0], "--labels", files[1], "--json", out, "--protocols")
+def test_the_command_prints_the_same_numbers_as_text_and_as_json(files):
+    words = ("evaluate", files[0], "--labels", files[1])
+    done = invoke(*words, "--protocols")
     assert done.exit_code == 0, done.output
-    written = json.loads(out.read_text())
-    srcc = next(one for one in written["files"][0]["measured"] if one["metric"] == "srcc")
+    told = json.loads(invoke(*words, "--protocols", "--json").stdout)
+    srcc = next(one for one in told["files"][0]["measured"] if one["metric"] == "srcc")
     assert f"{srcc['value']:.3f} [{srcc['ci_low']:.3f}, {srcc['ci_high']:.3f}]" in done.output
-    assert written["resampling"] == {"confidence": 0.95, "n_resamples": 300, "seed": 0}
-    assert written["files"][0]["join"]["n_joined"] == 60
+    assert told["resampling"] == {"confidence": 0.95, "n_resamples": 300, "seed": 0}
+    assert told["files"][0]["join"]["n_joined"] == 60
     assert "logistic4" in done.output
-    assert "logistic4" not in invoke("evaluate", files[0], "--labels", files[1]).output
+    assert "logistic4" not in invoke(*words).output
 
 
 def test_one_bad_file_of_several_costs_that_file_alone(tmp_path, files):
     (tmp_path / "empty.json").write_text("")
-    out = tmp_path / "new" / "out.json"
     both = [files[0], tmp_path / "empty.json", files[0]]
-    done = invoke("evaluate", *both, "--labels", files[1], "--json", out)
+    done = invoke("evaluate", *both, "--labels", files[1], "--json")
     assert done.exit_code == 1
     assert "qponder: " in done.stderr
     assert "empty.json: no rows" in done.stderr
-    results = json.loads(out.read_text())["files"]
+    results = json.loads(done.stdout)["files"]
     assert ["error" in one for one in results] == [False, True, False]
     assert results[0]["measured"] == results[2]["measured"]
     assert invoke("evaluate", tmp_path / "empty.json", tmp_path / "empty.json").exit_code == 2
@@ -421,19 +420,6 @@ def test_the_command_reads_bad_files_without_a_traceback(tmp_path, files):
         assert "Traceback" not in done.output
 
 
-@pytest.mark.parametrize("command", ["evaluate", "compare"])
-def test_an_output_that_cannot_be_written_is_refused_before_the_work(tmp_path, files, command):
-    for out in (tmp_path, Path("/proc/out.json")):
-        several = [files[0]] * (2 if command == "compare" else 1)
-        done = invoke(command, *several, "--labels", files[1], "--json", out)
-        assert done.exit_code in (1, 2)
-        assert "SRCC" not in done.output
-        assert len(done.stderr.strip().splitlines()) == 1
-    several = ["nowhere.csv"] * (2 if command == "compare" else 1)
-    assert invoke(command, *several, "--json", tmp_path / "o.json").exit_code == 2
-    assert not (tmp_path / "o.json").exists()
-
-
 def test_what_is_printed_is_true_of_what_was_read(tmp_path, files):
     """The range is that of the label file, the hash that of what came through a pipe."""
     scores, _ = noisy()
@@ -443,13 +429,13 @@ def test_what_is_printed_is_true_of_what_was_read(tmp_path, files):
         f"as published: {mos.min():g} to {mos.max():g};"
         in invoke("evaluate", some, "--labels", files[1]).output
     )
-    pipe, out = tmp_path / "pipe", tmp_path / "out.json"
+    pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     writer = threading.Thread(target=lambda: pipe.write_bytes(files[0].read_bytes()))
     writer.start()
-    assert invoke("evaluate", pipe, "--labels", files[1], "--json", out).exit_code == 0
+    done = invoke("evaluate", pipe, "--labels", files[1], "--json")
     writer.join()
-    assert json.loads(out.read_text())["files"][0]["sha256"] == artifacts.file_sha256(files[0])
+    assert json.loads(done.stdout)["files"][0]["sha256"] == artifacts.file_sha256(files[0])
 
 
 def test_rows_that_fell_out_are_named_on_both_sides_with_the_reason(tmp_path):
@@ -466,10 +452,10 @@ def test_rows_that_fell_out_are_named_on_both_sides_with_the_reason(tmp_path):
 
 def test_the_command_compares(tmp_path, files):
     other = table(tmp_path / "o.csv", image=ids(), score=noisy(noise=1.5)[0])
-    out = tmp_path / "out.json"
-    done = invoke("compare", files[0], other, "--labels", files[1], "--json", out)
+    words = ("compare", files[0], other, "--labels", files[1])
+    done = invoke(*words)
     assert done.exit_code == 0, done.output
-    srcc = json.loads(out.read_text())["differences"][0]
+    srcc = json.loads(invoke(*words, "--json").stdout)["differences"][0]
     assert srcc["value"] == pytest.approx(srcc["first"] - srcc["second"])
     assert f"= {srcc['value']:+.4f} [{srcc['ci_low']:+.4f}, {srcc['ci_high']:+.4f}]" in done.output
 

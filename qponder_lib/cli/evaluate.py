@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qponder_lib.cli.common import BAD_INPUT, FAILED, complain
+from qponder_lib.cli.common import BAD_INPUT, FAILED, AsJson, answer, complain
 
 if TYPE_CHECKING:
     from qponder_lib.evaluation.external import Comparison, Evaluation, Joined, Labels, Scores
@@ -24,7 +24,6 @@ LabelsIdOption = Annotated[
     str | None, typer.Option("--labels-id", help="column of the label file that names the image")
 ]
 MosOption = Annotated[str | None, typer.Option("--mos", help="column of the human score")]
-JsonOption = Annotated[Path | None, typer.Option("--json", help="write the numbers here as JSON")]
 
 
 def evaluate(
@@ -37,7 +36,7 @@ def evaluate(
     protocols: Annotated[
         bool, typer.Option("--protocols", help="also measure after a logistic fit, and softmax")
     ] = False,
-    json_out: JsonOption = None,
+    as_json: AsJson = False,
 ) -> None:
     """Measure files of predictions against human scores.
 
@@ -46,14 +45,12 @@ def evaluate(
     """
     from tqdm import tqdm
 
-    from qponder_lib import artifacts
     from qponder_lib.data.tabular import TableError
     from qponder_lib.evaluation import external
     from qponder_lib.metrics.bootstrap import N_RESAMPLES
 
-    _require_writable(json_out)
     human = _labels(labels, labels_id, mos_column)
-    results, failed = [], 0
+    results, measured = [], 0
     for file in files:
         try:
             mos = None if labels else mos_column
@@ -65,16 +62,16 @@ def evaluate(
                 raise
             complain(error)
             results.append({"file": file, "error": str(error)})
-            failed += 1
             continue
-        print(describe(found), flush=True)
         results.append(_result(found))
-        failed += all(one.value is None for one in found.numbers.values())
-    if json_out:
-        artifacts.write_json(json_out, {"resampling": _resampling(), "files": results})
-    if failed:
-        usage = all("error" in result for result in results)
-        raise typer.Exit(BAD_INPUT if usage else FAILED)
+        measured += any(one.value is not None for one in found.numbers.values())
+        if not as_json:
+            print(describe(found), flush=True)
+    if as_json:
+        answer(as_json, {"resampling": _resampling(), "files": results}, "")
+    if measured < len(files):
+        bad_input = all("error" in result for result in results)
+        raise typer.Exit(BAD_INPUT if bad_input else FAILED)
 
 
 def compare(
@@ -85,38 +82,20 @@ def compare(
     score_column: ScoreOption = None,
     labels_id: LabelsIdOption = None,
     mos_column: MosOption = None,
-    json_out: JsonOption = None,
+    as_json: AsJson = False,
 ) -> None:
     """Compare two files of predictions: first minus second.
 
     On the images that both predict.
     """
-    from qponder_lib import artifacts
     from qponder_lib.evaluation import external
 
-    _require_writable(json_out)
     human = _labels(labels, labels_id, mos_column)
     options = {"id": id_column, "score": score_column, "mos": None if labels else mos_column}
     both = [external.read_scores(file, **options) for file in (first, second)]
     found = external.compare(both[0], both[1], human)
-    print(describe_comparison(found))
-    if json_out:
-        artifacts.write_json(json_out, _compared(found))
-    if all(one.value is None for one in found.numbers.values()):
-        raise typer.Exit(FAILED)
-
-
-def _require_writable(path: Path | None) -> None:
-    """Refuse an output that cannot be written before the work is done."""
-    if path is None:
-        return
-    if path.is_dir():
-        raise ValueError(f"--json {path}: expected a file, this is a folder")
-    there = path.exists()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.open("ab").close()
-    if not there:
-        path.unlink()
+    measured = any(one.value is not None for one in found.numbers.values())
+    answer(as_json, _compared(found), describe_comparison(found), ok=measured)
 
 
 def _labels(path: Path | None, labels_id: str | None, mos: str | None) -> Labels | None:

@@ -8,7 +8,7 @@ A folder holds `questions/`, `answers/` and Ray's account in `done/`.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -35,7 +35,7 @@ from qponder_lib.teacher.chat_client import data_url, with_image
 from qponder_lib.teacher.distill import open_teacher, questions, rng_of
 from qponder_lib.teacher.responses import Response, final_ids, read_recorded
 from qponder_lib.text.parsing import parse_answer
-from qponder_lib.text.prompts import answer_form, teacher_messages
+from qponder_lib.text.prompts import AnswerForm, answer_form, teacher_messages
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -49,6 +49,10 @@ RESPONSES = pa.schema(
 )
 _ROWS_PER_FILE = 2000
 _INVALID_IMAGE = Response(None, None, "invalid_image")
+
+
+Responder = Callable[[list[tuple[dict[str, Any], "Image.Image"]]], Sequence[Any]]
+"""From rows of `REQUESTS` with their images to a `Response` or `Completion` for each."""
 
 
 @dataclass(frozen=True)
@@ -138,22 +142,21 @@ def predict_at_scale(
     respond(folder, (request(one.image_id, one, paths, None) for one in images), engine)
     by_id = {row["id"]: row for row in responses_in(folder)}
     form = answer_form(student.prompt_id)
-    rows = []
-    for image in images:
-        row = by_id[image.image_id]
-        read = parse_answer(row["text"], form, finish_reason=row["finish_reason"])
-        rows.append(
-            PredictionRecord(
-                image_id=image.image_id,
-                text=row["text"],
-                score=read.score,
-                parse_status=row["finish_reason"] if row["text"] is None else read.status,
-                mos=image.mos,
-                n_tokens=row["n_tokens"],
-            )
-        )
+    rows = [_prediction(image, by_id[image.image_id], form) for image in images]
     write_jsonl(folder / "predictions.jsonl", rows)
     return rows
+
+
+def _prediction(image: ImageRecord, row: dict[str, Any], form: AnswerForm) -> PredictionRecord:
+    read = parse_answer(row["text"], form, finish_reason=row["finish_reason"])
+    return PredictionRecord(
+        image_id=image.image_id,
+        text=row["text"],
+        score=read.score,
+        parse_status=row["finish_reason"] if row["text"] is None else read.status,
+        mos=image.mos,
+        n_tokens=row["n_tokens"],
+    )
 
 
 # ---- a folder of requests and responses
@@ -258,7 +261,14 @@ def _ids(files: Iterable[Path]) -> set[str]:
 
 def offline_teacher(config: DistillConfig, workers: Workers) -> Engine:
     """Let workers respond with the teacher that measures pixels; it needs no GPU."""
-    return _spread(_TeacherWorker, (config,), workers, {"teacher": config.model_dump(mode="json")})
+
+    def open_responder() -> Responder:
+        teacher = open_teacher(config)
+        return lambda asked: [
+            teacher.respond(image, row["hint"], rng_of(row["id"])) for row, image in asked
+        ]
+
+    return _spread(open_responder, workers, {"teacher": config.model_dump(mode="json")})
 
 
 def student_engine(
@@ -278,7 +288,18 @@ def student_engine(
         "weights": {file.name: file_sha256(file) for file in files},
         "max_new_tokens": max_new_tokens,
     }
-    return _spread(_StudentWorker, (config, model, max_new_tokens), workers, settings)
+
+    def open_responder() -> Responder:
+        student = load_student(config, model)
+        return lambda asked: generate(
+            student,
+            [image for _, image in asked],
+            config.prompt_id,
+            max_new_tokens=max_new_tokens,
+            batch_size=max(len(asked), 1),
+        )
+
+    return _spread(open_responder, workers, settings)
 
 
 def vllm_teacher(
@@ -357,52 +378,31 @@ def from_vllm(table: pa.Table, max_tokens: int) -> pa.Table:
     return _table(said)
 
 
-class _TeacherWorker:
-    """The offline teacher in a process of Ray's."""
+class _Worker:
+    """Responds in a process of Ray's; teacher or student are opened there."""
 
-    def __init__(self, config: DistillConfig) -> None:
-        self.teacher = open_teacher(config)
-
-    def __call__(self, table: pa.Table) -> pa.Table:
-        said = []
-        for row in table.to_pylist():
-            image, rng = _image(row), rng_of(row["id"])
-            answered = self.teacher.respond(image, row["hint"], rng) if image else _INVALID_IMAGE
-            said.append((row, answered))
-        return _table(said)
-
-
-class _StudentWorker:
-    """A student in a process of Ray's, on its GPU if it has one."""
-
-    def __init__(self, config: StudentConfig, model: Path | None, max_new_tokens: int) -> None:
-        self.student = load_student(config, model)
-        self.prompt_id, self.max_new_tokens = config.prompt_id, max_new_tokens
+    def __init__(self, open_responder: Callable[[], Responder]) -> None:
+        self.respond = open_responder()
 
     def __call__(self, table: pa.Table) -> pa.Table:
         rows = table.to_pylist()
-        images = [_image(row) for row in rows]
-        usable = [image for image in images if image is not None]
-        limits = {"max_new_tokens": self.max_new_tokens, "batch_size": max(len(usable), 1)}
-        texts = iter(generate(self.student, usable, self.prompt_id, **limits))
+        images = [(row, _image(row)) for row in rows]
+        said = iter(self.respond([(row, image) for row, image in images if image is not None]))
         return _table(
-            [
-                (row, _INVALID_IMAGE if image is None else next(texts))
-                for row, image in zip(rows, images, strict=True)
-            ]
+            (row, _INVALID_IMAGE if image is None else next(said)) for row, image in images
         )
 
 
 def _spread(
-    worker: type, given: tuple[Any, ...], workers: Workers, settings: dict[str, Any]
+    open_responder: Callable[[], Responder], workers: Workers, settings: dict[str, Any]
 ) -> Engine:
     def run(dataset: Dataset) -> Dataset:
         import ray
         from ray.data import ActorPoolStrategy
 
         return dataset.map_batches(
-            worker,
-            fn_constructor_args=given,
+            _Worker,
+            fn_constructor_args=(open_responder,),
             batch_size=workers.batch_size,
             batch_format="pyarrow",
             compute=ActorPoolStrategy(size=workers.count),
