@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +11,7 @@ import typer
 from qponder_lib.cli.common import BAD_INPUT, FAILED, AsJson, answer, complain
 
 if TYPE_CHECKING:
-    from qponder_lib.evaluation.external import Comparison, Evaluation, Joined, Labels, Scores
+    from qponder_lib.evaluation.external import Comparison, Evaluation, Joined, Labels
 
 _NAMED = 5  # rows of a kind that are named before the others are counted
 
@@ -107,10 +107,9 @@ def _labels(path: Path | None, labels_id: str | None, mos: str | None) -> Labels
 def describe(found: Evaluation) -> str:
     """Return what one file holds, what joined, and its numbers, as text."""
     joined, some = found.joined, next(iter(found.numbers.values()))
-    lines = [f"\n{joined.scores.path}", *_held(joined.scores), *_labelled(joined.labels)]
-    lines += _met(joined)
     drawn = "images" if joined.predictions.clusters is None else f"{some.n_references} references"
     drawn += f", told by {joined.named_as}'s file names" if joined.named_as else ""
+    lines = ["", *_side_lines(joined)]
     lines.append(f"  n {some.n}, unparsed {some.n_unparsed}; {_drawn(drawn)}")
     for (metric, protocol), one in found.numbers.items():
         shown = "" if protocol == "raw" else protocol
@@ -124,15 +123,13 @@ def describe(found: Evaluation) -> str:
 
 def describe_comparison(found: Comparison) -> str:
     """Return the paired differences as text."""
-    lines = [" minus ".join(str(joined.scores.path) for joined in found.joined)]
+    lines = ["First minus second"]
     for joined in found.joined:
-        told = [*_held(joined.scores), *_met(joined)]
-        lines += [f"  {joined.scores.path.name}", *(f"  {line}" for line in told)]
+        lines += _side_lines(joined)
     for which, ids in zip(("first", "second"), found.only, strict=True):
         lines += _left_over(f"image only in the {which}", {"": ids} if ids else {})
     some = next(iter(found.numbers.values()))
-    clustered = any(joined.predictions.clusters for joined in found.joined)
-    drawn = f"{some.n_references} references" if clustered else "images"
+    drawn = f"{some.n_references} references" if _is_clustered(found) else "images"
     counted = f"n {some.n} images that both predict, {some.n_excluded} that one does not"
     lines.append(f"  {counted}; {_drawn(drawn)}")
     for key, one in found.numbers.items():
@@ -147,26 +144,23 @@ def describe_comparison(found: Comparison) -> str:
     return "\n".join(lines)
 
 
-def _held(scores: Scores) -> list[str]:
-    lines = [f"  predictions: {scores.layout}: {_counts(scores.states)}"]
-    return lines + [f"    {example}" for example in scores.examples]
+def _is_clustered(found: Comparison) -> bool:
+    return any(joined.predictions.clusters for joined in found.joined)
 
 
-def _labelled(labels: Labels) -> list[str]:
-    ends = f"{labels.mos.min():g} to {labels.mos.max():g}"
-    lines = [
-        f"  labels: {labels.path.name}, column {labels.column!r}, as published: {ends}; "
-        f"{_counts(labels.states)}"
-    ]
-    return lines + [f"    {example}" for example in labels.examples]
-
-
-def _met(joined: Joined) -> list[str]:
-    n = len(joined.label_ids)
+def _side_lines(joined: Joined) -> list[str]:
+    """Say what a file of predictions holds, what its labels are, and what joined."""
+    scores, labels = joined.scores, joined.labels
+    n, ends = len(joined.label_ids), f"{labels.mos.min():g} to {labels.mos.max():g}"
     how = ", ".join(by if n == k else f"{by} ({k})" for by, k in joined.by.items())
-    counted = f"{n} of {len(joined.scores.ids)} predictions and {len(joined.labels.ids)} labels"
     return [
-        f"  joined by {how}: {counted}",
+        str(scores.path),
+        f"  predictions: {scores.layout}: {_counts(scores.states)}",
+        *(f"    {example}" for example in scores.examples),
+        f"  labels: {labels.path.name}, column {labels.column!r}, as published: {ends}; "
+        f"{_counts(labels.states)}",
+        *(f"    {example}" for example in labels.examples),
+        f"  joined by {how}: {n} of {len(scores.ids)} predictions and {len(labels.ids)} labels",
         *_left_over("prediction without label", joined.without_label),
         *_left_over("label without prediction", joined.without_prediction),
     ]
@@ -212,70 +206,62 @@ def _resampling() -> dict[str, float]:
 
 
 def _result(found: Evaluation) -> dict[str, Any]:
-    """Return the numbers of one file, with the hashes of what they were made from."""
-    joined, labels = found.joined, found.joined.labels
-    return {
-        **_read(joined.scores),
-        "labels": labels.path,
-        "labels_sha256": labels.sha256,
-        "label_column": labels.column,
-        "label_range": (labels.mos.min(), labels.mos.max()),
-        "label_states": dict(labels.states),
-        "join": _join(joined),
-        "clustered": joined.predictions.clusters is not None,
-        "references_named_as": joined.named_as,
-        "measured": _rows(found.numbers.items()),
-    }
+    return {**_side(found.joined), "measured": _rows(found.numbers)}
 
 
 def _compared(found: Comparison) -> dict[str, Any]:
-    sides = [
-        _read(one.scores) | {"join": _join(one), "only": only[:_NAMED], "n_only": len(only)}
-        for one, only in zip(found.joined, found.only, strict=True)
+    first, second = (
+        {**_side(joined), "only": only[:_NAMED], "n_only": len(only)}
+        for joined, only in zip(found.joined, found.only, strict=True)
+    )
+    rows = [
+        {**row, "first": found.first[key].value, "second": found.second[key].value}
+        for row, key in zip(_rows(found.numbers), found.numbers, strict=True)
     ]
-    rows = _rows(found.numbers.items())
-    for row, key in zip(rows, found.numbers, strict=True):
-        row |= {"first": found.first[key].value, "second": found.second[key].value}
     return {
         "resampling": _resampling(),
-        "first": sides[0],
-        "second": sides[1],
-        "clustered": any(joined.predictions.clusters for joined in found.joined),
+        "first": first,
+        "second": second,
+        "clustered": _is_clustered(found),
         "differences": rows,
     }
 
 
-def _read(scores: Scores) -> dict[str, Any]:
+def _side(joined: Joined) -> dict[str, Any]:
+    """Return what was read and joined, with the hashes of the files."""
+    scores, labels = joined.scores, joined.labels
     return {
         "file": scores.path,
         "sha256": scores.sha256,
         "layout": scores.layout,
         "states": dict(scores.states),
         "examples": scores.examples,
-    }
-
-
-def _join(joined: Joined) -> dict[str, Any]:
-    lost = {
-        "without_label": joined.without_label,
-        "without_prediction": joined.without_prediction,
-    }
-    return {
-        "by": dict(joined.by),
-        "n_predictions": len(joined.scores.ids),
-        "n_labels": len(joined.labels.ids),
-        "n_joined": len(joined.label_ids),
-        **{
-            name: {why: {"n": len(ids), "first": ids[:_NAMED]} for why, ids in by_reason.items()}
-            for name, by_reason in lost.items()
+        "labels": labels.path,
+        "labels_sha256": labels.sha256,
+        "label_column": labels.column,
+        "label_range": (labels.mos.min(), labels.mos.max()),
+        "label_states": dict(labels.states),
+        "clustered": joined.predictions.clusters is not None,
+        "references_named_as": joined.named_as,
+        "join": {
+            "by": dict(joined.by),
+            "n_predictions": len(scores.ids),
+            "n_labels": len(labels.ids),
+            "n_joined": len(joined.label_ids),
+            "without_label": _some(joined.without_label),
+            "without_prediction": _some(joined.without_prediction),
         },
     }
 
 
-def _rows(numbers: Iterable[tuple[tuple[str, str], Any]]) -> list[dict[str, Any]]:
+def _some(by_reason: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    return {why: {"n": len(ids), "first": ids[:_NAMED]} for why, ids in by_reason.items()}
+
+
+def _rows(numbers: Mapping[tuple[str, str], Any]) -> list[dict[str, Any]]:
     from qponder_lib.metrics.bootstrap import cells
 
     return [
         {"metric": metric, "protocol": protocol, **cells(one)}
-        for (metric, protocol), one in numbers
+        for (metric, protocol), one in numbers.items()
     ]

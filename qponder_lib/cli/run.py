@@ -103,10 +103,12 @@ def status(run: RunName, as_json: AsJson = False) -> None:
     And what the run measured, and where its outputs lie.
     """
     runs = _runs_named(run)
-    planned = [_planned(profile, folder) for profile, folder in runs]
-    names = [shown(folder.root) for _, folder in runs]
-    data = {
-        name: [
+    planned = {shown(folder.root): _planned(profile, folder) for profile, folder in runs}
+    lines, data = [], {}
+    for name, entries in planned.items():
+        done = sum(entry.state == "complete" for entry in entries)
+        lines.append(f"{name}: {done} of {len(entries)} stages complete")
+        data[name] = [
             {
                 "stage": entry.stage.name,
                 "notebook": entry.stage.notebook,
@@ -115,15 +117,8 @@ def status(run: RunName, as_json: AsJson = False) -> None:
             }
             for entry in entries
         ]
-        for name, entries in zip(names, planned, strict=True)
-    }
     if len(runs) == 1:
-        answer(as_json, data, _run_text(*runs[0], planned[0]))
-        return
-    lines = []
-    for name, entries in zip(names, planned, strict=True):
-        done = sum(entry.state == "complete" for entry in entries)
-        lines.append(f"{name}: {done} of {len(entries)} stages complete")
+        lines += _details(runs[0][1], *planned.values())
     answer(as_json, data, "\n".join(lines))
 
 
@@ -163,15 +158,15 @@ def _planned(profile: Profile, folder: RunPaths) -> list[PlannedStage]:
     ]
 
 
-def _run_text(profile: Profile, folder: RunPaths, planned: Sequence[PlannedStage]) -> str:
+def _details(folder: RunPaths, planned: Sequence[PlannedStage]) -> list[str]:
     from qponder_lib import artifacts
     from qponder_lib.runner.runner import describe_plan
 
-    lines = [f"{profile.name} in {shown(folder.root)}", describe_plan(planned)]
+    lines = [describe_plan(planned)]
     if folder.manifest.exists():
         manifest = artifacts.read_json(folder.manifest)
         lines.append(f"last ended {manifest['written']}: {manifest['exit_state']}")
-    return "\n".join([*lines, results(folder)])
+    return [*lines, results(folder)]
 
 
 def results(folder: RunPaths) -> str:
