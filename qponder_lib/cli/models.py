@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -128,12 +129,10 @@ def preflight(
     else:
         run = RunPaths.at(run_dir.absolute()) if run_dir else RunPaths.named(Path(profile).stem)
         report = checks.preflight(settings, run, machine)
-    answer(as_json, report.as_json(), _preflight_text(report), ok=report.ok)
+    answer(as_json, {**asdict(report), "ok": report.ok}, _preflight_text(report), ok=report.ok)
 
 
 def _preflight_text(report: Report) -> str:
-    from qponder_lib.gpu.sizes import FORMULAS, HOURS_FORMULAS
-
     signs = {"ok": "ok     ", "problem": "PROBLEM", "unknown": "unknown"}
     lines = []
     for finding in report.findings:
@@ -143,11 +142,8 @@ def _preflight_text(report: Report) -> str:
     for stage, parts in report.memory_gib.items():
         shown = ", ".join(f"{name} {value:.2f}" for name, value in parts.items() if value)
         lines.append(f"{stage}, GiB on each GPU: {shown}")
-    if report.memory_gib:
-        lines += [f"  {name} = {formula}" for name, formula in FORMULAS.items()]
     if report.hours is not None:
         lines.append(", ".join(f"{stage} {value:.1f} h" for stage, value in report.hours.items()))
-        lines += [f"  {stage} = {formula}" for stage, formula in HOURS_FORMULAS.items()]
     elif report.memory_gib:
         lines.append("hours: state --train-tokens-per-s and --generate-tokens-per-s")
     return "\n".join(lines)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from qponder_lib.artifacts import ArtifactError, read_jsonl
 from qponder_lib.config import GrpoConfig, Profile, SettingsError
 from qponder_lib.gpu.sizes import (
-    FORMULAS,
-    Counter,
     Lengths,
     Machine,
     Shape,
@@ -23,6 +21,7 @@ from qponder_lib.gpu.sizes import (
     lengths,
     memory,
     shape_of,
+    token_counter,
 )
 from qponder_lib.paths import RunPaths
 from qponder_lib.records import FilteredResponse, ImageRecord
@@ -32,6 +31,7 @@ from qponder_lib.scales import MOS_MAX, MOS_MIN
 from qponder_lib.text.parsing import parse_answer
 from qponder_lib.text.prompts import answer_form, student_messages
 from qponder_lib.text.sft_format import SftFormat, answer_text, completion_text, replace_score
+from qponder_lib.training import grpo, sft
 
 Verdict = Literal["ok", "problem", "unknown"]
 Parse = Callable[[str], float | None]
@@ -80,10 +80,6 @@ class Report:
         """True if no check found a problem."""
         return all(finding.verdict != "problem" for finding in self.findings)
 
-    def as_json(self) -> dict[str, Any]:
-        """The report as JSON values, the formulas with it."""
-        return {**asdict(self), "ok": self.ok, "formulas": FORMULAS}
-
 
 def preflight(profile: Profile, run: RunPaths, machine: Machine) -> Report:
     """Check a profile, and what its run folder already holds.
@@ -97,10 +93,13 @@ def preflight(profile: Profile, run: RunPaths, machine: Machine) -> Report:
         Every finding, memory and hours.
     """
     labels, broken = _labels(profile, run)
-    findings = [*_consistency(profile), broken or check_labels(labels)]
-    n_images = len(labels) if labels else profile.data.n_train
-    findings += check_steps(profile, n_images, machine)
-    findings.append(check_trainer_arguments(profile))
+    findings = [
+        *_consistency(profile),
+        broken or check_labels(labels),
+        check_steps(profile, len(labels) or profile.data.n_train, machine),
+        check_saves(profile),
+        check_trainer_arguments(profile),
+    ]
     shape = shape_of(profile.student.model)
     if shape is None:
         said = f"the sizes of {profile.student.model} are not on this machine"
@@ -109,7 +108,7 @@ def preflight(profile: Profile, run: RunPaths, machine: Machine) -> Report:
     tokens = lengths(profile, shape)
     findings += check_lengths(profile, shape, tokens)
     limit = profile.grpo.max_completion_length
-    findings.append(check_answers_fit(_longest_taught(profile, run), limit))
+    findings.append(check_completions_fit(_longest_taught(profile, run), limit))
     needed = {name: memory(profile, shape, tokens, machine, stage=name) for name in ("sft", "grpo")}
     findings += _fits(needed, machine)
     return Report(profile.name, tuple(findings), needed, hours(profile, tokens, machine))
@@ -141,13 +140,11 @@ def _labels(profile: Profile, run: RunPaths) -> tuple[list[float], Finding | Non
 
 
 def check_labels(labels: Sequence[float]) -> Finding:
-    """Do the labels lie on the scale, and do they use it?"""
+    """Do the labels use their scale? That none lies outside was seen when they were read."""
     if not labels:
         return Finding("labels", "unknown", "no rows of the training set yet (stage 01)")
     low, high = min(labels), max(labels)
     said = f"{len(labels)} labels from {low:g} to {high:g} on a scale {MOS_MIN:g} to {MOS_MAX:g}"
-    if low < MOS_MIN or high > MOS_MAX:
-        return Finding("labels", "problem", said, "rescale the labels to the declared scale")
     if high - low < _LEAST_SPAN * (MOS_MAX - MOS_MIN):
         said += ": less than a tenth of it, as labels of another scale (1 to 5) would"
         remedy = "rescale: mos = 100 x (raw - low) / (high - low), with the ends of their own scale"
@@ -155,46 +152,38 @@ def check_labels(labels: Sequence[float]) -> Finding:
     return Finding("labels", "ok", said)
 
 
-def check_steps(profile: Profile, n_images: int, machine: Machine) -> list[Finding]:
-    """Do batches, groups and devices give steps, and are checkpoints where a run can resume?"""
-    grpo, gpus = profile.grpo, machine.gpus
-    found = [Finding("group", "ok", f"{grpo.num_generations} completions for each image")]
-    if grpo.num_generations < 2:
+def check_steps(profile: Profile, n_images: int, machine: Machine) -> Finding:
+    """Do images and devices give steps?"""
+    config = profile.grpo
+    if n_images < config.images_per_step:
         said = (
-            f"grpo.num_generations is {grpo.num_generations}: a completion that is compared with "
-            "itself has advantage 0, so nothing is learnt"
-        )
-        found = [Finding("group", "problem", said, "set it to 2 or more; the paper has 8")]
-    if n_images < grpo.images_per_step:
-        said = (
-            f"{n_images} images are fewer than grpo.images_per_step {grpo.images_per_step}: "
+            f"{n_images} images are fewer than grpo.images_per_step {config.images_per_step}: "
             "TRL would run 0 steps and report success"
         )
-        remedy = "lower grpo.images_per_step or add images"
-        found.append(Finding("steps", "problem", said, remedy))
-    elif (broken := _broken_batch(grpo, gpus)) is not None:
-        remedy = "let grpo.images_per_step be a multiple of the GPUs"
-        found.append(Finding("steps", "problem", broken, remedy))
-    else:
-        steps = grpo.steps(n_images)
-        epochs = steps * grpo.images_per_step / n_images
-        said = f"GRPO: {steps} steps x {grpo.images_per_step} images = {epochs:.2f} epochs"
-        found.append(Finding("steps", "ok", said))
-    return [*found, *_check_saves(profile)]
-
-
-def _broken_batch(grpo: GrpoConfig, gpus: int) -> str | None:
+        return Finding("steps", "problem", said, "lower grpo.images_per_step or add images")
     try:
-        grpo.batch(gpus)
+        config.batch(machine.gpus)
     except ValueError as error:
-        return str(error)
-    return None
+        remedy = "let grpo.images_per_step be a multiple of the GPUs"
+        return Finding("steps", "problem", str(error), remedy)
+    steps = config.steps(n_images)
+    epochs = steps * config.images_per_step / n_images
+    said = f"GRPO: {steps} steps x {config.images_per_step} images = {epochs:.2f} epochs"
+    return Finding("steps", "ok", said)
+
+
+def check_saves(profile: Profile) -> Finding:
+    """Is a checkpoint written before training ends?"""
+    for name, section in (("sft", profile.sft), ("grpo", profile.grpo)):
+        every, steps = section.save_steps, section.max_steps
+        if 0 < steps < every:
+            said = f"{name}.save_steps {every} is beyond {name}.max_steps {steps}: none is written"
+            return Finding("checkpoints", "problem", said, "save more often")
+    return Finding("checkpoints", "ok", "written where a killed run resumes exactly")
 
 
 def check_trainer_arguments(profile: Profile) -> Finding:
     """Does TRL take the settings that are passed through to it?"""
-    from qponder_lib.training import grpo, sft  # torch, which no other check needs
-
     try:
         sft.trainer_arguments(profile.sft, Path("work"))
         grpo.trainer_arguments(profile.grpo, Path("work"))
@@ -202,26 +191,6 @@ def check_trainer_arguments(profile: Profile) -> Finding:
         said = " ".join(str(error).split())
         return Finding("trainer arguments", "problem", said, "change sft or grpo in the profile")
     return Finding("trainer arguments", "ok", "TRL takes the settings of sft and grpo")
-
-
-def _check_saves(profile: Profile) -> list[Finding]:
-    grpo, sft = profile.grpo, profile.sft
-    found = []
-    if grpo.save_steps % grpo.num_iterations:
-        said = (
-            f"grpo.save_steps {grpo.save_steps} is off the boundary of a generation, which lasts "
-            f"grpo.num_iterations {grpo.num_iterations} steps: a resumed run would be another run"
-        )
-        remedy = "let it be a multiple of grpo.num_iterations"
-        found.append(Finding("checkpoints", "problem", said, remedy))
-    for name, every, steps in (
-        ("grpo", grpo.save_steps, grpo.max_steps),
-        ("sft", sft.save_steps, sft.max_steps),
-    ):
-        if 0 < steps < every:
-            said = f"{name}.save_steps {every} is beyond {name}.max_steps {steps}: none is written"
-            found.append(Finding("checkpoints", "problem", said, "save more often"))
-    return found or [Finding("checkpoints", "ok", "written where a killed run resumes exactly")]
 
 
 def check_lengths(profile: Profile, shape: Shape, tokens: Lengths) -> list[Finding]:
@@ -232,7 +201,7 @@ def check_lengths(profile: Profile, shape: Shape, tokens: Lengths) -> list[Findi
     remedy = "lower student.max_pixels, or raise the limit (null: none)"
     found = []
     for name, limit in (
-        ("the model's positions", shape.positions),
+        ("the model's positions", shape.text.max_position_embeddings),
         ("sft.max_length", profile.sft.max_length),
     ):
         if limit is None:
@@ -258,10 +227,11 @@ def _longest_taught(profile: Profile, run: RunPaths) -> int | None:
             texts.append(replace_score(row.text or "", 50.0, form))
         except ValueError:
             continue  # training skips it too, and counts it
-    return Counter(profile.student.model).longest(texts) if texts else None
+    count, _ = token_counter(profile.student.model)
+    return max(map(count, texts), default=None)
 
 
-def check_answers_fit(longest: int | None, limit: int) -> Finding:
+def check_completions_fit(longest: int | None, limit: int) -> Finding:
     """May the student write as much in GRPO as it was taught to write?"""
     if longest is None:
         said = "no filtered responses to measure yet (stage 03)"

@@ -1,22 +1,23 @@
-"""Sizes of a Qwen2.5-VL, and what follows from them: tokens, memory of a GPU, hours.
+"""What training a Qwen2.5-VL takes: tokens, memory of a GPU, hours.
 
-Nothing is loaded and nothing is fetched: sizes are read from a configuration, tokens are counted
-with the tokenizer's file; memory and hours come from formulas that are shown with their numbers.
+No weights are loaded and nothing is fetched: transformers builds a model of its configuration on
+torch's meta device, which holds no memory, and tokens are counted with the tokenizer's file.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from huggingface_hub import try_to_load_from_cache
 from tokenizers import Tokenizer
+from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedConfig, Qwen2_5_VLConfig
 
 from qponder_lib import paths
-from qponder_lib.artifacts import read_json
 from qponder_lib.config import Profile
 from qponder_lib.text.prompts import student_messages
 
@@ -33,123 +34,49 @@ TILE_TOKENS, TILE_WORDS = 4096, 32768
 """Of the head's scores that TRL 1.16 computes at once."""
 _TRAINED_ADAPTER_BYTES = 16
 """Weight, gradient and two moments of AdamW in float32."""
-FORMULAS = {
-    "weights": "bytes x parameters; in 4 bits 0.516 x linear layers of the language model + bytes "
-    "x the rest; / GPUs if sharded",
-    "reference": "bytes x parameters if beta > 0 and all weights are trained, / GPUs if sharded; "
-    "with adapters a copy of the adapter",
-    "gradients": "bytes x trained parameters, / GPUs if sharded",
-    "optimizer": "2 x bytes x trained parameters (AdamW keeps two moments in the weights' type), "
-    "/ GPUs if sharded",
-    "adapter": "16 x adapter parameters: weight, gradient, two moments in float32",
-    "activations": "with checkpointing: bytes x tokens x layers x hidden, the same for the vision "
-    "tower, + the largest of: one block done again, bytes x tokens x 2 x (8 hidden + 3 inner), of "
-    "either; the head, bytes x min(completion tokens, 4096) x 32768 + 4 x hidden x (completion "
-    "tokens + vocabulary if trained)",
-    "cache": "2 x bytes x completions of a step on the GPU x tokens x layers x kv_heads x head",
-    "peak": "weights + reference + adapter + gradients + optimizer + the larger of activations "
-    "and cache",
-}
-
-HOURS_FORMULAS = {
-    "sft": "variants x steps x images x tokens / (GPUs x trained tokens per second)",
-    "grpo": "steps x images x completions x (passes x tokens / trained tokens per second + "
-    "completion tokens / sampled tokens per second) / GPUs; passes is 4/3 with a reference, whose "
-    "forward pass is a third of a trained one, else 1",
-}
 
 
 # ---- a model
 
+# Published widths, for a machine on which the model has not been fetched yet.
+_WIDTHS = (
+    *("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads"),
+    *("num_key_value_heads", "vocab_size", "tie_word_embeddings"),
+)
+_PUBLISHED = {
+    "Qwen/Qwen2.5-VL-3B-Instruct": (36, 2048, 11008, 16, 2, 151936, True),
+    "Qwen/Qwen2.5-VL-7B-Instruct": (28, 3584, 18944, 28, 4, 152064, False),
+    "Qwen/Qwen2.5-VL-72B-Instruct": (80, 8192, 29568, 64, 8, 152064, False),
+}
+_PUBLISHED_POSITIONS = 128000
+
 
 @dataclass(frozen=True)
 class Shape:
-    """Widths and depths of a model.
+    """How large a model is.
 
     Attributes:
-        layers: Blocks of the language model; `hidden`, `inner`: their widths.
-        heads: Query heads; `kv_heads` those of keys and values; `head` the width of each.
-        vocabulary: Tokens.
-        tied: True if the head is the embedding.
-        positions: Tokens a sequence may have.
-        vision_layers: Blocks of the vision tower; `vision_hidden`, `vision_inner`: their widths.
-        patch: Pixels of a patch's side; `merge` patches a side make one image token.
+        text: Configuration of the language model: layers, widths, vocabulary, positions.
+        tower: Configuration of the vision tower.
+        parameters: All weights.
+        vision: Weights of the vision tower and the merger.
+        linear: Inputs and outputs of each linear layer of the language blocks, which are what 4
+            bits and adapters reach.
     """
 
-    layers: int
-    hidden: int
-    inner: int
-    heads: int
-    kv_heads: int
-    vocabulary: int
-    tied: bool
-    positions: int
-    vision_layers: int
-    vision_hidden: int
-    vision_inner: int
-    patch: int
-    merge: int
-
-    @property
-    def head(self) -> int:
-        """Width of a head."""
-        return self.hidden // self.heads
-
-    @property
-    def language_linear(self) -> int:
-        """Weights of the linear layers of all language blocks: what 4 bits and adapters reach."""
-        query = self.hidden * self.hidden
-        key = self.hidden * self.kv_heads * self.head
-        return self.layers * (2 * query + 2 * key + 3 * self.hidden * self.inner)
-
-    @property
-    def language(self) -> int:
-        """Weights of the language model, embedding and head included."""
-        biases = self.hidden + 2 * self.kv_heads * self.head
-        norms = 2 * self.hidden
-        tokens = self.vocabulary * self.hidden * (1 if self.tied else 2)
-        return self.language_linear + self.layers * (biases + norms) + self.hidden + tokens
-
-    @property
-    def vision(self) -> int:
-        """Weights of the vision tower and the merger."""
-        width, inner = self.vision_hidden, self.vision_inner
-        attention = 4 * width * width + 4 * width
-        feed_forward = 3 * width * inner + 2 * inner + width
-        blocks = self.vision_layers * (attention + feed_forward + 2 * width)
-        patches = 3 * 2 * self.patch**2 * width
-        merged = width * self.merge**2
-        merger = width + merged * merged + merged + merged * self.hidden + self.hidden
-        return patches + blocks + merger
-
-    @property
-    def parameters(self) -> int:
-        """All weights."""
-        return self.language + self.vision
+    text: PreTrainedConfig
+    tower: PreTrainedConfig
+    parameters: int
+    vision: int
+    linear: tuple[tuple[int, int], ...]
 
     def adapter(self, rank: int) -> int:
-        """Weights of adapters of a rank on the seven linear layers of every language block."""
-        key = self.kv_heads * self.head
-        ends = 2 * (2 * self.hidden) + 2 * (self.hidden + key) + 3 * (self.hidden + self.inner)
-        return rank * self.layers * ends
+        """Weights of adapters of a rank on all linear layers of the language blocks."""
+        return rank * sum(inputs + outputs for inputs, outputs in self.linear)
 
     def image_tokens(self, pixels: int) -> int:
         """Tokens of an image of so many pixels, at most."""
-        return pixels // (self.patch * self.merge) ** 2
-
-
-# Published configurations, for a machine on which the model has not been fetched yet.
-_PUBLISHED = {
-    "Qwen/Qwen2.5-VL-3B-Instruct": Shape(
-        36, 2048, 11008, 16, 2, 151936, True, 128000, 32, 1280, 3420, 14, 2
-    ),
-    "Qwen/Qwen2.5-VL-7B-Instruct": Shape(
-        28, 3584, 18944, 28, 4, 152064, False, 128000, 32, 1280, 3420, 14, 2
-    ),
-    "Qwen/Qwen2.5-VL-72B-Instruct": Shape(
-        80, 8192, 29568, 64, 8, 152064, False, 128000, 32, 1280, 3456, 14, 2
-    ),
-}
+        return pixels // (self.tower.patch_size * self.tower.spatial_merge_size) ** 2
 
 
 def shape_of(model: str) -> Shape | None:
@@ -163,26 +90,35 @@ def shape_of(model: str) -> Shape | None:
         8.29
     """
     file = model_file(model, "config.json")
-    return shape_from_config(read_json(file)) if file is not None else _PUBLISHED.get(model)
-
-
-def shape_from_config(config: Mapping[str, Any]) -> Shape:
-    """Read sizes from a `config.json`; older ones state the language model at the top."""
-    text, vision = config.get("text_config", config), config["vision_config"]
+    if file is None and model not in _PUBLISHED:
+        return None
+    config = AutoConfig.from_pretrained(file.parent) if file is not None else _published(model)
+    with torch.device("meta"):
+        made = AutoModelForImageTextToText.from_config(config)
+    parts = made.model.language_model.layers.modules()
     return Shape(
-        layers=text["num_hidden_layers"],
-        hidden=text["hidden_size"],
-        inner=text["intermediate_size"],
-        heads=text["num_attention_heads"],
-        kv_heads=text["num_key_value_heads"],
-        vocabulary=text["vocab_size"],
-        tied=bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", False))),
-        positions=text["max_position_embeddings"],
-        vision_layers=vision["depth"],
-        vision_hidden=vision["hidden_size"],
-        vision_inner=vision["intermediate_size"],
-        patch=vision["patch_size"],
-        merge=vision["spatial_merge_size"],
+        text=config.text_config,
+        tower=config.vision_config,
+        parameters=sum(weight.numel() for weight in made.parameters()),
+        vision=sum(weight.numel() for weight in made.model.visual.parameters()),
+        linear=tuple(
+            (one.in_features, one.out_features) for one in parts if isinstance(one, torch.nn.Linear)
+        ),
+    )
+
+
+def _published(model: str) -> Qwen2_5_VLConfig:
+    text: dict[str, Any] = dict(zip(_WIDTHS, _PUBLISHED[model], strict=True))
+    tower = {
+        "depth": 32,
+        "hidden_size": 1280,
+        "intermediate_size": 3456 if "72B" in model else 3420,
+        "out_hidden_size": text["hidden_size"],
+    }
+    return Qwen2_5_VLConfig(
+        text_config=text | {"max_position_embeddings": _PUBLISHED_POSITIONS},
+        vision_config=tower,
+        tie_word_embeddings=text["tie_word_embeddings"],
     )
 
 
@@ -222,38 +158,31 @@ class Lengths:
         return self.prompt + self.image + self.completion
 
 
-class Counter:
-    """Counts tokens with a model's tokenizer, or from letters where it is not on this machine."""
+def token_counter(model: str) -> tuple[Callable[[str], int], bool]:
+    """Return what counts the tokens of a text, and whether that is the model's own tokenizer.
 
-    def __init__(self, model: str) -> None:
-        file = model_file(model, "tokenizer.json")
-        self.tokenizer = Tokenizer.from_file(str(file)) if file is not None else None
-
-    def __call__(self, text: str) -> int:
-        """Tokens of a text, at least roughly."""
-        if self.tokenizer is None:
-            return math.ceil(len(text) / LETTERS_PER_TOKEN)
-        return len(self.tokenizer.encode(text, add_special_tokens=False).ids)
-
-    def longest(self, texts: Iterable[str]) -> int:
-        """Tokens of the longest of some texts, 0 if there are none."""
-        return max((self(text) for text in texts), default=0)
+    Where that is not on this machine, letters are divided.
+    """
+    file = model_file(model, "tokenizer.json")
+    if file is None:
+        return lambda text: math.ceil(len(text) / LETTERS_PER_TOKEN), False
+    tokenizer = Tokenizer.from_file(str(file))
+    return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids), True
 
 
 def lengths(profile: Profile, shape: Shape) -> Lengths:
     """Count what one sequence of GRPO holds at most."""
-    counter = Counter(profile.student.model)
+    count, counted = token_counter(profile.student.model)
     messages = student_messages(profile.student.prompt_id)
     texts = [message["content"] for message in messages]
     if messages[0]["role"] != "system":
         texts.append(_DEFAULT_SYSTEM)  # Qwen's template adds it
-    text_tokens = sum(counter(text) for text in texts)
     controls = _TOKENS_PER_MESSAGE * len(texts) + 3 + 2  # the assistant's turn, image borders
     return Lengths(
-        prompt=text_tokens + controls,
+        prompt=sum(count(text) for text in texts) + controls,
         image=shape.image_tokens(profile.student.max_pixels),
         completion=profile.grpo.max_completion_length,
-        counted=counter.tokenizer is not None,
+        counted=counted,
     )
 
 
@@ -282,7 +211,7 @@ class Machine:
 def memory(
     profile: Profile, shape: Shape, tokens: Lengths, machine: Machine, *, stage: str
 ) -> dict[str, float]:
-    """Estimate what one GPU holds at the peak of a stage.
+    """Estimate what one GPU holds at the peak of a stage of stock TRL, without a shared prefix.
 
     Args:
         profile: The settings.
@@ -292,32 +221,42 @@ def memory(
         stage: "sft" or "grpo".
 
     Returns:
-        GiB by the names of `FORMULAS`; stock TRL, so without a shared prefix.
+        GiB by part; weights, reference, gradients and optimizer are divided by the GPUs if they
+        are sharded:
+
+        - weights: bytes x parameters; in 4 bits 0.516 x linear layers of the language model +
+          bytes x the rest.
+        - reference: bytes x parameters if beta > 0 and all weights are trained; with adapters a
+          copy of the adapter.
+        - gradients: bytes x trained parameters.
+        - optimizer: 2 x bytes x trained parameters; AdamW keeps two moments in the weights' type.
+        - adapter: 16 x adapter parameters.
+        - activations: see `activations`.
+        - cache: keys and values of the completions of a step on the GPU.
+        - peak: their sum, of activations and cache the larger one.
     """
     section = profile.sft if stage == "sft" else profile.grpo
     size = _BYTES[profile.student.dtype]
     share = machine.gpus if machine.sharded else 1
-    rows = _rows_at_once(profile, machine, stage)
     rank = profile.student.lora_rank
     trained = 0 if rank else shape.parameters
     if section.freeze_vision and trained:
         trained -= shape.vision
     adapter = shape.adapter(rank)
+    rows = _rows_at_once(profile, machine, stage)
     found = {
         "weights": _weights(profile, shape) / share,
         "reference": 0.0,
         "gradients": size * trained / share,
         "optimizer": 2 * size * trained / share,
         "adapter": float(_TRAINED_ADAPTER_BYTES * adapter),
-        "activations": activations(shape, tokens, rows, size, head_trained=trained > 0),
-        "cache": 0.0,
     }
-    if stage == "grpo":
-        found["cache"] = cache(shape, _sampled_at_once(profile, machine), tokens.whole, size)
-        if profile.grpo.beta > 0:
-            found["reference"] = 4.0 * adapter or size * shape.parameters / share
-    standing = sum(found[name] for name in ("weights", "reference", "adapter"))
-    standing += found["gradients"] + found["optimizer"]
+    if stage == "grpo" and profile.grpo.beta > 0:
+        found["reference"] = 4.0 * adapter or size * shape.parameters / share
+    standing = sum(found.values())
+    found["activations"] = activations(shape, tokens, rows, size, head_trained=trained > 0)
+    sampled = _sampled_at_once(profile, machine) if stage == "grpo" else 0
+    found["cache"] = cache(shape, sampled, tokens.whole, size)
     found["peak"] = standing + max(found["activations"], found["cache"])
     return {name: value / GIB for name, value in found.items()}
 
@@ -332,27 +271,35 @@ def activations(
     exist in tiles only (TRL 1.16), its gradients in float32. `tests/benchmarks/memory_estimate.py`
     sets this beside what a step allocates.
     """
-    answers = rows * tokens.completion
-    text = size * rows * tokens.whole
-    seen = size * rows * tokens.image * shape.merge**2
-    kept = text * shape.layers * shape.hidden + seen * shape.vision_layers * shape.vision_hidden
-    head = size * min(answers, TILE_TOKENS) * TILE_WORDS
-    head += 4 * shape.hidden * (answers + (shape.vocabulary if head_trained else 0))
-    block = text * 2 * (8 * shape.hidden + 3 * shape.inner)
-    vision_block = seen * 2 * (8 * shape.vision_hidden + 3 * shape.vision_inner)
-    return float(kept + max(block, vision_block, head))
+    text, tower = shape.text, shape.tower
+    completions = rows * tokens.completion
+    seen = size * rows * tokens.whole
+    patches = size * rows * tokens.image * tower.spatial_merge_size**2
+    kept = seen * text.num_hidden_layers * text.hidden_size
+    kept += patches * tower.depth * tower.hidden_size
+    head = size * min(completions, TILE_TOKENS) * TILE_WORDS
+    head += 4 * text.hidden_size * (completions + (text.vocab_size if head_trained else 0))
+    again = (
+        n * 2 * (8 * one.hidden_size + 3 * one.intermediate_size)
+        for n, one in ((seen, text), (patches, tower))
+    )
+    return float(kept + max(head, *again))
 
 
 def cache(shape: Shape, rows: int, tokens: int, size: int) -> float:
     """Bytes of keys and values of so many sequences."""
-    return 2.0 * size * rows * tokens * shape.layers * shape.kv_heads * shape.head
+    text = shape.text
+    head = text.hidden_size // text.num_attention_heads
+    return 2.0 * size * rows * tokens * text.num_hidden_layers * text.num_key_value_heads * head
 
 
 def hours(profile: Profile, tokens: Lengths, machine: Machine) -> dict[str, float] | None:
     """Estimate hours of SFT (all variants) and GRPO from a stated throughput.
 
     Returns:
-        Hours by the names of `HOURS_FORMULAS`, or None if no throughput is stated.
+        Hours, or None if no throughput is stated. SFT trains on steps x images x tokens for each
+        variant. GRPO samples steps x images x completions / GPUs and trains on them once, or 4/3
+        times with a reference, whose forward pass is a third of a trained one.
     """
     if machine.train_tokens_per_s is None or machine.generate_tokens_per_s is None:
         return None
@@ -363,11 +310,11 @@ def hours(profile: Profile, tokens: Lengths, machine: Machine) -> dict[str, floa
         steps = round(profile.data.n_train * sft.num_train_epochs / (images * machine.gpus))
     sft_seconds = len(sft.variants) * steps * images * tokens.whole / machine.train_tokens_per_s
     steps = grpo.steps(profile.data.n_train)
-    answers = steps * grpo.images_per_step * grpo.num_generations / machine.gpus
+    completions = steps * grpo.images_per_step * grpo.num_generations / machine.gpus
     passes = 4 / 3 if grpo.beta > 0 else 1
     each = passes * tokens.whole / machine.train_tokens_per_s
     each += tokens.completion / machine.generate_tokens_per_s
-    return {"sft": sft_seconds / 3600, "grpo": answers * each / 3600}
+    return {"sft": sft_seconds / 3600, "grpo": completions * each / 3600}
 
 
 def _rows_at_once(profile: Profile, machine: Machine, stage: str) -> int:
@@ -385,7 +332,7 @@ def _sampled_at_once(profile: Profile, machine: Machine) -> int:
 
 def _weights(profile: Profile, shape: Shape) -> float:
     size = _BYTES[profile.student.dtype]
-    if profile.student.quantization == "none":
-        return float(size * shape.parameters)
-    whole = shape.parameters - shape.language_linear
-    return size * whole + _NF4_BYTES * shape.language_linear
+    in_4_bits = 0
+    if profile.student.quantization != "none":
+        in_4_bits = sum(inputs * outputs for inputs, outputs in shape.linear)
+    return size * (shape.parameters - in_4_bits) + _NF4_BYTES * in_4_bits

@@ -93,7 +93,7 @@ def measure(case: Case) -> dict[str, Any]:
     tokens = Lengths(case.prompt + case.completion - image - scored, image, scored, counted=True)
     estimate = activations(shape, tokens, case.n, 4) / 2**20
     if not torch.cuda.is_available():
-        estimate += 7 * 4 * min(case.n * scored, TILE_TOKENS) * shape.vocabulary / 2**20
+        estimate += 7 * 4 * min(case.n * scored, TILE_TOKENS) * shape.text.vocab_size / 2**20
     return {
         **case.__dict__,
         "estimate_mib": round(estimate, 1),
