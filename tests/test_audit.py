@@ -46,7 +46,7 @@ def outcomes(findings):
 )
 def test_average_is_outside_only_if_no_unrounded_cells_can_give_it(text, outcome):
     cells = [cell("m", "A", "0.70"), cell("m", "B", "0.71"), cell("m", "AVG.", text)]
-    assert outcomes(check_averages("t", table(*cells))) == [outcome]
+    assert outcomes(check_averages(table(*cells))) == [outcome]
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_an_average_is_outside_only_beyond_the_very_end_of_what_rounding_allows(
     cells, average, outcome
 ):
     rows = [cell("m", f"d{i}", text) for i, text in enumerate(cells)]
-    found = check_averages("t", table(*rows, cell("m", "AVG.", average)))
+    found = check_averages(table(*rows, cell("m", "AVG.", average)))
     assert outcomes(found) == [outcome]
 
 
@@ -72,18 +72,18 @@ def test_one_average_for_several_metrics_is_the_mean_of_the_whole_row():
         cell("m", "A", text, metric)
         for metric, text in (("com", "4.0"), ("acc", "3.0"), ("rea", "2.0"))
     ]
-    (found,) = check_averages("t", table(*cells, cell("m", "AVG.", "3.0", "mean")))
+    (found,) = check_averages(table(*cells, cell("m", "AVG.", "3.0", "mean")))
     assert found.outcome == "consistent"
     assert "mean of 3 printed cells 3.00000" in found.sentence
 
 
 def test_an_average_without_cells_is_left_alone():
     alone = table(cell("m", "AVG.", "0.7"), cell("other", "A", "0.7"))
-    assert list(check_averages("t", alone)) == []
+    assert list(check_averages(alone)) == []
     other_metric = table(
         cell("m", "AVG.", "0.7"), cell("m", "A", "0.9", "plcc"), cell("n", "A", "0.7")
     )
-    assert list(check_averages("t", other_metric)) == []
+    assert list(check_averages(other_metric)) == []
 
 
 @given(st.lists(st.fractions(0, 1), min_size=1, max_size=8), st.integers(1, 4))
@@ -93,7 +93,7 @@ def test_rounding_alone_never_puts_an_average_outside(values, digits):
 
     cells = [cell("m", f"d{i}", rounded(value)) for i, value in enumerate(values)]
     average = cell("m", "AVG.", rounded(sum(values) / len(values)))
-    assert outcomes(check_averages("t", table(*cells, average))) == ["consistent"]
+    assert outcomes(check_averages(table(*cells, average))) == ["consistent"]
 
 
 # Repeats
@@ -121,13 +121,13 @@ def grid(n_rows: int, n_columns: int) -> dict[tuple[str, str], str]:
 
 
 def test_table_without_repeats_is_consistent():
-    assert outcomes(check_repeats("t", judged(grid(4, 6)))) == ["consistent"]
+    assert outcomes(check_repeats(judged(grid(4, 6)))) == ["consistent"]
 
 
 def test_cell_printed_twice_in_a_row_is_found():
     values = grid(4, 6)
     values["m1", "d3"] = values["m1", "d2"]
-    found = check_repeats("t", judged(values))
+    found = check_repeats(judged(values))
     assert found[0].where == "m1, d2 and m1, d3"
     assert found[0].outcome == "notable"
     assert values["m1", "d2"].replace("/", " / ") in found[0].sentence
@@ -136,7 +136,7 @@ def test_cell_printed_twice_in_a_row_is_found():
 def test_row_printed_twice_is_found():
     values = grid(5, 6)
     values |= {("m3", f"d{j}"): values["m0", f"d{j}"] for j in range(6)}
-    found = check_repeats("t", judged(values))
+    found = check_repeats(judged(values))
     assert any(f.where == "m0 and m3" and "18 of 18" in f.sentence for f in found)
 
 
@@ -145,7 +145,7 @@ def test_column_of_single_values_printed_twice_is_found():
         cell(f"m{i}", d, f"0.{i}{j}7") for i in range(6) for j, d in enumerate(("A", "B", "C"))
     ]
     copied = [cell(f"m{i}", "D", f"0.{i}17") for i in range(6)]
-    found = check_repeats("t", table(*cells, *copied))
+    found = check_repeats(table(*cells, *copied))
     assert [f.where for f in found] == ["B and D"]
 
 
@@ -156,9 +156,7 @@ def test_repeats_that_chance_explains_are_not_reported():
         for i in range(4)
         for j in range(6)
     }
-    assert not any(
-        " and m" in f.where and "," in f.where for f in check_repeats("t", judged(values))
-    )
+    assert not any(" and m" in f.where and "," in f.where for f in check_repeats(judged(values)))
 
 
 # Ranges and whole scores
@@ -169,23 +167,21 @@ def test_repeats_that_chance_explains_are_not_reported():
 )
 def test_correlation_beyond_one_is_found_unless_rounding_explains_it(text, n):
     # 1.0004 was 1.00035 or more; 1.00 may have been 0.995.
-    assert len(list(check_ranges("t", table(cell("m", "A", text))))) == n
+    assert len(list(check_ranges(table(cell("m", "A", text))))) == n
 
 
 def test_value_that_no_whole_scores_can_give_is_found():
     # Means of three whole scores end in .000, .333 or .667.
     fine = table(*(cell("m", "A", t, "accuracy") for t in ("2.333",)))
     odd = table(*(cell("m", "A", t, "accuracy") for t in ("2.340",)))
-    assert outcomes(check_whole_scores("t", fine, {"A": 3})) == ["consistent"]
-    assert outcomes(check_whole_scores("t", odd, {"A": 3})) == ["notable"]
+    assert outcomes(check_whole_scores(fine, {"A": 3})) == ["consistent"]
+    assert outcomes(check_whole_scores(odd, {"A": 3})) == ["notable"]
 
 
 def test_number_of_images_is_only_asked_where_decimals_can_tell():
     # Means of 1,000 scores reach every value with three decimals.
-    assert (
-        list(check_whole_scores("t", table(cell("m", "A", "2.341", "accuracy")), {"A": 1000})) == []
-    )
-    assert list(check_whole_scores("t", table(cell("m", "A", "2.341", "accuracy")), {})) == []
+    assert list(check_whole_scores(table(cell("m", "A", "2.341", "accuracy")), {"A": 1000})) == []
+    assert list(check_whole_scores(table(cell("m", "A", "2.341", "accuracy")), {})) == []
 
 
 def test_values_that_are_all_means_of_five_hundred_are_noticed():
@@ -195,7 +191,7 @@ def test_values_that_are_all_means_of_five_hundred_are_noticed():
         for j in range(5)
     ]
     assert all(int(c["text"][-1]) % 2 == 0 for c in even)
-    (found,) = check_round_count("t", table(*even))
+    (found,) = check_round_count(table(*even))
     assert "in 20 of 20 cells" in found.sentence
     assert " 500 " in found.sentence
     odd = [
@@ -203,7 +199,7 @@ def test_values_that_are_all_means_of_five_hundred_are_noticed():
         for i in range(4)
         for j in range(5)
     ]
-    assert list(check_round_count("t", table(*odd))) == []
+    assert list(check_round_count(table(*odd))) == []
 
 
 # The paper

@@ -11,7 +11,7 @@ from synthetic_run import NO_SHA, write_run
 
 from qponder_lib import artifacts
 from qponder_lib.records import Distortion, ImageRecord
-from qponder_lib.report import breakdowns, judged, outputs, style
+from qponder_lib.report import breakdowns, outputs, results, style
 from qponder_lib.report.breakdowns import (
     UNTAGGED,
     calibration_bins,
@@ -209,10 +209,10 @@ def test_judged_tables_need_a_judge(run):
 
 
 def test_judged_and_reported_numbers_never_share_a_table(judged_run):
-    for table in (judged.table2(judged_run), judged.table4(judged_run)):
+    for table in (results.table2(judged_run), results.table4(judged_run)):
         assert not {"CSIQ", "KADID", "TID2013"} & set(table.data["dataset"])
         assert list(table.grids) == ["Judge: rubric", "Judge: second"]
-    cells = judged.table2(judged_run).grids["Judge: rubric"].set_index("Model")
+    cells = results.table2(judged_run).grids["Judge: rubric"].set_index("Model")
     assert cells.loc["Base (before SFT)", "mini-csiq"] == "–\nno_answer"
     trained = cells.loc["Q-Ponder"]
     assert trained["mini-csiq"].startswith("3.50 / 3.50 / 3.50\n[3.40, 3.60] / ")
@@ -227,7 +227,7 @@ def test_reported_table_4_prints_the_papers_baseline_and_no_interval(run):
 
 
 def test_judged_figure_has_a_panel_per_judge_and_aspect_and_names_who_has_no_verdict(judged_run):
-    figure, data = judged.fig4b_lines(judged_run)
+    figure, data = results.fig4b_lines(judged_run)
     assert len(figure.axes) == 6
     assert "No verdict: Base (before SFT)." in figure.get_supxlabel()
     assert len(data) == len(judged_rows())

@@ -8,7 +8,8 @@ from qponder_lib import artifacts
 from qponder_lib.config import dump_profile, load_profile
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
-from qponder_lib.report.audit import ASPECTS, paper_tables
+from qponder_lib.records import ASPECTS
+from qponder_lib.report.audit import paper_tables
 from qponder_lib.report.claims import load_claims, printed_verdicts
 from qponder_lib.report.verdicts import (
     PAPER_SETS,

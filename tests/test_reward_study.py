@@ -1,17 +1,14 @@
 """The study of rewards: one cold start and one budget for all, and tables from its runs."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from qponder_lib import config, pipeline
 from qponder_lib.data.catalog import PRERESQ_BENCHMARKS, spec_named
-from qponder_lib.metrics.statistics import diversity_statistic
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.report.rewards import reward_shapes
-from qponder_lib.report.studies import LABELS, PlannedRun
+from qponder_lib.report.studies import LABELS, label_of
 from qponder_lib.rewards.batch import PUBLISHED_WEIGHTS, compare_rewards
 from qponder_lib.rewards.qponder import group_advantages
 from qponder_lib.scales import ASPECT_SCALE, linear_rescale
@@ -31,8 +28,7 @@ def shipped():
 
 def test_every_system_is_trained_from_three_seeds():
     _, profiles = shipped()
-    runs = [PlannedRun(name, RunPaths(Path()), profile) for name, profile in profiles.items()]
-    found = {(run.label, run.seed, run.profile.sft.seed) for run in runs}
+    found = {(label_of(name), one.grpo.seed, one.sft.seed) for name, one in profiles.items()}
     assert found == {(name, seed, seed) for name in SYSTEMS for seed in (0, 1, 2)}
     assert len(profiles) == len(found)
 
@@ -40,10 +36,9 @@ def test_every_system_is_trained_from_three_seeds():
 def test_the_label_of_a_run_is_the_reward_that_it_trains():
     _, profiles = shipped()
     for name, profile in profiles.items():
-        label = PlannedRun(name, RunPaths(Path()), profile).label
         shuffled = "-shuffled" * profile.grpo.shuffle_rewards
         one_score = answer_form(profile.student.prompt_id).n_scores == 1
-        assert label == ("one-score" if one_score else profile.grpo.reward + shuffled)
+        assert label_of(name) == ("one-score" if one_score else profile.grpo.reward + shuffled)
 
 
 def test_runs_of_a_seed_share_cold_start_images_and_budget():
@@ -127,16 +122,3 @@ def test_the_drawn_curve_is_what_the_first_completion_earns_at_each_score():
     drawn = reward_shapes([[0.0]], [3.0], alpha=25.0)[1]
     curve = drawn.set_index(drawn["score"].round(2))["threshold"]
     assert curve[[2.6, 2.7, 3.3, 3.4]].tolist() == [0.0, 1.0, 1.0, 0.0]
-
-
-# --- score diversity
-
-
-def test_score_diversity_by_hand_and_under_resampling():
-    scores = [50.0, 50.0, 60.0, 70.0]
-    counts = np.array([[1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 2.0, 2.0]])
-    assert diversity_statistic(scores, "modal_share")(counts).tolist() == [0.5, 0.5]
-    found = diversity_statistic(scores, "effective")(counts)
-    assert found == pytest.approx([2.0**1.5, 2.0])  # entropy of 1/2, 1/4, 1/4 is 1.5 bits
-    with pytest.raises(ValueError, match="at least one"):
-        diversity_statistic([], "effective")

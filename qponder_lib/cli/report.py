@@ -6,7 +6,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -95,7 +95,7 @@ def health(
     from qponder_lib.report.training import write_health
 
     found = write_health(RunPaths.find(run), out)
-    data = {"run": run, "phases": [one.as_json() for one in found]}
+    data = {"run": run, "phases": found}
     text = "\n".join(line for one in found for line in _health_lines(one))
     answer(as_json, data, text, ok=not any(one.alarms for one in found))
 
@@ -127,18 +127,13 @@ def paper(as_json: AsJson = False) -> None:
     verdicts = printed_verdicts()
     claims = [(one, verdicts[one.id]) for one in load_claims() if one.id in verdicts]
     findings = audit_paper()
-    answer(as_json, _paper_json(findings, claims), "\n".join(_paper_lines(findings, claims)))
-
-
-def _paper_json(
-    findings: Sequence[Finding], claims: Sequence[tuple[Claim, PrintedVerdict]]
-) -> dict[str, Any]:
     listed = [
         {"id": claim.id, "paper": claim.paper, "place": claim.place, "quote": claim.quote}
         | dataclasses.asdict(verdict)
         for claim, verdict in claims
     ]
-    return {"findings": [dataclasses.asdict(finding) for finding in findings], "claims": listed}
+    text = "\n".join(_paper_lines(findings, claims))
+    answer(as_json, {"findings": findings, "claims": listed}, text)
 
 
 def _paper_lines(

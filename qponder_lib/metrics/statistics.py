@@ -9,7 +9,7 @@ sorting per resample: the order of the images is fixed, and cumulative counts al
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 Statistic = Callable[[FloatArray], FloatArray]
 """Counts, shape (resamples, images) -> values, shape (resamples,); NaN where undefined."""
-Diversity = Literal["modal_share", "effective"]
 
 MIN_N = 10
 NEAR_CONSTANT = 1e-13
@@ -224,44 +223,6 @@ STATISTICS: dict[str, Callable[[FloatArray, FloatArray], Statistic]] = {
 }
 METRICS = (*STATISTICS, "krcc", "parse_rate")
 """What a model is measured by on a set; mae and rmse are better when lower."""
-
-
-def diversity_statistic(scores: Sequence[float], kind: Diversity) -> Statistic:
-    """Prepare a measure of score diversity: how few values are stated.
-
-    A resample leaves some values out, so it is less diverse than the data: `modal_share` is higher
-    and `effective` lower. In differences of two models that cancels, more or less.
-
-    Args:
-        scores: Stated scores, shape (n,); equal where they are the same number.
-        kind: modal_share: share of the commonest score; effective: how many equally frequent
-            scores would have the same entropy.
-
-    Raises:
-        ValueError: If there is no score, or one is not finite.
-
-    Example:
-        >>> count = np.ones((1, 4))
-        >>> diversity_statistic([60.0, 60.0, 60.0, 65.0], "modal_share")(count)
-        array([0.75])
-        >>> diversity_statistic([60.0, 60.0, 65.0, 65.0], "effective")(count).round(6)
-        array([2.])
-    """
-    stated = numeric(scores, "scores")
-    if not stated.size:
-        raise ValueError("expected at least one score, got none")
-    values, place = np.unique(stated, return_inverse=True)
-    member = np.zeros((len(stated), len(values)))
-    member[np.arange(len(stated)), place] = 1.0
-
-    def statistic(counts: FloatArray) -> FloatArray:
-        shares = counts @ member / counts.sum(axis=1, keepdims=True)
-        if kind == "modal_share":
-            return shares.max(axis=1)
-        logs = np.log(shares, out=np.zeros_like(shares), where=shares > 0)
-        return np.exp(-(shares * logs).sum(axis=1))
-
-    return statistic
 
 
 def on_images(statistic: Statistic, places: NDArray[np.integer]) -> Statistic:

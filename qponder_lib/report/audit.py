@@ -7,21 +7,21 @@ it is not said which way halves went (decision D28). `qponder audit paper` print
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from importlib import resources
+from dataclasses import dataclass, replace
 from itertools import combinations
 from math import ceil, comb, floor
 from typing import Literal
 
 import pandas as pd
 
+from qponder_lib.records import ASPECTS
+from qponder_lib.report.render import CORRELATIONS, read_reported
+
 AVERAGE = "AVG."
 """Column that holds a table's averages."""
-CORRELATIONS = ("plcc", "srcc")
-ASPECTS = ("completeness", "accuracy", "reasonableness")
-"""Judged aspects; each printed value is a mean of whole scores, one per image."""
 RANGES = dict.fromkeys(CORRELATIONS, (-1, 1)) | dict.fromkeys(ASPECTS, (0, 5))
-"""What a value of each metric can be; the judged aspects by section 3.1 of Q-Ponder (D18)."""
+"""What a value of each metric can be; of the judged aspects, which are means of whole scores, one
+per image, by section 3.1 of Q-Ponder (D18)."""
 IMAGE_COUNTS = {
     "CIDIQ": 690,
     "CSIQ": 866,
@@ -51,19 +51,19 @@ class Finding:
     """One thing that was checked in a printed table.
 
     Attributes:
-        check: What kind of check, such as average.
-        table: Name of the table.
         where: Row and column.
         outcome: consistent; disagrees: no rounding explains it; notable: possible, but worth a
             look.
         sentence: What was found, for readers.
+        check: What kind of check, such as average; `audit_paper` fills it in.
+        table: Name of the table; as for check.
     """
 
-    check: str
-    table: str
     where: str
     outcome: Outcome
     sentence: str
+    check: str = ""
+    table: str = ""
 
 
 def paper_tables() -> dict[str, pd.DataFrame]:
@@ -78,11 +78,9 @@ def paper_tables() -> dict[str, pd.DataFrame]:
         >>> table.loc[("Q-Ponder", "AVG.", "srcc"), "text"]
         '0.821'
     """
-    folder = resources.files("qponder_lib") / "reported"
     tables = {}
     for name in ("table1", "table2", "table3", "table4", "section_3_2"):
-        with (folder / f"{name}.csv").open(encoding="utf-8") as file:
-            rows = pd.read_csv(file, dtype=str).rename(columns={"value": "text"})
+        rows = read_reported(name, dtype=str).rename(columns={"value": "text"})
         tables[name] = printed(rows[["method", "dataset", "metric", "text"]])
     return tables
 
@@ -115,19 +113,19 @@ def audit_paper() -> list[Finding]:
         ['DepictQA, AVG., mean', 'Q-Ponder, AVG., mean', 'Q-Ponder, AVG., mean']
     """
     tables = paper_tables()
-    found = []
-    for name in ("table1", "table2", "table3", "table4"):
-        found += check_averages(name, tables[name])
-        found += check_repeats(name, tables[name])
-        found += check_ranges(name, tables[name])
-        found += check_whole_scores(name, tables[name], IMAGE_COUNTS)
-        found += check_round_count(name, tables[name])
-    for one, row, other, other_row in SAME_MODEL:
-        found += check_same_model({one: tables[one], other: tables[other]}, row, other_row)
+    found = [
+        replace(one, check=check, table=name)
+        for name in ("table1", "table2", "table3", "table4")
+        for check, look in CHECKS
+        for one in look(tables[name])
+    ]
+    for name, row, other, other_row in SAME_MODEL:
+        same = check_same_model({name: tables[name], other: tables[other]}, row, other_row)
+        found += [replace(one, check="same_model", table=name) for one in same]
     return found
 
 
-def check_averages(name: str, table: pd.DataFrame) -> Iterator[Finding]:
+def check_averages(table: pd.DataFrame) -> Iterator[Finding]:
     """Recompute every average that a table prints as the plain mean of its row.
 
     An average whose metric no cell of the table has, such as one number for three judged aspects,
@@ -135,7 +133,6 @@ def check_averages(name: str, table: pd.DataFrame) -> Iterator[Finding]:
     mean that rounds to it.
 
     Args:
-        name: Name of the table.
         table: Printed values, as `paper_tables` returns them.
     """
     cells = table[table["dataset"] != AVERAGE]
@@ -154,8 +151,6 @@ def check_averages(name: str, table: pd.DataFrame) -> Iterator[Finding]:
                 "might, and none are stated"
             )
         yield Finding(
-            "average",
-            name,
             f"{average.method}, {AVERAGE}, {average.metric}",
             "disagrees" if apart > allowed + EPS else "consistent",
             f"printed {average.text}, mean of {len(row)} printed cells "
@@ -163,14 +158,14 @@ def check_averages(name: str, table: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-def check_ranges(name: str, table: pd.DataFrame) -> Iterator[Finding]:
+def check_ranges(table: pd.DataFrame) -> Iterator[Finding]:
     """Find values that their metric cannot have, whatever rounding hides."""
     for cell in table[table["metric"].isin(RANGES)].itertuples():
         low, high = RANGES[cell.metric]
         if not low - cell.half - EPS <= cell.value <= high + cell.half + EPS:
             where = f"{cell.method}, {cell.dataset}, {cell.metric}"
             told = f"printed {cell.text}, but {cell.metric} lies from {low} to {high}"
-            yield Finding("range", name, where, "disagrees", told)
+            yield Finding(where, "disagrees", told)
 
 
 def check_same_model(tables: Mapping[str, pd.DataFrame], row: str, other_row: str) -> list[Finding]:
@@ -195,11 +190,9 @@ def check_same_model(tables: Mapping[str, pd.DataFrame], row: str, other_row: st
     odd = both[(both["value"] - both["value_other"]).abs() > both["half"] + both["half_other"]]
     if odd.empty:
         told = f"the same {len(both)} values in both tables"
-        return [Finding("same_model", one, where, "consistent", told)]
+        return [Finding(where, "consistent", told)]
     return [
         Finding(
-            "same_model",
-            one,
             f"{where}, {cell.dataset}, {cell.metric}",
             "disagrees",
             f"{cell.text} in one and {cell.text_other} in the other",
@@ -208,7 +201,7 @@ def check_same_model(tables: Mapping[str, pd.DataFrame], row: str, other_row: st
     ]
 
 
-def check_repeats(name: str, table: pd.DataFrame) -> list[Finding]:
+def check_repeats(table: pd.DataFrame) -> list[Finding]:
     """Find values that repeat where measurements should differ.
 
     Printed numbers have few digits, so some coincide by chance. How often they do is read off the
@@ -216,7 +209,6 @@ def check_repeats(name: str, table: pd.DataFrame) -> list[Finding]:
     in twenty such tables.
 
     Args:
-        name: Name of the table.
         table: Printed values; averages are left out.
 
     Returns:
@@ -228,11 +220,10 @@ def check_repeats(name: str, table: pd.DataFrame) -> list[Finding]:
     keys = ["method", "dataset", "metric"]
     texts = cells.set_index(keys)["text"].unstack("metric", sort=False)
     found = [
-        Finding("repeat", name, where, "notable", told)
+        Finding(where, "notable", told)
         for where, told in (*_repeated_cells(texts, shares), *_repeated_lines(texts, shares))
     ]
-    quiet = Finding("repeat", name, "all cells", "consistent", "no more repeats than by chance")
-    return found or [quiet]
+    return found or [Finding("all cells", "consistent", "no more repeats than by chance")]
 
 
 def equal_shares(cells: pd.DataFrame) -> pd.Series:
@@ -306,12 +297,11 @@ def reachable(cells: pd.DataFrame, n: int) -> pd.Series:
 
 
 def check_whole_scores(
-    name: str, table: pd.DataFrame, counts: Mapping[str, int]
+    table: pd.DataFrame, counts: Mapping[str, int] = IMAGE_COUNTS
 ) -> Iterator[Finding]:
     """Ask of every column of judged scores whether it can be a mean over that many images.
 
     Args:
-        name: Name of the table.
         table: Printed values; only the judged aspects are looked at.
         counts: Images by set. Where the printed digits are too coarse to tell, nothing is said.
     """
@@ -323,7 +313,7 @@ def check_whole_scores(
         missed = cells[~reachable(cells, n)]
         if missed.empty:
             told = f"all {len(cells)} values can be means of {n} whole scores"
-            yield Finding("whole_scores", name, str(dataset), "consistent", told)
+            yield Finding(str(dataset), "consistent", told)
             continue
         first = missed.iloc[0]
         told = (
@@ -332,10 +322,10 @@ def check_whole_scores(
             "responses left out or scores with fractions would explain it, and the number of "
             "judged images is not stated"
         )
-        yield Finding("whole_scores", name, str(dataset), "notable", told)
+        yield Finding(str(dataset), "notable", told)
 
 
-def check_round_count(name: str, table: pd.DataFrame) -> Iterator[Finding]:
+def check_round_count(table: pd.DataFrame) -> Iterator[Finding]:
     """Ask whether judged scores look like means over a round number of images.
 
     Yields:
@@ -363,4 +353,14 @@ def check_round_count(name: str, table: pd.DataFrame) -> Iterator[Finding]:
             f"arbitrary values {expected:.1f} could; that fits {n} judged images there, and the "
             "number is not stated"
         )
-        yield Finding("whole_scores", name, "all cells", "notable", told)
+        yield Finding("all cells", "notable", told)
+
+
+CHECKS = (
+    ("average", check_averages),
+    ("repeat", check_repeats),
+    ("range", check_ranges),
+    ("whole_scores", check_whole_scores),
+    ("whole_scores", check_round_count),
+)
+"""What `audit_paper` asks of every table."""

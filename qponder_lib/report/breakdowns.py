@@ -32,14 +32,15 @@ from qponder_lib.report.render import (
     grid,
     in_order,
     intervals,
+    kept,
     look,
     model_label,
     origin,
     plain,
     read,
+    read_predictions,
     select,
 )
-from qponder_lib.report.results import read_predictions
 from qponder_lib.report.style import GREY, house_style
 from qponder_lib.scales import MOS_MAX, MOS_MIN, SEVERITIES, severity_of
 
@@ -413,9 +414,8 @@ def count_scores(run: Run) -> pd.DataFrame:
 @house_style()
 def diversity_figure(run: Run) -> tuple[Figure, pd.DataFrame]:
     """Draw how often each score is predicted, a panel per model, all on one scale."""
-    first = run.paths.predictions(run.profile.predict.models[0], run.profile.predict.sets[0])
-    kept = run.paths.figures / "score_clustering.csv"
-    counts = count_scores(run) if first.is_file() else read(kept)
+    counts = kept(run, "score_clustering")
+    counts = count_scores(run) if counts is None else counts
     models = in_order(counts["model"])
     figure, axes = style.panels(len(models), (2.7, 1.9), ("Predicted score", "Share (%)"))
     for ax, model in zip(axes, models, strict=False):

@@ -7,15 +7,13 @@ the images' tags (`statements`), and the same for all test images gives a rate p
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
-from pydantic import Field, model_validator
+from pydantic import Field
 from tqdm import tqdm
 
 from qponder_lib import artifacts
@@ -46,24 +44,13 @@ Responses = Mapping[str, Mapping[Key, PredictionRecord]]
 
 
 class CaseAnswer(Record):
-    """What one model said about the image of a case."""
+    """What one model said about the image of a case; its statements are the whole text."""
 
     model: str
     score: float | None
     parse_status: str
     text: Text
     statements: tuple[Statement, ...]
-
-    @model_validator(mode="after")
-    def _statements_are_the_text(self) -> Self:
-        place = 0
-        for statement in self.statements:
-            if statement.start != place or statement.end < place:
-                raise ValueError(f"statements leave a gap at character {place}")
-            place = statement.end
-        if place != len(self.text):
-            raise ValueError(f"statements end at {place}, the text at {len(self.text)}")
-        return self
 
 
 class Case(Record):
@@ -89,15 +76,6 @@ class Case(Record):
     answers: tuple[CaseAnswer, ...]
 
 
-@dataclass(frozen=True)
-class Choice:
-    """A chosen image, by which rule, and the change in absolute error it stands for."""
-
-    key: Key
-    rule: str
-    change: float | None
-
-
 def write_cases(run: Run) -> list[Path]:
     """Choose the cases of a run, decide their statements, and count those of all responses.
 
@@ -113,29 +91,30 @@ def write_cases(run: Run) -> list[Path]:
     images, responses = read_all(run)
     known = know(run, images)
     cases, files = [], []
-    for number, choice in enumerate(choose(run, images, responses), start=1):
-        image = images[choice.key]
+    chosen = choose(run, images, responses)
+    for number, (key, (rule, change)) in enumerate(chosen.items(), start=1):
+        image = images[key]
         source = run.paths.data / image.image
         picture = f"images/{number:02d}{source.suffix.lower()}"
         artifacts.write_bytes_atomic(run.paths.cases / picture, source.read_bytes())
         files.append(run.paths.cases / picture)
-        rows = {model: responses[model].get(choice.key) for model in in_order(responses)}
+        rows = {model: responses[model].get(key) for model in in_order(responses)}
         answers = tuple(
             CaseAnswer(
                 **row.model_dump(include={"score", "parse_status", "text"}),
                 model=model,
-                statements=tuple(read_statements(row.text, known[choice.key])),
+                statements=tuple(read_statements(row.text, known[key])),
             )
             for model, row in rows.items()
             if row is not None and row.text is not None
         )
         case = Case(
             number=number,
-            rule=choice.rule,
-            change=choice.change,
+            rule=rule,
+            change=change,
             image=image,
             picture=picture,
-            tags_complete=known[choice.key].complete,
+            tags_complete=known[key].complete,
             answers=answers,
         )
         cases.append(case)
@@ -210,7 +189,9 @@ def changes(pair: tuple[str, str], responses: Responses) -> dict[Key, float]:
     return {key: after[key] - before[key] for key in after.keys() & before.keys()}
 
 
-def choose(run: Run, images: Mapping[Key, ImageRecord], responses: Responses) -> list[Choice]:
+def choose(
+    run: Run, images: Mapping[Key, ImageRecord], responses: Responses
+) -> dict[Key, tuple[str, float | None]]:
     """Choose cases by quantiles of the change in error, and some at random.
 
     Args:
@@ -219,6 +200,7 @@ def choose(run: Run, images: Mapping[Key, ImageRecord], responses: Responses) ->
         responses: See `read_all`.
 
     Returns:
+        By set and image id, the rule, and the change in absolute error that the image stands for.
         First the quantiles (ties in the order of set and image id), then images drawn by the
         seed from all others, whether or not a response was parsed.
 
@@ -229,16 +211,15 @@ def choose(run: Run, images: Mapping[Key, ImageRecord], responses: Responses) ->
     pair = compared_pair(run)
     change = changes(pair, responses) if pair else {}
     order = sorted(change, key=lambda key: (change[key], key))
-    chosen: dict[Key, Choice] = {}
+    chosen: dict[Key, tuple[str, float | None]] = {}
     for quantile, rule in QUANTILES.items() if order else ():
         key = order[round(quantile * (len(order) - 1))]
-        chosen.setdefault(key, Choice(key, rule, change[key]))
+        chosen.setdefault(key, (rule, change[key]))
     rest = sorted(set(images) - set(chosen))
     rng = np.random.default_rng([0, len(QUANTILES)])
     for place in sorted(rng.permutation(len(rest))[:N_RANDOM]):
-        key = rest[place]
-        chosen[key] = Choice(key, "drawn at random from all others", change.get(key))
-    return list(chosen.values())
+        chosen[rest[place]] = ("drawn at random from all others", change.get(rest[place]))
+    return chosen
 
 
 # ---- how often statements are right

@@ -14,16 +14,15 @@ each compares printed values, numbers of a run (`report.verdicts`), or both. Its
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from typing import Literal, cast
 
 import pandas as pd
 
-from qponder_lib.report.audit import AVERAGE, CORRELATIONS, EPS, half_digit, paper_tables
+from qponder_lib.report.audit import AVERAGE, EPS, half_digit, paper_tables
+from qponder_lib.report.render import CORRELATIONS, read_reported
 
 SIGNIFICANT = "no interval or test is printed, so whether it is significant is not decidable"
 MOST_NAMED = 7
@@ -103,17 +102,15 @@ def load_claims() -> list[Claim]:
         >>> load_claims()[0].paper
         'Q-Ponder'
     """
-    comparisons = [Comparison(**row) for row in _reported("comparisons.csv")]
+    comparisons = [Comparison(**row) for row in _reported("comparisons")]
     return [
         Claim(**row, comparisons=tuple(one for one in comparisons if one.claim == row["id"]))
-        for row in _reported("claims.csv")
+        for row in _reported("claims")
     ]
 
 
 def _reported(name: str) -> list[dict[str, str]]:
-    path = resources.files("qponder_lib") / "reported" / name
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    return read_reported(name, dtype=str, keep_default_na=False).to_dict("records")
 
 
 @cache
@@ -146,7 +143,6 @@ def _printed_verdict(claim: Claim, tables: Mapping[str, pd.DataFrame]) -> Printe
     outcome: PrintedOutcome = "holds" if all(as_claimed) else "does_not_hold"
     if any(as_claimed) and not all(as_claimed) and "every place" not in claim.needs:
         outcome = "holds_in_part"
-    told += [text for one in compared if (text := _copied(one, tables[one.table]))]
     told += [claim.remark] if claim.remark else []
     told += [SIGNIFICANT] if "significant" in claim.quote else []
     return PrintedVerdict(outcome, "; ".join(dict.fromkeys(told)))
@@ -220,13 +216,3 @@ def _largest_gain(stated: str, steps: pd.DataFrame, half: float) -> tuple[str, l
     )
     off = max(low - float(stated), float(stated) - high)
     return words, [bool(off <= half_digit(stated))]
-
-
-def _copied(one: Comparison, table: pd.DataFrame) -> str:
-    """Say which sets of the other row are printed alike in all three aspects."""
-    row = table[(table["method"] == one.against) & (table["dataset"] != AVERAGE)]
-    cells = row.pivot(index="dataset", columns="metric", values="text")
-    twice = cells.index[cells.duplicated(keep=False)]
-    if cells.shape[1] < 3 or twice.empty:
-        return ""
-    return f"{one.against} is printed alike on {' and '.join(twice)}, so one may be a copy"

@@ -15,12 +15,11 @@ from qponder_lib.data import distortions, scenes
 from qponder_lib.pipeline import Run
 from qponder_lib.records import ImageRecord
 from qponder_lib.report import style
-from qponder_lib.report.render import BLUE, GREY, origin, read, set_label
+from qponder_lib.report.render import BLUE, GREY, kept, origin, set_label
 from qponder_lib.report.style import house_style
 from qponder_lib.scales import MOS_MAX, MOS_MIN, SEVERITIES
 
 if TYPE_CHECKING:
-    import ipywidgets
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -168,23 +167,6 @@ def distortion_figure(image: Pixels, name: str, level: int, seed: int = 0) -> Fi
     return figure
 
 
-def distortion_explorer(image: Pixels) -> ipywidgets.interactive:
-    """Show `distortion_figure` with a menu of types and a slider of levels.
-
-    Args:
-        image: Undistorted pixels, H x W x 3, uint8.
-    """
-    import ipywidgets
-
-    levels = {"min": 1, "max": distortions.N_LEVELS, "continuous_update": False}
-    return ipywidgets.interactive(
-        lambda **chosen: style.show(distortion_figure(image, **chosen)),
-        name=ipywidgets.Dropdown(options=list(distortions.LEVELS), description="type"),
-        level=ipywidgets.IntSlider(value=3, description="level", **levels),
-        seed=ipywidgets.BoundedIntText(value=0, min=0, max=9999, description="seed"),
-    )
-
-
 # ---- MOS
 
 
@@ -213,15 +195,15 @@ def count_mos(groups: Mapping[str, Sequence[float]], n_bins: int = 20) -> pd.Dat
 @house_style()
 def mos_histograms(run: Run) -> tuple[Figure, pd.DataFrame]:
     """Draw how the MOS is spread in every test set, with the borders of the severities."""
-    sets = run.profile.predict.sets
-    if run.paths.split(sets[0], "test").is_file():
+    data = kept(run, "mos_histograms")
+    if data is None:
         rows = {
-            name: artifacts.read_jsonl(run.paths.split(name, "test"), ImageRecord) for name in sets
+            name: artifacts.read_jsonl(run.paths.split(name, "test"), ImageRecord)
+            for name in run.profile.predict.sets
         }
-        found = {s: [image.mos for image in rows[s] if image.mos is not None] for s in sets}
-        data = count_mos(found)
-    else:  # a kept run has no images any more
-        data = read(run.paths.figures / "mos_histograms.csv")
+        data = count_mos(
+            {s: [one.mos for one in images if one.mos is not None] for s, images in rows.items()}
+        )
     names = list(dict.fromkeys(data["group"]))
     figure, axes = style.panels(len(names), (3.0, 2.2), ("MOS", "Images"))
     for ax, name in zip(axes, names, strict=True):

@@ -15,11 +15,9 @@ from qponder_lib.report import (
     breakdowns,
     filtering,
     gallery,
-    judged,
     render,
     results,
     rewards,
-    rollouts,
     studies,
     style,
     training,
@@ -28,14 +26,15 @@ from qponder_lib.report import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_RATINGS = "completeness / accuracy / reasonableness by a proprietary judge (AVG.: one number)"
 TABLES: Mapping[str, Callable[[Run], render.Table]] = {
     "table1": results.table1,
     "table1_reported": lambda run: render.reported_table(1, "PLCC / SRCC"),
-    "table2": judged.table2,
-    "table2_reported": lambda run: render.reported_table(2, judged.PRINTED),
+    "table2": results.table2,
+    "table2_reported": lambda run: render.reported_table(2, _RATINGS),
     "table3": results.table3,
-    "table4": judged.table4,
-    "table4_reported": lambda run: render.reported_table(4, judged.PRINTED),
+    "table4": results.table4,
+    "table4_reported": lambda run: render.reported_table(4, _RATINGS),
     "differences": results.differences,
     "decoding": results.decoding_table,
     "protocols": results.protocols,
@@ -53,7 +52,7 @@ MEASURED = {
 FIGURES: Mapping[str, Callable[[Run], tuple[Figure, pd.DataFrame]]] = {
     "main_result": results.main_result,
     "fig4a_heatmap": results.fig4a_heatmap,
-    "fig4b_lines": judged.fig4b_lines,
+    "fig4b_lines": results.fig4b_lines,
     "fig5_grpo": training.fig5_grpo,
     "grpo_diagnostics": training.grpo_diagnostics,
     "sft_loss": training.sft_loss,
@@ -162,7 +161,7 @@ def write_study(folder: Path, study: config.Study | None = None) -> list[Path]:
         FileNotFoundError: If not one run has been evaluated.
     """
     runs = studies.find_runs(folder, study)
-    there = [run for run in runs if run.missing is None]
+    there = [run for run in runs if studies.state_of(run) == studies.EVALUATED]
     if not there:
         raise FileNotFoundError(f"no evaluated run in {folder}; run `qponder run {folder.name}`")
     groups, note = studies.by_label(there), studies.study_note(folder, runs)
@@ -171,7 +170,7 @@ def write_study(folder: Path, study: config.Study | None = None) -> list[Path]:
         "runs": studies.runs_table(runs, note),
         "scores": studies.scores_table(groups, home, note),
         "differences": studies.differences_table(studies.measure_differences(groups), home, note),
-        "health": rollouts.health_table(groups, note),
+        "health": studies.health_table(groups, note),
     }
     of_rewards = len({run.profile.grpo.reward for run in runs}) > 1
     prefix, figure = (

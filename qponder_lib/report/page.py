@@ -24,7 +24,7 @@ from qponder_lib.evaluation.scoring import MEAN
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.report import cases
-from qponder_lib.report.render import MISSING, in_order, model_label, template
+from qponder_lib.report.render import in_order, interval, model_label, number, template
 from qponder_lib.report.verdicts import Verdict, runs_over_seeds, smaller_than_the_paper, verdicts
 
 Row = dict[str, str | None]
@@ -71,10 +71,8 @@ def short(text: str | None) -> str:
         >>> short("0.123456"), short(None), short("1800"), short("too_few")
         ('0.123', '–', '1,800', 'too_few')
     """
-    if text is None:
-        return MISSING
     try:
-        return f"{int(text):,}" if text.isdigit() else f"{round(float(text), 3) + 0.0:.3f}"
+        return f"{int(text):,}" if text and text.isdigit() else number(text and float(text))
     except ValueError:
         return text
 
@@ -82,7 +80,7 @@ def short(text: str | None) -> str:
 def ends(row: Row) -> str:
     """Write the interval of a row; nothing where there is none."""
     low, high = row["ci_low"], row["ci_high"]
-    return f"[{short(low)}, {short(high)}]" if low and high else ""
+    return interval(float(low), float(high)) if low and high else ""
 
 
 def prose(text: str) -> str:

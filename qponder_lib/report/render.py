@@ -22,9 +22,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from qponder_lib import artifacts
 from qponder_lib.data.catalog import SPECS
 from qponder_lib.data.prepare import prepared_sets
+from qponder_lib.evaluation.scoring import MEAN
 from qponder_lib.metrics.bootstrap import CONFIDENCE
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
+from qponder_lib.records import PredictionRecord
 
 MISSING = "–"
 ALL_SETS = "all sets"
@@ -63,6 +65,7 @@ METRIC_LABELS = {
     "rmse": "RMSE",
     "parse_rate": "parse rate",
 }
+CORRELATIONS = ("plcc", "srcc")
 DIGITS = {"mae": 2, "rmse": 2}
 """Digits behind the point; 3 for all other metrics."""
 REPORTED_SETS = {
@@ -157,14 +160,53 @@ def read_scores(paths: RunPaths) -> pd.DataFrame:
     return data if "n_references" in data else data.assign(n_references=math.nan)
 
 
-def read_reported(name: str) -> pd.DataFrame:
-    """Read values transcribed from the paper: table, method, group, dataset, metric, value.
+def read_ceilings(paths: RunPaths) -> pd.DataFrame:
+    """Read how well a predictor that knows the true quality would do, from `tables/benchmark.csv`.
+
+    Returns:
+        dataset, srcc, plcc, n; empty if not known. The mean over the sets is one more row, if
+        every set has a ceiling.
+    """
+    path = paths.tables / "benchmark.csv"
+    columns = {"set": "dataset", "ceiling_srcc": "srcc", "ceiling_plcc": "plcc", "n": "n"}
+    if not path.is_file():
+        return pd.DataFrame(columns=list(columns.values()))
+    found = select(pd.read_csv(path), split="test").rename(columns=columns)[[*columns.values()]]
+    found = found.dropna(subset=["srcc", "plcc"], how="all")  # prepared sets: not known
+    if found[["srcc", "plcc"]].notna().all(axis=None) and len(found) > 1:
+        mean = {"dataset": MEAN, "n": found["n"].sum()}
+        mean |= {name: found[name].mean() for name in ("srcc", "plcc")}
+        found = pd.concat([found, pd.DataFrame([mean])])
+    return found.reset_index(drop=True)
+
+
+def read_predictions(paths: RunPaths, model: str, dataset: str) -> pd.DataFrame:
+    """Read the greedy predictions of a model on a set; an unparsed response has no score."""
+    rows = artifacts.read_jsonl(paths.predictions(model, dataset), PredictionRecord)
+    columns = ["image_id", "mos", "score", "parse_status"]
+    data = pd.DataFrame([row.model_dump(include=set(columns)) for row in rows], columns=columns)
+    data.insert(0, "dataset", dataset)
+    data.insert(0, "model", model)
+    return data
+
+
+def read_reported(name: str, **options: Any) -> pd.DataFrame:
+    """Read what was transcribed from the papers.
 
     Args:
-        name: `table1` to `table4`, or `section_3_2`.
+        name: `table1` to `table4` or `section_3_2` (table, method, group, dataset, metric, value),
+            `claims` or `comparisons`.
+        options: As in `pandas.read_csv`.
     """
     with resources.as_file(resources.files("qponder_lib") / "reported" / f"{name}.csv") as path:
-        return pd.read_csv(path)
+        return pd.read_csv(path, **options)
+
+
+def kept(run: Run, figure: str) -> pd.DataFrame | None:
+    """Return what a figure drew, if images and predictions are gone as in a kept run; else None."""
+    if run.paths.split(run.profile.predict.sets[0], "test").is_file():
+        return None
+    return read(run.paths.figures / f"{figure}.csv")
 
 
 def reported_table(number: int, what: str) -> Table:

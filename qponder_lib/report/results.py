@@ -1,43 +1,49 @@
-"""How well models score: Tables 1 and 3, decodings, protocols, differences, and their figures.
+"""How well models score and describe: Tables 1 to 4, decodings, protocols, differences, figures.
 
 Decoding is greedy and the protocol raw (no fitted curve) unless a table says otherwise.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from qponder_lib import artifacts
 from qponder_lib.evaluation.scoring import MEAN
 from qponder_lib.metrics.bootstrap import ESTIMATE_COLUMNS
 from qponder_lib.metrics.statistics import DegenerateInputError, srcc
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
-from qponder_lib.records import PredictionRecord
+from qponder_lib.records import ASPECTS
 from qponder_lib.report import style
 from qponder_lib.report.render import (
     BLUE,
+    CORRELATIONS,
     GREY,
     METRIC_LABELS,
     MISSING,
     REPORTED_SETS,
     Table,
     by_model,
+    estimates,
     grid,
     headed,
     in_order,
     interval,
     intervals,
+    kept,
     look,
     model_label,
     number,
     one,
     origin,
     read,
+    read_ceilings,
+    read_predictions,
     read_reported,
     read_scores,
     select,
@@ -51,40 +57,21 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-CORRELATIONS = ["plcc", "srcc"]
+ABLATION = ("base", "teacher", "ci-none", "ci-short", "ci-long", "qponder")
+"""Models that have a row in Table 4: the baseline, its teacher, the cold start, the last stage."""
 COLUMNS = ["model", "dataset", "metric", *ESTIMATE_COLUMNS]
 _PLAIN = {"decoding": "greedy", "protocol": "raw"}
 
 
-def read_ceilings(paths: RunPaths) -> pd.DataFrame:
-    """Read how well a predictor that knows the true quality would do, from `tables/benchmark.csv`.
-
-    Returns:
-        dataset, srcc, plcc, n; empty if not known. The mean over the sets is one more row, if
-        every set has a ceiling.
-    """
-    path = paths.tables / "benchmark.csv"
-    columns = {"set": "dataset", "ceiling_srcc": "srcc", "ceiling_plcc": "plcc", "n": "n"}
-    if not path.is_file():
-        return pd.DataFrame(columns=list(columns.values()))
-    found = select(pd.read_csv(path), split="test").rename(columns=columns)[[*columns.values()]]
-    found = found.dropna(subset=["srcc", "plcc"], how="all")  # prepared sets: not known
-    if found[["srcc", "plcc"]].notna().all(axis=None) and len(found) > 1:
-        mean = {"dataset": MEAN, "n": found["n"].sum()}
-        mean |= {name: found[name].mean() for name in ("srcc", "plcc")}
-        found = pd.concat([found, pd.DataFrame([mean])])
-    return found.reset_index(drop=True)
-
-
-def _with_ceilings(run: Run, scores: pd.DataFrame, metrics_: list[str]) -> pd.DataFrame:
+def _with_ceilings(run: Run, scores: pd.DataFrame, metrics_: Sequence[str]) -> pd.DataFrame:
     """Add the ceilings to scores, as those of a model called "ceiling"."""
     ceilings = read_ceilings(run.paths).melt(["dataset", "n"], metrics_, "metric", "value")
     ceilings = ceilings.assign(model="ceiling", n_unparsed=0, reason="no_interval")
     return pd.concat([scores[COLUMNS], ceilings.reindex(columns=COLUMNS)], ignore_index=True)
 
 
-def _title(run: Run, number_: int) -> str:
-    return f"Table {number_} at the scale of profile {run.profile.name}"
+def _title(run: Run, what: str) -> str:
+    return f"{what} at the scale of profile {run.profile.name}"
 
 
 # ---- tables
@@ -111,7 +98,7 @@ def table1(run: Run) -> Table:
         "n images whose response was parsed, of as many photographs; unparsed ones are left "
         f"out and counted. {sets_note(run)}"
     )
-    return Table(_title(run, 1), note, {"": cells.rename(columns=set_label)}, data)
+    return Table(_title(run, "Table 1"), note, {"": cells.rename(columns=set_label)}, data)
 
 
 def table3_models(run: Run) -> dict[str, str]:
@@ -155,7 +142,7 @@ def table3(run: Run) -> Table:
         "Qwen2.5-VL-7B on the public sets. Only the order of the variants can be compared, not "
         "the numbers."
     )
-    return Table(_title(run, 3), note, grids, data)
+    return Table(_title(run, "Table 3"), note, grids, data)
 
 
 def decoding_table(run: Run) -> Table:
@@ -224,6 +211,54 @@ def differences(run: Run) -> Table:
     return Table("Paired differences", note, {"": cells}, found)
 
 
+# ---- tables of judged reasoning
+
+
+def table2(run: Run) -> Table:
+    """Lay out judged reasoning of every model, a grid per judge.
+
+    Source:
+        Q-Ponder (arXiv:2506.05384), Table 2. The paper's numbers are of another judge, other
+        models and other sets; no column holds both.
+
+    Raises:
+        FileNotFoundError: If no judge has been asked (`eval/judged.csv`).
+    """
+    return _judged(run, 2, "Judged reasoning", read(run.paths.judged))
+
+
+def table4(run: Run) -> Table:
+    """Lay out judged reasoning by stage of training.
+
+    Source:
+        Q-Ponder (arXiv:2506.05384), Table 4.
+
+    Raises:
+        FileNotFoundError: If no judge has been asked (`eval/judged.csv`).
+    """
+    judged = select(read(run.paths.judged), model=ABLATION)
+    return _judged(run, 4, "Judged reasoning by stage of training", judged)
+
+
+def _judged(run: Run, place: int, title: str, judged: pd.DataFrame) -> Table:
+    grids = {}
+    for judge, rows in judged.groupby("judge", sort=False):
+        rows = by_model(select(rows, aspect=ASPECTS))
+        cells = grid(rows, "Model", "dataset", partial(estimates, digits=2))
+        counted = rows[(rows["dataset"] != MEAN) & (rows["aspect"] == ASPECTS[0])]
+        counts = counted.groupby("Model")[["n", "n_failed"]].sum().astype(str)
+        cells["n"] = cells["Model"].map(counts["n"])
+        cells["not judged"] = cells["Model"].map(counts["n_failed"])
+        grids[f"Judge: {judge}"] = cells.rename(columns=set_label)
+    note = (
+        f"{origin(run)} Completeness / accuracy / reasonableness, 1 to 5, mean over images with "
+        f"{intervals(judged)}; responses without a valid verdict "
+        "are left out and counted. The paper's own numbers, of another judge on other sets, are "
+        f"in table{place}_reported."
+    )
+    return Table(_title(run, f"{title} (Table {place})"), note, grids, judged)
+
+
 # ---- figures
 
 
@@ -231,7 +266,7 @@ def differences(run: Run) -> Table:
 def main_result(run: Run) -> tuple[Figure, pd.DataFrame]:
     """Draw the SRCC of every model on every set with its interval: the README's figure."""
     scores = select(read_scores(run.paths), **_PLAIN, metric="srcc")
-    data = _with_ceilings(run, scores, ["srcc"])
+    data = _with_ceilings(run, scores, ("srcc",))
     figure, axes = style.new_figure(9.2, 4.3)
     srcc_dots(axes[0, 0], data)
     measured = scores.dropna(subset=["value"])
@@ -327,29 +362,36 @@ def fig4a_heatmap(run: Run) -> tuple[Figure, pd.DataFrame]:
     return figure, data
 
 
-def predicted(run: Run, figure: str, models: list[str], sets: list[str]) -> pd.DataFrame:
-    """Read scores against MOS: model, dataset, image_id, mos, score, parse_status.
+@house_style()
+def fig4b_lines(run: Run) -> tuple[Figure, pd.DataFrame]:
+    """Draw judged reasoning of every model on every set, a row of panels per judge.
 
-    Args:
-        run: The run. A kept one, whose predictions are gone, has what the figure drew.
-        figure: Name of that figure.
-        models: Models, greedy decoding.
-        sets: Test sets.
+    Source:
+        Q-Ponder (arXiv:2506.05384), Fig. 4(b); there as lines, although sets have no order.
+
+    Raises:
+        FileNotFoundError: If no judge has been asked (`eval/judged.csv`).
     """
-    if not run.paths.predictions(models[0], sets[0]).is_file():
-        return read(run.paths.figures / f"{figure}.csv")
-    frames = [read_predictions(run.paths, model, dataset) for model in models for dataset in sets]
-    return pd.concat(frames)
-
-
-def read_predictions(paths: RunPaths, model: str, dataset: str) -> pd.DataFrame:
-    """Read the greedy predictions of a model on a set; an unparsed response has no score."""
-    rows = artifacts.read_jsonl(paths.predictions(model, dataset), PredictionRecord)
-    columns = ["image_id", "mos", "score", "parse_status"]
-    data = pd.DataFrame([row.model_dump(include=set(columns)) for row in rows], columns=columns)
-    data.insert(0, "dataset", dataset)
-    data.insert(0, "model", model)
-    return data
+    data = read(run.paths.judged)
+    rows = data[(data["dataset"] != MEAN) & data["value"].notna()]
+    rows = rows.assign(set=rows["dataset"].map(set_label))
+    judges = list(dict.fromkeys(data["judge"]))
+    height = 0.9 + 0.45 * data["dataset"].nunique() * len(judges)
+    figure, axes = style.new_figure(10.4, height, len(judges), len(ASPECTS), sharey="row")
+    for line, judge in zip(axes, judges, strict=True):
+        for ax, aspect in zip(line, ASPECTS, strict=True):
+            style.dots(ax, select(rows, judge=judge, aspect=aspect), "set", horizontal=True)
+            ax.set(title=f"{aspect.capitalize()}, judge {judge}", xlim=(0.9, 5.1))
+            ax.set_xticks(range(1, 6))
+            ax.tick_params(axis="y", labelleft=ax is line[0])
+    for ax in axes[-1]:
+        ax.set_xlabel("Mean rating, 1 to 5")
+    style.legend_above(figure, rows["model"])
+    without = in_order(set(data["model"]) - set(rows["model"]))
+    told = f"Bars: {intervals(data)}; n up to {data['n'].max():,}."
+    told += f" No verdict: {', '.join(map(model_label, without))}." if without else ""
+    style.caption(figure, f"{told} {origin(run)}")
+    return figure, data
 
 
 def scatter(ax: Axes, data: pd.DataFrame, *, colour: str = BLUE, title: str = "") -> Axes:
@@ -393,10 +435,13 @@ def scatter_sets(run: Run) -> tuple[Figure, pd.DataFrame]:
 
 @house_style()
 def _scatters(
-    run: Run, figure_name: str, models: list[str], sets: list[str]
+    run: Run, name: str, models: list[str], sets: list[str]
 ) -> tuple[Figure, pd.DataFrame]:
     """Draw a panel per model and set; one without a parsed response is named below."""
-    data = predicted(run, figure_name, models, sets)
+    data = kept(run, name)
+    if data is None:
+        every = product(models, sets)
+        data = pd.concat([read_predictions(run.paths, model, dataset) for model, dataset in every])
     groups = dict(list(data.groupby(["model", "dataset"], sort=False)))
     parsed = [names for names, rows in groups.items() if rows["score"].notna().any()]
     figure, axes = style.panels(len(parsed), (2.6, 2.95), ("MOS", "Predicted score"))

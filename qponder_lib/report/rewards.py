@@ -33,7 +33,6 @@ from qponder_lib.rewards.qponder import ALPHA, group_advantages
 from qponder_lib.scales import ASPECT_SCALE, MOS_MAX, MOS_MIN
 
 if TYPE_CHECKING:
-    import ipywidgets
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -203,7 +202,7 @@ def reward_figure(mos: float, score: float, alpha: float) -> Figure:
 
     Args:
         mos: MOS of the image, 0 to 100.
-        score: The score stated, marked.
+        score: The score stated, 0 to 100, marked.
         alpha: Tolerance, MOS units, above 0.
     """
     figure, axes = style.new_figure(6.0, 3.0)
@@ -220,25 +219,6 @@ def reward_figure(mos: float, score: float, alpha: float) -> Figure:
     ax.set(xlabel=f"Stated score (the line is the MOS, {mos:.0f})", ylabel="Accuracy reward")
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
-
-
-def reward_explorer(mos: float = 40.0, alpha: float = 25.0) -> ipywidgets.interactive:
-    """Show `reward_figure` with sliders for the MOS, the stated score and alpha.
-
-    Args:
-        mos: Where the slider of the MOS starts, 0 to 100.
-        alpha: Where the slider of the tolerance starts, MOS units.
-    """
-    import ipywidgets
-
-    scale = {"min": MOS_MIN, "max": MOS_MAX, "step": 1.0, "continuous_update": False}
-    tolerances = {"base": 10.0, "min": 0.0, "max": 2.0, "step": 0.05, "continuous_update": False}
-    return ipywidgets.interactive(
-        lambda **chosen: style.show(reward_figure(**chosen)),
-        mos=ipywidgets.FloatSlider(value=mos, description="MOS", **scale),
-        score=ipywidgets.FloatSlider(value=60.0, description="score", **scale),
-        alpha=ipywidgets.FloatLogSlider(value=alpha, description="alpha", **tolerances),
-    )
 
 
 # ---- rewards side by side
@@ -284,23 +264,26 @@ def reward_advantages(
         labels: Labels, 1 to 5.
         alpha: Tolerance of the exponential reward, MOS units.
     """
+    import seaborn as sns
+
     rewards = compare_rewards(scores, labels, alpha=alpha)
     found = {name: group_advantages(values) for name, values in rewards.items()}
     figure, axes = style.new_figure(3.8 * len(labels), 3.0, 1, len(labels), sharey=True)
-    rows = []
+    data = pd.DataFrame(
+        {"image": image, "answer": k, "score": scores[image][k], "reward": name, "value": value}
+        for name, values in found.items()
+        for (image, k), value in np.ndenumerate(values)
+    )
     for image, ax in enumerate(axes.flat):
-        names = [f"{one:g}" if not np.isnan(one) else "unparsed" for one in scores[image]]
-        for number, (name, values) in enumerate(found.items()):
-            places = np.arange(len(names)) + (number - (len(found) - 1) / 2) * 0.16
-            ax.bar(places, values[image], 0.15, color=REWARD_COLOURS[name], label=TITLES[name])
-            rows += [
-                {"image": image, "answer": k, "score": scores[image][k], "reward": name, "value": v}
-                for k, v in enumerate(values[image].tolist())
-            ]
+        drawn = {"x": "answer", "y": "value", "hue": "reward", "palette": REWARD_COLOURS}
+        sns.barplot(data[data["image"] == image], **drawn, ax=ax, saturation=1, legend=image == 0)
         ax.axhline(0.0, color=GREY, linewidth=0.9)
+        names = [f"{one:g}" if not np.isnan(one) else "unparsed" for one in scores[image]]
         ax.set_xticks(range(len(names)), names)
         ax.set(title=f"Label {labels[image]:g}", xlabel="Stated score")
     axes[0, 0].set_ylabel("Advantage in the group")
-    handles = axes[0, 0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside upper center", ncols=len(found))
-    return figure, pd.DataFrame(rows)
+    axes[0, 0].get_legend().remove()
+    handles = axes[0, 0].get_legend_handles_labels()[0]
+    names = [TITLES[name] for name in found]
+    figure.legend(handles, names, loc="outside upper center", ncols=len(found))
+    return figure, data

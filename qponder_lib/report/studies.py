@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,11 +23,12 @@ import pandas as pd
 
 from qponder_lib import config, pipeline
 from qponder_lib.evaluation import scoring
-from qponder_lib.evaluation.scoring import MEAN, Predictions
-from qponder_lib.metrics import bootstrap
+from qponder_lib.evaluation.scoring import MEAN
 from qponder_lib.paths import RunPaths
+from qponder_lib.pipeline import Run
 from qponder_lib.records import Decoding
 from qponder_lib.report import style
+from qponder_lib.report.breakdowns import score_diversity
 from qponder_lib.report.render import (
     BLACK,
     DIGITS,
@@ -42,7 +42,9 @@ from qponder_lib.report.render import (
     intervals,
     model_label,
     number,
+    plain,
     read,
+    read_predictions,
     read_scores,
     select,
 )
@@ -65,47 +67,23 @@ LABELS = {
 }
 """Labels for readers, in the order of the rows; an unknown one keeps its own."""
 BASES = ("", "qponder")
+EVALUATED = "evaluated"
 SHOWN = ("srcc", "plcc", "mae")
+ROLLOUTS = {
+    "zero_variance_share": "Groups without variance",
+    "parse_rate": "Parse rate of the rollouts",
+    "distinct_scores": "Distinct scores in a group",
+}
+DIVERSITY = {"modal_share": "Share of the commonest score", "effective": "Effective scores"}
 
 
-@dataclass(frozen=True)
-class PlannedRun:
-    """One run of a study, whether or not it is there yet."""
-
-    name: str
-    paths: RunPaths
-    profile: config.Profile
-
-    @property
-    def missing(self) -> str | None:
-        """Say what is missing, or None for a run that has been evaluated."""
-        if not self.paths.root.is_dir():
-            return "not started"
-        return None if self.paths.scores.is_file() else "not evaluated yet"
-
-    @property
-    def label(self) -> str:
-        """Its name without the seed."""
-        return re.sub(r"-?seed-\d+$", "", self.name)
-
-    @property
-    def seed(self) -> int:
-        """The seed of GRPO."""
-        return self.profile.grpo.seed
-
-    @property
-    def start(self) -> str:
-        """The model that GRPO starts from."""
-        return f"ci-{self.profile.grpo.start_from}"
-
-
-Groups = Mapping[str, Mapping[int, PlannedRun]]
+Groups = Mapping[str, Mapping[int, Run]]
 """Label -> seed -> evaluated run."""
-Side = tuple[PlannedRun, str]
+Side = tuple[Run, str]
 """A run and one of its models."""
 
 
-def find_runs(folder: Path, study: config.Study | None = None) -> list[PlannedRun]:
+def find_runs(folder: Path, study: config.Study | None = None) -> list[Run]:
     """List the runs of a study, those that are missing included.
 
     Args:
@@ -123,7 +101,7 @@ def find_runs(folder: Path, study: config.Study | None = None) -> list[PlannedRu
         profiles = {file.parent.name: config.load_profile(file) for file in files}
     else:
         profiles = study.profiles()
-    return [PlannedRun(name, RunPaths(folder / name), one) for name, one in profiles.items()]
+    return [Run(RunPaths(folder / name), one) for name, one in profiles.items()]
 
 
 def _study_named(name: str) -> config.Study | None:
@@ -134,69 +112,88 @@ def _study_named(name: str) -> config.Study | None:
     return found if isinstance(found, config.Study) else None
 
 
-def study_note(folder: Path, runs: Sequence[PlannedRun]) -> str:
+def state_of(run: Run) -> str:
+    """Say whether a run is `EVALUATED`, or what it lacks."""
+    if run.paths.scores.is_file():
+        return EVALUATED
+    return "not evaluated yet" if run.paths.root.is_dir() else "not started"
+
+
+def label_of(name: str) -> str:
+    """Return the label in the name of a run.
+
+    Example:
+        >>> label_of("shuffled-seed-1"), label_of("seed-0"), label_of("gamma-0.5")
+        ('shuffled', '', 'gamma-0.5')
+    """
+    return re.sub(r"-?seed-\d+$", "", name)
+
+
+def study_note(folder: Path, runs: Sequence[Run]) -> str:
     """Say in a sentence which runs of a study are there and which are not."""
     by_state: dict[str, list[str]] = {}
     for run in runs:
-        if run.missing:
-            by_state.setdefault(run.missing, []).append(run.name)
-    there = len(runs) - sum(map(len, by_state.values()))
+        by_state.setdefault(state_of(run), []).append(run.paths.root.name)
+    there = len(by_state.pop(EVALUATED, []))
     missing = "; ".join(f"{', '.join(names)} ({state})" for state, names in by_state.items())
     text = f"Study {folder.name}: {there} of {len(runs)} runs are there."
     return text + (f" Missing: {missing}." if missing else "")
 
 
-def by_label(runs: Iterable[PlannedRun]) -> Groups:
+def by_label(runs: Iterable[Run]) -> Groups:
     """Sort evaluated runs by label and seed, labels in the order of `LABELS`.
 
     Raises:
         ValueError: If two runs have the same label and seed.
     """
-    found: dict[str, dict[int, PlannedRun]] = {}
+    found: dict[str, dict[int, Run]] = {}
     for run in runs:
-        seeds = found.setdefault(run.label, {})
-        if run.seed in seeds:
-            raise ValueError(f"{seeds[run.seed].name} and {run.name} have the same label and seed")
-        seeds[run.seed] = run
+        seeds, seed = found.setdefault(label_of(run.paths.root.name), {}), run.profile.grpo.seed
+        if seed in seeds:
+            names = f"{seeds[seed].paths.root.name} and {run.paths.root.name}"
+            raise ValueError(f"{names} have the same label and seed")
+        seeds[seed] = run
     known = list(dict.fromkeys([*LABELS, *found]))
     return {label: found[label] for label in known if label in found}
 
 
-def label_pairs(groups: Groups) -> dict[str, tuple[str, str]]:
-    """Name the pairs of labels that are compared: with the base, and with a control."""
-    base = next((label for label in BASES if label in groups), None)
-    pairs = [(one, base) for one in groups if one != base and "shuffled" not in one]
-    pairs += [
-        (one.removesuffix("shuffled").rstrip("-"), one) for one in groups if "shuffled" in one
-    ]
-    pairs += [("preresq", "one-score")]  # both papers' systems as published
-    there = [pair for pair in pairs if pair[0] in groups and pair[1] in groups]
-    return {f"{LABELS.get(a, a)} − {LABELS.get(b, b)}": (a, b) for a, b in there}
-
-
 def comparisons(groups: Groups) -> dict[str, dict[int, tuple[Side, Side]]]:
-    """Return name -> seed -> the two models that are compared, first minus second."""
+    """Name what is compared: each label with its cold start, with the base, with its control.
+
+    Returns:
+        Name -> seed -> the two models, first minus second.
+    """
     found = {
         f"{LABELS.get(label, label)} − its cold start": {
-            seed: ((run, "qponder"), (run, run.start)) for seed, run in runs.items()
+            seed: ((run, "qponder"), (run, _start(run))) for seed, run in runs.items()
         }
         for label, runs in groups.items()
     }
-    for name, (a, b) in label_pairs(groups).items():
-        seeds = sorted(set(groups[a]) & set(groups[b]))
+    base = next((label for label in BASES if label in groups), None)
+    pairs = [(one, base) for one in groups if one != base and "shuffled" not in one]
+    pairs += [(one.removesuffix("shuffled").rstrip("-"), one) for one in groups]  # and its control
+    pairs += [("preresq", "one-score")]  # both papers' systems as published
+    for a, b in pairs:
+        seeds = sorted(set(groups.get(a, ())) & set(groups.get(b, ()))) if a != b else []
+        name = f"{LABELS.get(a, a)} − {LABELS.get(b, b)}"
         found[name] = {s: ((groups[a][s], "qponder"), (groups[b][s], "qponder")) for s in seeds}
-    for run in [run for base in BASES for run in groups.get(base, {}).values()]:
+    for seed, run in groups.get(base, {}).items():
         for a, b in scoring.compared_models(run.profile.predict.models):
-            if (a, b) != ("qponder", run.start):
+            if (a, b) != ("qponder", _start(run)):
                 name = f"{model_label(a)} − {model_label(b)}"
-                found.setdefault(name, {})[run.seed] = ((run, a), (run, b))
+                found.setdefault(name, {})[seed] = ((run, a), (run, b))
     return {name: seeds for name, seeds in found.items() if seeds}
 
 
 # ---- runs and scores
 
 
-def runs_table(runs: Sequence[PlannedRun], note: str) -> Table:
+def _start(run: Run) -> str:
+    """Name the model that GRPO starts from."""
+    return f"ci-{run.profile.grpo.start_from}"
+
+
+def runs_table(runs: Sequence[Run], note: str) -> Table:
     """List every run with what differs between labels, and what must not.
 
     `cold_start` and `images` are the first digits of the keys of the stages: equal where two runs
@@ -207,9 +204,9 @@ def runs_table(runs: Sequence[PlannedRun], note: str) -> Table:
         grpo, keys = run.profile.grpo, pipeline.stage_keys(run.profile)
         records.append(
             {
-                "run": run.name,
-                "state": run.missing or "evaluated",
-                "system": run.label,
+                "run": run.paths.root.name,
+                "state": state_of(run),
+                "system": label_of(run.paths.root.name),
                 "seed": grpo.seed,
                 "sft_seed": run.profile.sft.seed,
                 "gamma": run.profile.filter.gamma,
@@ -241,14 +238,20 @@ def over_seeds(rows: pd.DataFrame) -> str:
     return f"{number(values.mean(), digits)}\n{ends}"
 
 
+def _labelled(rows: pd.DataFrame, groups: Groups) -> pd.DataFrame:
+    """Add the label of each row's runs as readers know it, and how many runs it has."""
+    label = rows["system"].map(lambda name: LABELS.get(name, name))
+    return rows.assign(Label=label, Runs=rows["system"].map(lambda name: str(len(groups[name]))))
+
+
 def scores_table(groups: Groups, home: str, note: str) -> Table:
     """Greedy scores of each label and of what it started from, over seeds; all models of a base."""
     frames = []
     for label, runs in groups.items():
         for seed, run in runs.items():
-            models = run.profile.predict.models if label in BASES else [run.start, "qponder"]
+            models = run.profile.predict.models if label in BASES else [_start(run), "qponder"]
             found = select(read_scores(run.paths), model=list(models), protocol="raw")
-            frames.append(found.assign(system=label, seed=seed, run=run.name))
+            frames.append(found.assign(system=label, seed=seed, run=run.paths.root.name))
     data = pd.concat(frames, ignore_index=True)
     columns = {
         f"{METRIC_LABELS[metric]}, {dataset}": {"dataset": dataset, "metric": metric}
@@ -258,15 +261,63 @@ def scores_table(groups: Groups, home: str, note: str) -> Table:
     rows = headed(select(data, decoding="greedy"), columns)
     trained = rows["model"] == "qponder"
     rows["Model"] = rows["model"].map(model_label).where(~trained, "after GRPO")
-    rows["Label"] = rows["system"].map(lambda label: LABELS.get(label, label))
-    rows["Runs"] = rows["system"].map(lambda label: str(len(groups[label])))
     text = (
         f"{note} Greedy decoding, scores on 0 to 100. Five scores are averaged on their own scale, "
         "1 to 5, and 1 is 0, 5 is 100: correlations stay as they are. Mean over the seeds, below "
         f"it lowest to highest seed; of one run its {intervals(data)}. The CSV has every run."
     )
-    cells = grid(rows, ["Label", "Model", "Runs"], "heading", over_seeds)
+    cells = grid(_labelled(rows, groups), ["Label", "Model", "Runs"], "heading", over_seeds)
     return Table("Scores over seeds", text, {"": cells}, data)
+
+
+# ---- rollouts and score diversity
+
+
+def health_table(groups: Groups, note: str) -> Table:
+    """Lay out, over seeds, groups that teach nothing and scores that crowd."""
+    data = measure_health(groups)
+    rows = data.assign(heading=data["metric"].map(ROLLOUTS | DIVERSITY))
+    text = (
+        f"{note} Rollouts: mean over training steps. Score diversity: greedy decoding on all test "
+        "images, rounded to whole points of 0 to 100; effective: how many equally frequent scores "
+        "would have the same entropy. Mean over the seeds, below it lowest to highest seed."
+    )
+    cells = grid(_labelled(rows, groups), ["Label", "Runs"], "heading", over_seeds)
+    return Table("Groups that teach, and score diversity", text, {"": cells}, data)
+
+
+def measure_health(groups: Groups) -> pd.DataFrame:
+    """Average each run's rollouts over all steps, and describe its greedy scores.
+
+    Returns:
+        One row per run and metric: system, seed, run, metric, value.
+    """
+    rows = []
+    for label, seed, run in ((k, s, run) for k, runs in groups.items() for s, run in runs.items()):
+        log = rollout_history(run)
+        sets = run.profile.predict.sets
+        frames = [read_predictions(run.paths, "qponder", dataset) for dataset in sets]
+        # A mean of five scores has more digits than a single one.
+        stated = [plain(score) for score in pd.concat(frames)["score"].round()]
+        found = score_diversity(stated) | {name: log[name].mean() for name in ROLLOUTS}
+        names = {"system": label, "seed": seed, "run": run.paths.root.name}
+        rows += [names | {"metric": m, "value": found[m]} for m in (*ROLLOUTS, *DIVERSITY)]
+    return pd.DataFrame(rows)
+
+
+def rollout_history(run: Run) -> pd.DataFrame:
+    """Read the log of all stages of a run's GRPO, steps counted through.
+
+    Raises:
+        FileNotFoundError: If a stage left no `history.csv`.
+    """
+    frames, before = [], 0
+    for stage in pipeline.stages(run.profile):
+        if stage.name.startswith("grpo-"):
+            frame = read(run.paths.grpo(stage.name.removeprefix("grpo-")) / "history.csv")
+            frames.append(frame.assign(stage=stage.name, step=frame["step"] + before))
+            before = int(frames[-1]["step"].max())
+    return pd.concat(frames, ignore_index=True)
 
 
 # ---- differences
@@ -274,74 +325,53 @@ def scores_table(groups: Groups, home: str, note: str) -> Table:
 
 def measure_differences(groups: Groups) -> pd.DataFrame:
     """Measure every comparison: a row per seed (and for all), decoding, protocol, set, metric."""
-    rows: list[dict[str, object]] = []
-    for name, seeds in comparisons(groups).items():
+    frames = []
+    for name, pairs in comparisons(groups).items():
+        seeds = {str(seed): [pair] for seed, pair in pairs.items()}
+        several = {"all": list(pairs.values())} if len(pairs) > 1 else {}
         for decoding in scoring.COMPARED:
-            rows += [{"arm": name} | row for row in _difference_rows(seeds, decoding)]
-    return pd.DataFrame(rows)
+            for seed, chosen in (seeds | several).items():
+                found = _compared(chosen, decoding)
+                found.insert(0, "arm", name)
+                found.insert(1, "seed", seed)
+                frames.append(found)
+    return pd.concat([frame for frame in frames if len(frame)], ignore_index=True)
 
 
-def _difference_rows(
-    comparison: Mapping[int, tuple[Side, Side]], decoding: Decoding
-) -> list[dict[str, object]]:
-    """Compare the two sides for every seed, and for all of them together."""
-    sides = {
-        seed: [predictions_of(*side, decoding) for side in pair]
-        for seed, pair in comparison.items()
-    }
-    sides = {seed: pair for seed, pair in sides.items() if set(pair[0]) & set(pair[1])}
-    rows: list[dict[str, object]] = []
-    for name, seeds in jobs(sides).items():
-        profile = comparison[seeds[0]][0][0].profile
-        sets = [
-            s for s in profile.predict.sets if all(s in side for k in seeds for side in sides[k])
-        ]
+def _compared(pairs: Sequence[tuple[Side, Side]], decoding: Decoding) -> pd.DataFrame:
+    """Compare two models, of one run or of a run per seed, on the sets that all have predicted."""
+    profile, sampled = pairs[0][0][0].profile, decoding == "sampled"
+    files = [partial(run.paths.predictions, model) for pair in pairs for run, model in pair]
+    sets = [
+        name
+        for name in profile.predict.sets
+        if all(file(name, sampled=sampled).is_file() for file in files)
+    ]
+    tables = []
+    for runs in ("fixed", "resampled") if len(pairs) > 1 else ("fixed",):
+        found = {}
+        for seed, dataset in enumerate(sets):
+            first, second = (
+                [
+                    scoring.read_predictions(run.paths, model, dataset, decoding)
+                    for run, model in one
+                ]
+                for one in zip(*pairs, strict=True)
+            )
+            wanted = scoring.COMPARED[decoding]
+            found[dataset] = scoring.compare(first, second, wanted, runs=runs, seed=seed)
         whole = len(sets) == len(profile.predict.sets)
-        pairs = {s: [[sides[seed][side][s] for seed in seeds] for side in (0, 1)] for s in sets}
-
-        measured = partial(_compare, pairs, decoding, whole)
-        these = measured("fixed")
-        methods = measured("resampled") if len(seeds) > 1 else [{}] * len(these)
-        for row, method in zip(these, methods, strict=True):
-            ends = {f"method_{end}": method.get(f"ci_{end}") for end in ("low", "high")}
-            rows.append({"seed": name, **row, **ends})
-    return rows
-
-
-def _compare(
-    pairs: Mapping[str, Sequence[Sequence[Predictions]]],
-    decoding: Decoding,
-    with_mean: bool,
-    runs: bootstrap.Runs,
-) -> list[dict[str, object]]:
-    found = {}
-    for place, (dataset, (first, second)) in enumerate(pairs.items()):
-        wanted = scoring.COMPARED[decoding]
-        found[dataset] = scoring.compare(first, second, wanted, runs=runs, seed=place)
-    return scoring.rows_of(scoring.with_mean(found, wanted=with_mean), decoding=decoding)
-
-
-def predictions_of(run: PlannedRun, model: str, decoding: Decoding) -> dict[str, Predictions]:
-    """Read what a model predicted, for the sets that it did."""
-    sampled = decoding == "sampled"
-    return {
-        dataset: scoring.read_predictions(run.paths, model, dataset, decoding)
-        for dataset in run.profile.predict.sets
-        if run.paths.predictions(model, dataset, sampled=sampled).is_file()
-    }
-
-
-def jobs(values: Mapping[int, object]) -> dict[str, list[int]]:
-    """Name what is measured: each seed, and all of them together where there are several."""
-    found = {str(seed): [seed] for seed in values}
-    return found | {"all": list(values)} if len(found) > 1 else found
+        rows = scoring.rows_of(scoring.with_mean(found, wanted=whole), decoding=decoding)
+        tables.append(pd.DataFrame(rows))
+    for end in ("low", "high") if sets else ():
+        tables[0][f"method_{end}"] = tables[1][f"ci_{end}"] if len(pairs) > 1 else None
+    return tables[0]
 
 
 def together(rows: pd.DataFrame) -> pd.DataFrame:
     """Keep the rows over all seeds, and those of a comparison that has one seed only."""
-    name = "arm" if "arm" in rows else "what"
-    several = set(rows.loc[rows["seed"] == "all", name])
-    return rows[(rows["seed"] == "all") | ~rows[name].isin(several)]
+    several = set(rows.loc[rows["seed"] == "all", "arm"])
+    return rows[(rows["seed"] == "all") | ~rows["arm"].isin(several)]
 
 
 def differences_table(found: pd.DataFrame, home: str, note: str) -> Table:

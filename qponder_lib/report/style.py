@@ -6,8 +6,9 @@ global state is left alone.
 
 from __future__ import annotations
 
+import functools
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
@@ -20,6 +21,7 @@ from qponder_lib import artifacts
 from qponder_lib.report.render import GREY, LIGHT, in_order, look, write_frame
 
 if TYPE_CHECKING:
+    import ipywidgets
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -200,6 +202,26 @@ def show(figure: Figure) -> None:
 
     if get_ipython() is not None:
         display(Image(rendered(figure, dpi=100), format="png"))
+
+
+def explore(draw: Callable[..., Figure], **choices: Any) -> ipywidgets.interactive:
+    """Show a figure with a slider or menu for each of its arguments, in place of `show`.
+
+    Args:
+        draw: Returns the figure; the defaults of its arguments are what is shown first.
+        choices: Argument -> lowest and highest value, or a list to choose from.
+    """
+    import ipywidgets
+
+    @functools.wraps(draw)
+    def shown(**chosen: Any) -> None:
+        show(draw(**chosen))
+
+    made = ipywidgets.interactive(shown, **choices)
+    for control in made.children:
+        if hasattr(control, "continuous_update"):
+            control.continuous_update = False  # a drawing takes longer than a drag
+    return made
 
 
 def say_missing(ax: Axes, what: str) -> Axes:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from qponder_lib.artifacts import read_csv
@@ -217,10 +217,6 @@ class Health:
     alarms: tuple[Alarm, ...]
     files: tuple[Path, ...]
 
-    def as_json(self) -> dict[str, Any]:
-        """The same as JSON values."""
-        return asdict(self) | {"files": [str(path) for path in self.files]}
-
 
 def write_health(paths: RunPaths, folder: Path | None = None) -> list[Health]:
     """Draw and judge every `grpo/<phase>/history.csv` of a run.
@@ -254,39 +250,29 @@ def write_health(paths: RunPaths, folder: Path | None = None) -> list[Health]:
     return found
 
 
-def read_history(file: Path) -> list[dict[str, float | None]]:
-    """Read a `history.csv` as numbers; an empty cell is None.
+def read_history(file: Path) -> list[dict[str, float]]:
+    """Read a `history.csv` as numbers; an empty cell is NaN.
 
     Raises:
         ValueError: If there is no row or no step, or a cell is not a finite number.
     """
-    rows = []
-    for line, row in enumerate(read_csv(file), start=2):
-        rows.append(
-            {name: _number(cell, f"{file}, line {line}", name) for name, cell in row.items()}
-        )
-        if rows[-1].get("step") is None:
-            raise ValueError(f"{file}, line {line}: expected a number in column step, got none")
-    if not rows:
+    cells = pd.DataFrame(read_csv(file)).rename(index=lambda row: row + 2)  # lines of the file
+    if cells.empty:
         raise ValueError(f"{file}: no logged row below the header")
-    return rows
-
-
-def _number(cell: str | None, where: str, column: str) -> float | None:
-    if cell is None:
-        return None
-    try:
-        value = float(cell)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise ValueError(f"{where}: expected a number in column {column}, got {cell!r}")
-    return value
+    numbers = cells.apply(pd.to_numeric, errors="coerce").astype(float)
+    numbers = numbers.where(np.isfinite(numbers))
+    wrong = (numbers.isna() & cells.notna()).stack()
+    for line, name in wrong[wrong].index:
+        got = cells.loc[line, name]
+        raise ValueError(f"{file}, line {line}: expected a number in column {name}, got {got!r}")
+    if "step" not in numbers or numbers["step"].isna().any():
+        raise ValueError(f"{file}: expected a number in column step, got none")
+    return numbers.to_dict("records")
 
 
 @house_style()
 def health_figure(
-    history: list[dict[str, float | None]], alarms: list[Alarm], source: str = ""
+    history: list[dict[str, float]], alarms: list[Alarm], source: str = ""
 ) -> tuple[Figure, pd.DataFrame]:
     """Draw all columns of a history over one step axis, alarms marked.
 

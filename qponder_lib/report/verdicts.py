@@ -19,7 +19,7 @@ from qponder_lib.artifacts import ArtifactError
 from qponder_lib.data.prepare import prepared_sets
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
-from qponder_lib.report.audit import AVERAGE, CORRELATIONS, paper_tables
+from qponder_lib.report.audit import AVERAGE, paper_tables
 from qponder_lib.report.claims import (
     Claim,
     Comparison,
@@ -27,6 +27,7 @@ from qponder_lib.report.claims import (
     load_claims,
     printed_verdicts,
 )
+from qponder_lib.report.render import CORRELATIONS
 from qponder_lib.rewards.alternatives import THRESHOLD
 from qponder_lib.scales import ASPECT_SCALE, MOS_MAX, MOS_MIN
 
