@@ -178,18 +178,12 @@ def count_mos(groups: Mapping[str, Sequence[float]], n_bins: int = 20) -> pd.Dat
         n_bins: Equal parts of the scale.
     """
     edges = np.linspace(MOS_MIN, MOS_MAX, n_bins + 1)
-    frames = [
-        pd.DataFrame(
-            {
-                "group": name,
-                "low": edges[:-1],
-                "high": edges[1:],
-                "n": np.histogram(values, bins=edges)[0],
-            }
-        )
+    rows = [
+        {"group": name, "low": low, "high": high, "n": n}
         for name, values in groups.items()
+        for low, high, n in zip(edges, edges[1:], np.histogram(values, edges)[0], strict=False)
     ]
-    return pd.concat(frames, ignore_index=True)
+    return pd.DataFrame(rows)
 
 
 @house_style()

@@ -76,7 +76,6 @@ ROLLOUTS = {
 }
 DIVERSITY = {"modal_share": "Share of the commonest score", "effective": "Effective scores"}
 
-
 Groups = Mapping[str, Mapping[int, Run]]
 """Label -> seed -> evaluated run."""
 Side = tuple[Run, str]
@@ -127,6 +126,11 @@ def label_of(name: str) -> str:
         ('shuffled', '', 'gamma-0.5')
     """
     return re.sub(r"-?seed-\d+$", "", name)
+
+
+def _start(run: Run) -> str:
+    """Name the model that GRPO starts from."""
+    return f"ci-{run.profile.grpo.start_from}"
 
 
 def study_note(folder: Path, runs: Sequence[Run]) -> str:
@@ -186,11 +190,6 @@ def comparisons(groups: Groups) -> dict[str, dict[int, tuple[Side, Side]]]:
 
 
 # ---- runs and scores
-
-
-def _start(run: Run) -> str:
-    """Name the model that GRPO starts from."""
-    return f"ci-{run.profile.grpo.start_from}"
 
 
 def runs_table(runs: Sequence[Run], note: str) -> Table:

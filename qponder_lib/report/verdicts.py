@@ -27,7 +27,7 @@ from qponder_lib.report.claims import (
     load_claims,
     printed_verdicts,
 )
-from qponder_lib.report.render import CORRELATIONS
+from qponder_lib.report.render import CORRELATIONS, interval, number
 from qponder_lib.rewards.alternatives import THRESHOLD
 from qponder_lib.scales import ASPECT_SCALE, MOS_MAX, MOS_MIN
 
@@ -211,10 +211,10 @@ def _words(label: str, runs: Sequence[pd.DataFrame]) -> str:
     """Tell the numbers of a comparison, with the values of other training seeds behind each."""
     told = []
     for name, row in runs[0].iterrows():
-        ends = "(no interval)" if row.isna().any() else f"[{row['low']:.3f}, {row['high']:.3f}]"
-        others = [f"{run.loc[name, 'value']:.3f}" for run in runs[1:] if name in run.index]
+        ends = interval(row["low"], row["high"]) or "(no interval)"
+        others = [number(run.loc[name, "value"]) for run in runs[1:] if name in run.index]
         seeds = f" (other seeds {', '.join(others)})" if others else ""
-        told.append(f"{name} {row['value']:.3f} {ends}{seeds}".strip())
+        told.append(f"{name} {number(row['value'])} {ends}{seeds}".strip())
     return f"{label}: {', '.join(told)}"
 
 
