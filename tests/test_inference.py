@@ -12,8 +12,8 @@ from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.records import ImageRecord, PredictionRecord
 from qponder_lib.student import prediction
-from qponder_lib.student.generation import to_accelerator
-from qponder_lib.student.model import Student, load_student
+from qponder_lib.student.generation import generate
+from qponder_lib.student.model import load_student
 from qponder_lib.student.prediction import LazyImages, predict_model
 
 N = 12
@@ -100,14 +100,11 @@ def test_an_answer_that_never_came_is_counted_and_has_no_score(run, tmp_path):
     assert {(row.score, row.parse_status) for row in rows} == {(None, "empty")}
 
 
-def test_a_model_on_the_cpu_goes_to_the_device_and_four_bit_weights_stay():
-    student = load_student(load_profile("mini").student)
-    to_accelerator(student)
-    assert student.model.device.type == ("cuda" if torch.cuda.is_available() else "cpu")
-    rounded = Student(student.model.to("cpu"), student.processor, "rounded")
-    rounded.model.is_quantized = True
-    to_accelerator(rounded, torch.device("meta"))
-    assert rounded.model.device.type == "cpu"
-    rounded.model.is_quantized = False
-    to_accelerator(rounded, torch.device("meta"))
-    assert rounded.model.device.type == "meta"
+@pytest.mark.parametrize("rounded", [False, True])
+def test_a_model_on_the_cpu_goes_to_the_gpu_and_four_bit_weights_stay(rounded, monkeypatch):
+    student, moved = load_student(load_profile("mini").student), []
+    student.model.is_quantized = rounded
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(student.model, "to", moved.append)
+    generate(student, [], "student_short", max_new_tokens=1)
+    assert moved == ([] if rounded else ["cuda"])

@@ -62,13 +62,13 @@ def test_total_reward_weighs_accuracy_twice():
 
 
 def test_completions_go_through_all_three_reward_equations():
-    rewards = qponder.completion_rewards(
-        [GOOD, "<answer>60</answer>", "<think>Soft.</think><answer>good</answer>"],
-        [70.0, 60.0, 60.0],
-    )
-    assert rewards.accuracy == pytest.approx([math.exp(-1.0), 1.0, 0.0])
-    assert rewards.format.tolist() == [1.0, 0.0, 1.0]
-    assert rewards.total == pytest.approx([2.0 * math.exp(-1.0) + 1.0, 2.0, 1.0])
+    texts = [GOOD, "<answer>60</answer>", "<think>Soft.</think><answer>good</answer>"]
+    accuracy = qponder.accuracy_rewards(texts, [70.0, 60.0, 60.0])
+    compliance = qponder.format_rewards(texts)
+    assert accuracy == pytest.approx([math.exp(-1.0), 1.0, 0.0])
+    assert compliance.tolist() == [1.0, 0.0, 1.0]
+    total = qponder.total_reward(accuracy, compliance)
+    assert total == pytest.approx([2.0 * math.exp(-1.0) + 1.0, 2.0, 1.0])
 
 
 def test_one_mos_per_completion_is_required():

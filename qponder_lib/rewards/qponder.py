@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -26,15 +25,6 @@ UNPARSED_REWARD = 0.0
 """What a completion without a score earns in Eq. 5: less than any score, which earns above 0."""
 
 FloatArray = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class CompletionRewards:
-    """The reward of each completion by term; three arrays of one length."""
-
-    accuracy: FloatArray
-    format: FloatArray
-    total: FloatArray
 
 
 def accuracy_reward(score: float, mos: float, *, alpha: float = ALPHA) -> float:
@@ -152,38 +142,6 @@ def total_reward(
     return weight_accuracy * _finite("accuracy", accuracy) + weight_format * _finite(
         "format", format
     )
-
-
-def completion_rewards(
-    texts: Sequence[str | None],
-    mos: ArrayLike,
-    *,
-    alpha: float = ALPHA,
-    weight_accuracy: float = WEIGHT_ACCURACY,
-    weight_format: float = WEIGHT_FORMAT,
-) -> CompletionRewards:
-    """Take completions through Eqs. 5, 6 and 7.
-
-    Args:
-        texts: Completions, one per entry of `mos`.
-        mos: Mean opinion scores, 0 to 100, shape (n,).
-        alpha: Tolerance in MOS units, above 0.
-        weight_accuracy: lambda_acc.
-        weight_format: lambda_fmt.
-
-    Returns:
-        The reward terms and their weighted sum.
-
-    Example:
-        >>> completion_rewards(["<think>Soft.</think><answer>62</answer>"], [62.0]).total
-        array([3.])
-    """
-    accuracy = accuracy_rewards(texts, mos, alpha=alpha)
-    compliance = format_rewards(texts)
-    total = total_reward(
-        accuracy, compliance, weight_accuracy=weight_accuracy, weight_format=weight_format
-    )
-    return CompletionRewards(accuracy, compliance, total)
 
 
 def group_advantages(

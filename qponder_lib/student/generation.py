@@ -51,7 +51,10 @@ def generate(
     Returns:
         One completion per entry of `images`, in their order.
     """
-    to_accelerator(student)
+    on_cpu = student.model.device.type == "cpu"
+    # 4-bit weights lie where they were read to, and stay there.
+    if on_cpu and torch.cuda.is_available() and not getattr(student.model, "is_quantized", False):
+        student.model.to("cuda")
     processor, tokenizer = student.processor, student.processor.tokenizer
     text = processor.apply_chat_template(
         image_messages(prompt) if isinstance(prompt, str) else prompt,
@@ -90,22 +93,6 @@ def image_messages(prompt_id: str) -> list[dict[str, Any]]:
         else message
         for message in student_messages(prompt_id)
     ]
-
-
-def to_accelerator(student: Student, device: torch.device | None = None) -> None:
-    """Move a model that still lies on the CPU to the GPU, if there is one.
-
-    Args:
-        student: 4-bit weights lie where they were read to and stay there.
-        device: Where to; without, the current CUDA device, or nowhere without CUDA.
-    """
-    if device is None:
-        if not torch.cuda.is_available():
-            return
-        device = torch.device("cuda", torch.cuda.current_device())
-    on_cpu = student.model.device.type == "cpu"
-    if on_cpu and not getattr(student.model, "is_quantized", False):
-        student.model.to(device)
 
 
 def _completion(tokens: torch.Tensor, tokenizer: Any) -> Completion:

@@ -94,9 +94,9 @@ def load_student(config: StudentConfig, folder: Path | None = None) -> Student:
         OSError: If a hub model is neither cached nor reachable.
         ReachError: If an adapter or 4-bit weights reach the vision tower.
     """
-    if folder is None or not is_adapter(folder):
-        return load_base(config, folder)
     student = load_base(config, base_of(folder, config.model))
+    if folder is None or not is_adapter(folder):
+        return student
     adapted = load_adapter(student.model, folder, trainable=False)
     model = adapted.merge_and_unload() if config.quantization == "none" else adapted
     return Student(model, student.processor, str(folder))
@@ -261,19 +261,21 @@ def note_base(folder: Path, base: str | Path) -> None:
     write_json(folder / _ADAPTER_CONFIG, {**config, "base_model_name_or_path": named})
 
 
-def base_of(folder: Path, default: str) -> Path | None:
-    """Return the folder of the weights an adapter was trained on.
+def base_of(folder: Path | None, default: str) -> Path | None:
+    """Return the folder of the whole weights that a model folder holds, or its adapter is on.
 
     Args:
-        folder: The adapter's folder.
+        folder: The model folder; None for the profile's own model.
         default: The profile's own model.
 
     Returns:
-        A folder of trained weights, or None where the adapter is on the profile's own model.
+        A folder of whole weights, or None where they are the profile's own model.
 
     Raises:
-        FileNotFoundError: If the noted base is neither.
+        FileNotFoundError: If the base that an adapter names is neither.
     """
+    if folder is None or not is_adapter(folder):
+        return folder
     noted = read_json(folder / _ADAPTER_CONFIG)["base_model_name_or_path"]
     if noted == default:
         return None
@@ -309,7 +311,7 @@ def load_to_train(
         if on_adapter:
             raise ValueError(f"{start} is an adapter; student.lora_rank 0 cannot train it")
         return load_base(config, checkpoint or start)
-    base = load_base(config, base_of(start, config.model) if on_adapter else start)
+    base = load_base(config, base_of(start, config.model))
     if not on_adapter:
         model = new_adapter(base.model, config.lora_rank, config.lora_alpha, seed)
         return Student(model, base.processor, base.source)

@@ -21,7 +21,7 @@ from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.records import ImageRecord, PredictionRecord
 from qponder_lib.student.generation import Completion, generate
-from qponder_lib.student.model import load_student
+from qponder_lib.student.model import Student, load_student
 from qponder_lib.teacher.chat_client import ChatClient
 from qponder_lib.teacher.distill import current_responses, distill, open_teacher
 from qponder_lib.text.parsing import parse_answer
@@ -70,30 +70,57 @@ def predictor(run: Run, model: str, work: Path) -> Predictor:
         return _handcrafted(run)
     if model == "teacher":
         return _teacher(run, work)
-    config, prompt_id = run.profile.predict, run.profile.student.prompt_id
+    config = run.profile.predict
     folder = pipeline.model_folder(model, run.profile, run.paths)
     student = load_student(run.profile.student, folder)
 
-    def predict(records: Sequence[ImageRecord], sampled: bool) -> list[PredictionRecord]:
+    def predict_set(records: Sequence[ImageRecord], sampled: bool) -> list[PredictionRecord]:
         torch.manual_seed(0)
         rows = []
         for sample in range(config.n_samples if sampled else 1):
-            completions = generate(
+            rows += predict(
                 student,
-                LazyImages(run.paths, records),
-                prompt_id,
+                run,
+                records,
+                sample=sample,
                 max_new_tokens=config.max_new_tokens,
                 temperature=config.sampling_temperature if sampled else 0.0,
-                batch_size=config.batch_size,
                 progress=records[0].dataset,
             )
-            rows += [
-                _prediction(record.image_id, record.mos, said, prompt_id, sample)
-                for record, said in zip(records, completions, strict=True)
-            ]
         return rows
 
-    return predict
+    return predict_set
+
+
+def predict(
+    student: Student,
+    run: Run,
+    records: Sequence[ImageRecord],
+    *,
+    sample: int = 0,
+    **options: Any,
+) -> list[PredictionRecord]:
+    """Let a student say what it makes of images of a run, with the run's prompt.
+
+    Args:
+        student: Model and processor.
+        run: Profile and folder.
+        records: The images.
+        sample: Number of the sample, noted in every prediction.
+        options: Of `generate`: ``max_new_tokens``, ``temperature``, ``progress``.
+    """
+    prompt_id = run.profile.student.prompt_id
+    completions = generate(
+        student,
+        LazyImages(run.paths, records),
+        prompt_id,
+        batch_size=run.profile.predict.batch_size,
+        **options,
+    )
+    return [
+        _prediction(record.image_id, record.mos, said, prompt_id, sample)
+        for record, said in zip(records, completions, strict=True)
+    ]
 
 
 @dataclass(frozen=True)

@@ -14,17 +14,12 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from qponder_lib.artifacts import seal_folder
-from qponder_lib.config import Profile
 from qponder_lib.data.images import load_records
 from qponder_lib.metrics import statistics
-from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
-from qponder_lib.records import ImageRecord
-from qponder_lib.student.generation import generate
+from qponder_lib.records import PredictionRecord
 from qponder_lib.student.model import ImageTextProcessor, Student
-from qponder_lib.student.prediction import LazyImages
-from qponder_lib.text.parsing import parse_answer
-from qponder_lib.text.prompts import answer_form
+from qponder_lib.student.prediction import predict
 from qponder_lib.training.checkpoints import THREADS, check_finite
 
 _REFERENCE = "ref"
@@ -127,7 +122,7 @@ class StepProgress(TrainerCallback):
 
 
 class Validation(TrainerCallback):
-    """Adds SRCC, PLCC, MAE and parse rate on validation images to the trainer's log.
+    """Adds SRCC, PLCC, MAE and parse rate on validation images to the next row that is logged.
 
     Runs every ``grpo.validation_steps`` steps and after the last one, on the first
     ``grpo.n_validation`` validation images; the sampling of the training is not disturbed, since
@@ -139,6 +134,7 @@ class Validation(TrainerCallback):
         self.run, self.processor = run, processor
         records = load_records(run.paths, run.profile.data.train_set, "validation")
         self.records = records[: run.profile.grpo.n_validation]
+        self.row: dict[str, float | None] = {}
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
@@ -150,56 +146,38 @@ class Validation(TrainerCallback):
             return
         was_training = model.training
         model.eval()
-        found = greedy_scores(
-            Student(model, self.processor, "in training"),
-            self.run.paths,
-            profile,
-            self.records,
-            profile.grpo.max_completion_length,
-        )
+        student = Student(model, self.processor, "in training")
+        limit = profile.grpo.max_completion_length
+        found = agreement(predict(student, self.run, self.records, max_new_tokens=limit))
         model.train(was_training)
-        parsed = found.pop("n_parsed") / len(self.records)
-        rounded = {name: None if one is None else round(one, 4) for name, one in found.items()}
-        row = {"parse_rate": round(parsed, 4), **rounded}
-        state.log_history.append(
-            {"step": state.global_step, **{f"validation_{name}": row[name] for name in row}}
-        )
+        self.row = {
+            f"validation_{name}": None if one is None else round(one, 4)
+            for name, one in found.items()
+        }
         if state.is_world_process_zero:
-            print(
-                f"validation at step {state.global_step}: SRCC {row['srcc']}, MAE {row['mae']}, "
-                f"parsed {row['parse_rate']}, n {len(self.records)}",
-                flush=True,
-            )
+            said = ", ".join(f"{name} {self.row[f'validation_{name}']}" for name in found)
+            print(f"validation at step {state.global_step}: {said}", flush=True)
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Called by the trainer when it has added a row to its log."""
+        state.log_history[-1].update(self.row)
+        self.row = {}
 
 
-def greedy_scores(
-    student: Student,
-    paths: RunPaths,
-    profile: Profile,
-    records: Sequence[ImageRecord],
-    max_new_tokens: int,
-) -> dict[str, Any]:
-    """Score a student by its greedy completions for labelled images.
+def agreement(predictions: Sequence[PredictionRecord]) -> dict[str, float | None]:
+    """Compare predictions for labelled images with their MOS.
 
     Returns:
-        ``n_parsed``, and ``srcc``, ``plcc`` and ``mae`` of these; None where one has no value.
+        ``parse_rate``, and ``srcc``, ``plcc`` and ``mae`` of the parsed ones; None where one has
+        no value.
     """
-    form = answer_form(profile.student.prompt_id)
-    completions = generate(
-        student,
-        LazyImages(paths, records),
-        profile.student.prompt_id,
-        max_new_tokens=max_new_tokens,
-        batch_size=profile.predict.batch_size,
-    )
-    scores = [
-        parse_answer(one.text, form, finish_reason=one.finish_reason).score for one in completions
-    ]
-    pairs = [(s, one.mos) for s, one in zip(scores, records, strict=True) if s is not None]
-    found: dict[str, Any] = {"n_parsed": len(pairs)}
+    pairs = np.array([(one.score, one.mos) for one in predictions if one.score is not None])
+    found: dict[str, float | None] = {"parse_rate": len(pairs) / len(predictions)}
     for name in ("srcc", "plcc", "mae"):
         try:
-            found[name] = float(getattr(statistics, name)(*np.asarray(pairs).T)) if pairs else None
+            found[name] = float(getattr(statistics, name)(*pairs.T)) if len(pairs) else None
         except statistics.DegenerateInputError:
             found[name] = None
     return found

@@ -34,7 +34,7 @@ from qponder_lib.artifacts import (
 )
 from qponder_lib.config import GrpoConfig, Section, SftConfig
 from qponder_lib.pipeline import Run, stage_keys
-from qponder_lib.student.model import Student, base_of, is_adapter, load_to_train, note_base
+from qponder_lib.student.model import Student, base_of, load_to_train, note_base
 
 log = logging.getLogger(__name__)
 
@@ -229,16 +229,9 @@ def save_model(trainer: Trainer, training: Training) -> None:
         model.save_pretrained(folder)
     if first:
         if isinstance(model, PeftModel):
-            note_base(folder, _base(training))
+            model = training.settings["student"].model
+            note_base(folder, base_of(training.start, model) or model)
         trainer.processing_class.tokenizer.save_pretrained(folder)
-
-
-def _base(training: Training) -> str | Path:
-    """What an adapter that was trained stands on: a name, or a folder of weights."""
-    start, model = training.start, training.settings["student"].model
-    if start is None:
-        return model
-    return (base_of(start, model) or model) if is_adapter(start) else start
 
 
 def seal_model(training: Training, run: Run, seconds: float) -> None:
@@ -269,13 +262,10 @@ def write_history(
         names: Column -> the trainer's own name, where they differ.
 
     Raises:
-        ValueError: If nothing was logged (no step ran) or a loss is not a number.
+        ValueError: If nothing was logged (no step ran).
     """
     named = {column: (names or {}).get(column, column) for column in columns}
     logged = [entry for entry in log_history if "loss" in entry]
-    for entry in logged:
-        if not math.isfinite(float(entry["loss"])):
-            raise ValueError(f"the loss is {entry['loss']} at step {entry['step']}; lower the rate")
     if not logged:
         raise ValueError(
             "training logged no step: there are fewer rows than one batch takes, or fewer steps "

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,6 @@ from transformers import PrinterCallback
 from trl import GRPOConfig as TrlGrpoConfig
 from trl import GRPOTrainer
 
-from qponder_lib.artifacts import write_text_atomic
 from qponder_lib.config import GrpoConfig
 from qponder_lib.data.images import load_image, load_records
 from qponder_lib.evaluation.monitoring import alarms
@@ -202,11 +201,10 @@ def train(run: Run, training: Training, work: Path, *, validate: bool = True) ->
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     save_model(trainer, training)
     if trainer.is_world_process_zero():
-        history = with_validation(trainer.state.log_history)
+        history = [entry for entry in trainer.state.log_history if "loss" in entry]
         columns = (*HISTORY, *(VALIDATED if validation else ()), *TERMS.get(config.reward, ()))
         write_history(history, columns, training.folder / "history.csv", LOGGED)
-        sampled = rewards.log_path.read_text(encoding="utf-8")
-        write_text_atomic(training.folder / "completions.jsonl", sampled)
+        shutil.copy(rewards.log_path, training.folder)
         seal_model(training, run, time.monotonic() - began)
         for line in alarms(history, LOGGED):
             print(f"ALARM: {line}", flush=True)
@@ -256,18 +254,6 @@ def _let_vllm_read(student: Student, training: Training, work: Path) -> None:
     student.model.name_or_path = str(folder)
     if config.vllm_mode == "server" and PartialState().is_main_process:
         print(f"the server of completions: {vllm.serve_command(config, folder)}", flush=True)
-
-
-def with_validation(log_history: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
-    """Join the validation rows of a log to the training rows of the same step."""
-    validated = {
-        entry["step"]: {name: entry[name] for name in VALIDATED}
-        for entry in log_history
-        if VALIDATED[0] in entry
-    }
-    return [
-        {**entry, **validated.get(entry["step"], {})} for entry in log_history if "loss" in entry
-    ]
 
 
 def open_batch(run: Run, *, n_images: int = 3, seed: int = 0) -> list[Rollout]:

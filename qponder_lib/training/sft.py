@@ -21,12 +21,13 @@ from qponder_lib.data.images import load_records
 from qponder_lib.pipeline import Run
 from qponder_lib.records import FilteredResponse, Record
 from qponder_lib.student.model import load_student
+from qponder_lib.student.prediction import predict
 from qponder_lib.text.sft_format import SftFormat, sft_rows
 from qponder_lib.training.callbacks import (
     RecordCheckpoints,
     StepProgress,
     StopAtNonsense,
-    greedy_scores,
+    agreement,
 )
 from qponder_lib.training.checkpoints import (
     Training,
@@ -263,14 +264,19 @@ def score_checkpoints(
             for name in missing:
                 split = "validation" if name == profile.data.train_set else "test"
                 records = [r for r in load_records(run.paths, name, split) if r.mos is not None]
-                records, limit = records[:SELECT_IMAGES], profile.predict.max_new_tokens
-                found = greedy_scores(student, run.paths, profile, records, limit)
+                predictions = predict(
+                    student,
+                    run,
+                    records[:SELECT_IMAGES],
+                    max_new_tokens=profile.predict.max_new_tokens,
+                )
+                found = agreement(predictions)
                 score = CheckpointScore(
                     step=step,
                     set=name,
                     split=split,
-                    n=len(records),
-                    n_unparsed=len(records) - found["n_parsed"],
+                    n=len(predictions),
+                    n_unparsed=sum(one.score is None for one in predictions),
                     srcc=found["srcc"],
                     plcc=found["plcc"],
                 )

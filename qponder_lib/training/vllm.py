@@ -17,7 +17,6 @@ from qponder_lib.student.model import (
     ImageTextProcessor,
     Student,
     base_of,
-    is_adapter,
 )
 
 TOKENS_AT_ONCE = 4096
@@ -83,8 +82,7 @@ def save_rollout_model(student: Student, config: StudentConfig, start: Path, fol
 
 def _weights_of(config: StudentConfig, start: Path) -> Path:
     """Folder of whole weights: the start, what its adapter stands on, or the profile's model."""
-    found = base_of(start, config.model) if is_adapter(start) else start
-    if found is not None:
+    if (found := base_of(start, config.model)) is not None:
         return found
     if config.model == BUILTIN:
         return MINI_WEIGHTS

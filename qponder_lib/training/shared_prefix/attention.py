@@ -24,40 +24,32 @@ GROWTH = 64
 
 @dataclass(frozen=True)
 class Piece:
-    """Equally many places for each of several sequences, and which tokens they hold.
+    """Equally many places for each of several sequences, and which of them hold a token.
 
     Attributes:
         shape: Sequences and places of each.
-        index: Token at each place, flat; None where tokens and places coincide.
-        taken: Places that hold a token, flat; None where all do.
+        taken: Places that hold a token, flat, in the order of the tokens.
     """
 
     shape: tuple[int, int]
-    index: torch.Tensor | None
-    taken: torch.Tensor | None
+    taken: torch.Tensor
 
     @classmethod
     def build(cls, lengths: Sequence[int], device: torch.device) -> Piece:
         """Places for sequences of these lengths that stand one after another."""
-        longest = max(lengths)
-        if min(lengths) == longest:
-            return cls((len(lengths), longest), None, None)
         length = torch.tensor(lengths, device=device)
-        start = length.cumsum(0) - length
-        place = torch.arange(longest, device=device)
-        valid = place < length[:, None]
-        index = (start[:, None] + place).where(valid, 0)
-        return cls(valid.shape, index.flatten(), valid.flatten().nonzero()[:, 0])
+        valid = torch.arange(max(lengths), device=device) < length[:, None]
+        return cls(valid.shape, valid.flatten().nonzero()[:, 0])
 
     def spread(self, tokens: torch.Tensor) -> torch.Tensor:
         """Tokens x heads x width to sequences x heads x places x width."""
-        held = tokens if self.index is None else tokens.index_select(0, self.index)
+        places = tokens.new_zeros(self.shape[0] * self.shape[1], *tokens.shape[1:])
+        held = places.index_copy(0, self.taken, tokens)
         return held.view(*self.shape, *tokens.shape[1:]).transpose(1, 2)
 
     def gather(self, places: torch.Tensor) -> torch.Tensor:
         """Sequences x heads x places x width to tokens x heads x width."""
-        flat = places.transpose(1, 2).flatten(0, 1)
-        return flat if self.taken is None else flat.index_select(0, self.taken)
+        return places.transpose(1, 2).flatten(0, 1).index_select(0, self.taken)
 
 
 @dataclass(frozen=True)
@@ -101,7 +93,7 @@ class Layout:
         completions = Piece.build(completion_lengths, device)
         owner = torch.tensor(group, device=device)
         length = torch.tensor(prefix_lengths, device=device)[owner]
-        if prefix.index is None:
+        if len(set(prefix_lengths)) == 1:
             length = length[:1]
         seen = torch.arange(prefix.shape[1], device=device) < length[:, None]
         place = torch.arange(completions.shape[1], device=device)

@@ -17,7 +17,6 @@ from qponder_lib.training.shared_prefix.attention import Layout
 
 ROW = "row_as_sampled"
 """Name under which a batch carries each row's place among the rows as they were sampled."""
-_WORD = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 @dataclass(frozen=True)
@@ -36,11 +35,10 @@ class Prompt:
 
     def equals(self, other: Prompt) -> bool:
         """Whether tokens and pixels are the same, value for value."""
+        if self.pixels is None or other.pixels is None:
+            return self.pixels is other.pixels and torch.equal(self.ids, other.ids)
         pairs = ((self.ids, other.ids), (self.grids, other.grids), (self.pixels, other.pixels))
-        return all(
-            one is None and two is None if one is None or two is None else torch.equal(one, two)
-            for one, two in pairs
-        )
+        return all(torch.equal(one, two) for one, two in pairs)
 
 
 @dataclass(frozen=True)
@@ -80,25 +78,16 @@ def find_groups(prompts: Sequence[Prompt]) -> list[int]:
     Returns:
         The group of each row; groups are numbered in the order of their first rows.
     """
-    marks = _pixel_marks(prompts)
-    known: dict[tuple[object, ...], list[tuple[int, Prompt]]] = {}
+    known: list[Prompt] = []
     found: list[int] = []
-    for prompt, mark in zip(prompts, marks, strict=True):
-        alike = known.setdefault((tuple(prompt.ids.tolist()), mark), [])
-        group = next((number for number, one in alike if one.equals(prompt)), None)
-        if group is None:
-            group = max(found, default=-1) + 1
-            alike.append((group, prompt))
+    for prompt in prompts:
+        # The newest group first: rows of a group mostly follow one another.
+        numbers = reversed(range(len(known)))
+        group = next((one for one in numbers if known[one].equals(prompt)), len(known))
+        if group == len(known):
+            known.append(prompt)
         found.append(group)
     return found
-
-
-def _pixel_marks(prompts: Sequence[Prompt]) -> list[int | None]:
-    """A number per row that differs wherever its pixels nearly surely do, to compare few rows."""
-    pictured = [one.pixels.contiguous() for one in prompts if one.pixels is not None]
-    sums = [pixels.view(_WORD[pixels.element_size()]).sum() for pixels in pictured]
-    found = iter(torch.stack(sums).tolist() if sums else [])
-    return [None if one.pixels is None else next(found) for one in prompts]
 
 
 def split_images(
@@ -117,6 +106,15 @@ def split_images(
         (grid, patch) if len(grid) else (None, None)
         for grid, patch in zip(grids, patches, strict=True)
     ]
+
+
+def images_of(prompts: Sequence[Prompt]) -> dict[str, torch.Tensor]:
+    """The images of all prompts as a model takes them; empty without images."""
+    shown = [prompt for prompt in prompts if prompt.pixels is not None]
+    if not shown:
+        return {}
+    pixels, grids = zip(*((prompt.pixels, prompt.grids) for prompt in shown), strict=True)
+    return {"pixel_values": torch.cat(pixels), "image_grid_thw": torch.cat(grids)}
 
 
 def unpad(
@@ -222,11 +220,8 @@ def pack(
         "attention_mask": {"full_attention": layout},
         "position_ids": torch.cat(spots, dim=1)[:, None],
         "shift_labels": targets,
+        **images_of(shared),
     }
-    pictured = [prompt for prompt in shared if prompt.pixels is not None]
-    if pictured:
-        inputs["pixel_values"] = torch.cat([prompt.pixels for prompt in pictured])
-        inputs["image_grid_thw"] = torch.cat([prompt.grids for prompt in pictured])
     valid = (
         torch.arange(n_completion, device=device) < torch.tensor(lengths, device=device)[:, None]
     )

@@ -11,7 +11,7 @@ from transformers import DynamicCache, GenerationConfig, PreTrainedModel
 from transformers.generation import GenerationMode
 
 from qponder_lib.training.shared_prefix.attention import PromptLayer
-from qponder_lib.training.shared_prefix.packing import Prompt
+from qponder_lib.training.shared_prefix.packing import Prompt, images_of
 
 WORTH_FORGETTING = 1 / 8
 """Share of the completions in memory that must have ended before it is copied without them."""
@@ -157,12 +157,7 @@ def left_padded(prompts: list[Prompt], pad_id: int) -> dict[str, torch.Tensor]:
     mask = torch.stack(
         [pad(torch.ones_like(one.ids), (width - len(one.ids), 0)) for one in prompts]
     )
-    inputs = {"input_ids": ids, "attention_mask": mask}
-    pictured = [prompt for prompt in prompts if prompt.pixels is not None]
-    if pictured:
-        inputs["pixel_values"] = torch.cat([prompt.pixels for prompt in pictured])
-        inputs["image_grid_thw"] = torch.cat([prompt.grids for prompt in pictured])
-    return inputs
+    return {"input_ids": ids, "attention_mask": mask, **images_of(prompts)}
 
 
 def until_end(tokens: torch.Tensor, ends: list[int]) -> list[list[int]]:

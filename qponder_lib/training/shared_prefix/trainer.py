@@ -108,17 +108,11 @@ class SharedPrefixTrainer(GRPOTrainer):
         **fields: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
         """Log-probabilities of the completions' tokens, as TRL defines them."""
-        batches = self._batches(input_ids, attention_mask, logits_to_keep, batch_size, fields)
+        rows = (input_ids, attention_mask, logits_to_keep, batch_size)
+        batches = self._batches(*rows, fields)
         if batches is None:
             return super()._get_per_token_logps_and_entropies(
-                model,
-                input_ids,
-                attention_mask,
-                logits_to_keep,
-                batch_size,
-                compute_entropy,
-                compute_aux_loss,
-                **fields,
+                model, *rows, compute_entropy, compute_aux_loss, **fields
             )
         results = [self._run(model, batch, logits_to_keep, compute_entropy) for batch in batches]
         entropies = torch.cat([entropy for _, entropy in results]) if compute_entropy else None
@@ -268,11 +262,6 @@ def why_stock(model: torch.nn.Module, base: PreTrainedModel, settings: dict[str,
         **{f"{name} is on": on for name, on in settings.items()},
     }
     return "; ".join(reason for reason, holds in reasons.items() if holds)
-
-
-def _drops(model: torch.nn.Module, text: object) -> bool:
-    layers = any(isinstance(part, torch.nn.Dropout) and part.p > 0 for part in model.modules())
-    return layers or getattr(text, "attention_dropout", 0.0) > 0
 
 
 def _drops(model: torch.nn.Module, text: object) -> bool:
