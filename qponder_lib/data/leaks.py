@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from qponder_lib.artifacts import read_jsonl
@@ -16,6 +16,8 @@ from qponder_lib.records import ImageRecord, Split
 PARTS: tuple[Split, ...] = ("train", "validation", "test")
 Placed = tuple[str, ImageRecord]
 """A row, and the file it stands in."""
+Entry = tuple[str, str, Scanned, tuple[str, str] | None]
+"""Part, place in words, what the image is, and set and reference where it has one."""
 
 
 def leaks_between(
@@ -34,32 +36,19 @@ def leaks_between(
     Raises:
         ValueError: If a folder is not there or holds no image.
     """
-    seen: dict[str, str] = {}
     counted: dict[str, int] = {}
-    findings: list[Finding] = []
+    entries: list[Entry] = []
     for role, folders in (("train", train), ("test", test)):
         for folder in folders:
-            scanned = _scan_folder(folder, progress)
+            if not folder.is_dir():
+                raise ValueError(f"expected a folder with images, got {folder}")
+            paths = sorted(path for group in files_below(folder).values() for path in group)
+            if not paths:
+                raise ValueError(f"no images below {folder}")
+            scanned = scan(folder, paths, progress=progress, label=folder.name)
             counted[f"{folder} ({role})"] = len(scanned)
-            for path, one in scanned.items():
-                where = f"{folder}/{path}"
-                if one.content is None:
-                    findings.append(_error(one.problem, f"{where}: {one.message}"))
-                elif role == "train":
-                    seen.setdefault(one.content, where)
-                elif one.content in seen:
-                    message = f"{where}: the same pixels as {seen[one.content]}"
-                    findings.append(_error("shared_image", message))
-    return counted, findings
-
-
-def _scan_folder(folder: Path, progress: bool) -> dict[str, Scanned]:
-    if not folder.is_dir():
-        raise ValueError(f"expected a folder with images, got {folder}")
-    paths = sorted(path for group in files_below(folder).values() for path in group)
-    if not paths:
-        raise ValueError(f"no images below {folder}")
-    return scan(folder, paths, progress=progress, label=folder.name)
+            entries += [(role, f"{folder}/{path}", one, None) for path, one in scanned.items()]
+    return counted, _shared(entries)
 
 
 def leaks_in_run(paths: RunPaths, *, progress: bool = True) -> tuple[dict[str, int], list[Finding]]:
@@ -99,29 +88,34 @@ def shared_in_rows(
     Returns:
         One finding per shared image, shared reference and image that could not be compared.
     """
-    images: dict[str, tuple[str, str]] = {}
-    references: dict[tuple[str, str], tuple[str, str]] = {}
-    findings: list[Finding] = []
+    entries: list[Entry] = []
     for part in PARTS:
         numbers: Counter[str] = Counter()
         for file, row in parts.get(part, ()):
             numbers[file] += 1
-            here, one = f"{file}, row {numbers[file]}", scanned[row.image]
-            if one.content is None:
-                findings.append(_error(one.problem, f"{here}: {one.path}: {one.message}"))
-                continue
-            before, place = images.setdefault(one.content, (part, here))
+            reference = None if row.reference is None else (row.dataset, row.reference)
+            entries.append((part, f"{file}, row {numbers[file]}", scanned[row.image], reference))
+    return _shared(entries)
+
+
+def _shared(entries: Iterable[Entry]) -> list[Finding]:
+    """Find images and references that another part had before."""
+    images: dict[str | None, tuple[str, str]] = {}
+    references: dict[tuple[str, str], tuple[str, str]] = {}
+    findings = []
+    for part, here, one, reference in entries:
+        if one.content is None:
+            message = f"{here}: {one.path}: {one.message}"
+            findings.append(Finding(code=one.problem or "invalid_image", sentence=message))
+            continue
+        before, place = images.setdefault(one.content, (part, here))
+        if before != part:
+            message = f"{here}: the same pixels as {place}"
+            findings.append(Finding(code="shared_image", sentence=message))
+        if reference is not None:
+            before, place = references.setdefault(reference, (part, here))
             if before != part:
-                findings.append(_error("shared_image", f"{here}: the same pixels as {place}"))
-            if row.reference is not None:
-                key = (row.dataset, row.reference)
-                before, place = references.setdefault(key, (part, here))
-                if before != part:
-                    message = f"{here}: reference {row.reference} is also in {place}"
-                    findings.append(_error("shared_reference", message))
-                    references[key] = (part, here)  # said once per part
+                message = f"{here}: reference {reference[1]} is also in {place}"
+                findings.append(Finding(code="shared_reference", sentence=message))
+                references[reference] = (part, here)  # said once per part
     return findings
-
-
-def _error(code: str | None, sentence: str) -> Finding:
-    return Finding(code=code or "invalid_image", sentence=sentence)
