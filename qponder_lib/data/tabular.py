@@ -65,6 +65,8 @@ _FORMATS = {
     b"\x93NUMPY": "a NumPy array, which holds no ids: write ids and scores as CSV",
     b"\x89HDF": "an HDF5 file: write it as CSV, or save a MATLAB file with -v7",
     b"\x1f\x8b": "a gzip archive: unpack it",
+    b"<": "a web page, perhaps in place of a download: fetch the file itself",
+    b"version https://git-lfs": "a pointer to a file in Git LFS: run git lfs pull",
 }
 """First bytes of files that are not read, and the way out."""
 
@@ -339,7 +341,8 @@ def _json_values(text: str, path: Path) -> list[Any]:
 def _text_table(text: str, path: Path, names: Sequence[str]) -> Table:
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     first = next((line for line in text.split("\n") if line.strip()), "")
-    found = [sign for sign in (",", ";", "\t") if sign in first]
+    found = [sign for sign in (",", ";") if sign in first]
+    found = ["\t"] if "\t" in first else found  # whose cells may be text with commas
     if len(found) > 1:
         raise TableError(path, f"the first line holds {found}; expected one of them")
     if not found and " " not in first.strip() and len(names) != 1:
@@ -422,9 +425,9 @@ def _state(cell: Cell) -> str:
 
 
 def _holds_numbers(cells: Iterable[Cell]) -> bool:
-    """Tell whether more than half of the cells that hold something hold numbers."""
+    """Tell whether less than half of the cells that hold something hold text."""
     states = [state for state in map(_state, cells) if state != "missing"]
-    return 2 * states.count("ok") > len(states)
+    return 2 * states.count("not_a_number") < len(states)
 
 
 def _sheet_table(content: bytes, path: Path, names: Sequence[str], sheet: str | None) -> Table:
