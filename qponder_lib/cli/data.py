@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from qponder_lib.cli.common import BAD_INPUT, FAILED, AsJson, answer
+from qponder_lib.cli.common import AsJson, answer
 from qponder_lib.paths import RunPaths
 
 if TYPE_CHECKING:
     from qponder_lib.data.catalog import DatasetSpec
-
-_LAYOUTS = ("official", "metas")
 
 app = typer.Typer(no_args_is_help=True, help="Check image sets, public or your own; use them.")
 
 Name = Annotated[
     str, typer.Argument(metavar="NAME", help="a public set, or with --labels a name of yours")
 ]
-Root = Annotated[
-    Path | None, typer.Option("--root", "--images", help="folder of your copy, or of your images")
-]
+ImagesOption = typer.Option("--root", "--images", help="folder of your copy, or of your images")
 Labels = Annotated[Path | None, typer.Option(help="table of your own labels")]
 IdColumn = Annotated[
     str | None, typer.Option("--id", help="column of your table: image; default: by its name")
@@ -42,12 +37,10 @@ Ends = Annotated[
 ]
 Lower = Annotated[bool, typer.Option("--lower-is-better", help="your labels rate bad quality")]
 Kind = Annotated[str | None, typer.Option(help="kind of label; default: the set's first")]
-Layout = Annotated[str | None, typer.Option(help="official or metas; default: what lies there")]
-
-
-def _refuse(error: Exception, code: int = BAD_INPUT) -> NoReturn:
-    print(f"qponder: {error}", file=sys.stderr)
-    raise typer.Exit(code) from error
+Layout = Annotated[
+    Literal["official", "metas"] | None,
+    typer.Option(help="the authors' label files, or metas; default: what lies there"),
+]
 
 
 @app.command("list")
@@ -55,11 +48,8 @@ def list_sets(as_json: AsJson = False) -> None:
     """Print every set: images or clips, labels, splits, terms, traps."""
     from qponder_lib.data import catalog
 
-    described = [
-        {**spec.model_dump(mode="json"), "severity_tags": spec.severity_tags}
-        for spec in catalog.SPECS
-    ]
-    answer(as_json, described, "\n".join(line for spec in catalog.SPECS for line in _told(spec)))
+    text = "\n".join(line for spec in catalog.SPECS for line in _told(spec))
+    answer(as_json, catalog.SPECS, text)
 
 
 def _told(spec: DatasetSpec) -> Iterator[str]:
@@ -80,7 +70,7 @@ def _told(spec: DatasetSpec) -> Iterator[str]:
 @app.command()
 def check(
     name: Name,
-    root: Root = None,
+    root: Annotated[Path | None, ImagesOption] = None,
     labels: Labels = None,
     id_column: IdColumn = None,
     score: ScoreColumn = None,
@@ -101,16 +91,13 @@ def check(
     from qponder_lib.data import check as checking
 
     columns = {"id": id_column, "score": score, "std": std, "reference": reference, "split": split}
-    try:
-        spec = _spec(name, labels, columns, ends, lower_is_better)
-        folder = root or (labels.parent if labels else None)
-        if folder is None:
-            raise ValueError("state the folder of your copy: --root DIR")
-        copy = checking.load_labels(spec, folder, label, _one_of("--layout", layout, _LAYOUTS))
-        if root is not None:
-            copy = checking.examine(copy, decode=decode, progress=not as_json)
-    except ValueError as error:
-        _refuse(error)
+    spec = _spec(name, labels, columns, ends, lower_is_better)
+    folder = root or (labels.parent if labels else None)
+    if folder is None:
+        raise ValueError("state the folder of your copy: --root DIR")
+    copy = checking.load_labels(spec, folder, label, layout)
+    if root is not None:
+        copy = checking.examine(copy, decode=decode, progress=not as_json)
     told = checking.summary(copy)
     answer(as_json, told, checking.describe(copy), ok=told["ok"])
 
@@ -126,21 +113,12 @@ def _spec(
     from qponder_lib.data import catalog
 
     if labels is not None:
-        return catalog.own_spec(
-            name, labels, columns=columns, ends=ends, lower_is_better=lower_is_better
-        )
-    declared = {f"--{role}" for role, column in columns.items() if column and role != "split"}
-    declared |= {"--range"} if ends else set()
-    declared |= {"--lower-is-better"} if lower_is_better else set()
-    if declared:
-        raise ValueError(f"{', '.join(sorted(declared))} describe a set of your own: say --labels")
+        own = {"columns": columns, "ends": ends, "lower_is_better": lower_is_better}
+        return catalog.own_spec(name, labels, **own)
+    options = {**columns, "range": ends, "lower-is-better": lower_is_better}
+    if declared := [f"--{option}" for option, value in options.items() if value]:
+        raise ValueError(f"{', '.join(declared)} describe a set of your own: say --labels")
     return catalog.spec_named(name)
-
-
-def _one_of(option: str, text: str | None, allowed: tuple[str, ...]) -> Any:
-    if text is not None and text not in allowed:
-        raise ValueError(f"{option} {text!r}: expected {' or '.join(allowed)}")
-    return text
 
 
 @app.command("leaks")
@@ -157,15 +135,12 @@ def find_leaks(
     """Find images that training and test sets share, by their pixels; exit 1 if there are any."""
     from qponder_lib.data import leaks
 
-    try:
-        if (run is None) == (not train and not test) or bool(train) != bool(test):
-            raise ValueError("state either --run RUN, or --train DIR and --test DIR")
-        if run is not None:
-            counted, found = leaks.leaks_in_run(RunPaths.named(run), progress=not as_json)
-        else:
-            counted, found = leaks.leaks_between(train or (), test or (), progress=not as_json)
-    except (ValueError, FileNotFoundError) as error:
-        _refuse(error)
+    if (run is None) == (not train and not test) or bool(train) != bool(test):
+        raise ValueError("state either --run RUN, or --train DIR and --test DIR")
+    if run is not None:
+        counted, found = leaks.leaks_in_run(RunPaths.named(run), progress=not as_json)
+    else:
+        counted, found = leaks.leaks_between(train or (), test or (), progress=not as_json)
     n_shared = sum(finding.code == "shared_image" for finding in found)
     lines = [f"{place}: {n} images" for place, n in counted.items()]
     lines += [str(finding) for finding in found]
@@ -177,9 +152,7 @@ def find_leaks(
 @app.command()
 def prepare(
     name: Name,
-    root: Annotated[
-        Path, typer.Option("--root", "--images", help="folder of your copy, or of your images")
-    ],
+    root: Annotated[Path, ImagesOption],
     run: Annotated[
         str | None, typer.Option(help="folder in papermill_runs/; default: for every run")
     ] = None,
@@ -197,7 +170,7 @@ def prepare(
     label: Kind = None,
     layout: Layout = None,
     mapping: Annotated[
-        str | None,
+        Literal["minmax", "scale"] | None,
         typer.Option(
             help="MOS 0 and 100 are, minmax: the smallest and largest label; scale: the ends of "
             "the scale; default: minmax, or scale with --range"
@@ -211,30 +184,22 @@ def prepare(
 ) -> None:
     """Check a set and write its rows for one run or every run; the images stay where they are."""
     from qponder_lib.data import prepare as preparing
-    from qponder_lib.data.labels import DatasetError
 
     columns = {"id": id_column, "score": score, "std": std, "reference": reference}
     if labels and split != "whole":
         columns["split"], split = split, None
-    try:
-        spec = _spec(name, labels, columns, ends, lower_is_better)
-        made = preparing.prepare(
-            spec,
-            root,
-            RunPaths.named(run or preparing.SHARED),
-            split=split,
-            label=label,
-            layout=_one_of("--layout", layout, _LAYOUTS),
-            mapping=_one_of("--mapping", mapping, ("minmax", "scale"))
-            or ("scale" if ends else "minmax"),
-            n_validation=validation,
-            at_most=at_most,
-            seed=seed,
-        )
-    except DatasetError as error:
-        _refuse(error, FAILED)
-    except (ValueError, FileNotFoundError) as error:
-        _refuse(error)
+    made = preparing.prepare(
+        _spec(name, labels, columns, ends, lower_is_better),
+        root,
+        RunPaths.named(run or preparing.SHARED),
+        split=split,
+        label=label,
+        layout=layout,
+        mapping=mapping or ("scale" if ends else "minmax"),
+        n_validation=validation,
+        at_most=at_most,
+        seed=seed,
+    )
     low, high = made.label_range
     whole = made.n_whole or {}
     parts = ", ".join(
@@ -259,13 +224,9 @@ def mirrors(
     from qponder_lib import config
     from qponder_lib.data import benchmark
 
-    try:
-        paths = RunPaths.named(run)
-        settings = config.load_profile(paths.profile).data
-        if settings.source != "embedded":
-            raise ValueError(f"{run} has {settings.source} sets; mirrors are of the embedded ones")
-        rows = benchmark.build_mirrors(settings, images, paths)
-    except (ValueError, FileNotFoundError) as error:
-        _refuse(error)
-    for row in rows:
+    paths = RunPaths.named(run)
+    settings = config.load_profile(paths.profile).data
+    if settings.source != "embedded":
+        raise ValueError(f"{run} has {settings.source} sets; mirrors are of the embedded ones")
+    for row in benchmark.build_mirrors(settings, images, paths):
         print(f"{row['set']}: {row['n']} images, ceiling SRCC {row['ceiling_srcc']:.3f}")

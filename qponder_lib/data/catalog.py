@@ -142,12 +142,6 @@ class DatasetSpec(BaseModel):
     metas: dict[str, tuple[Literal["train", "test"], int]] = {}
 
     @property
-    def severity_tags(self) -> str:
-        """What severity tags of its images rest on."""
-        known = "with the published" if "<level>" in (self.form or "") else "without a"
-        return f"severity bin of the MOS, {known} distortion type"
-
-    @property
     def ordered_names(self) -> list[str]:
         """Names of the images in the order of the labels, where the label files hold none.
 
