@@ -203,7 +203,6 @@ def build(config: DataConfig, paths: RunPaths, *, progress: bool = True) -> list
     tasks = [(IN_DOMAIN.name, split, k) for split, count in counts.items() for k in range(count)]
     tasks += [(mixture.name, "test", k) for mixture in MIXTURES for k in range(config.n_test)]
     rows = _make_all(tasks, config, paths, progress)
-    paths.tables.mkdir(parents=True, exist_ok=True)
     write_csv(paths.tables / "benchmark.csv", rows, list(rows[0]))
     if config.n_mirror:
         build_mirrors(config, config.n_mirror, paths, progress=progress)
@@ -235,8 +234,6 @@ def build_mirrors(
 def _make_all(
     tasks: Sequence[Task], config: DataConfig, paths: RunPaths, progress: bool
 ) -> list[dict[str, object]]:
-    for name in {name for name, _, _ in tasks}:
-        paths.images(name).mkdir(parents=True, exist_ok=True)
     groups: dict[tuple[str, Split], list[tuple[ImageRecord, float]]] = {}
     workers = min(os.cpu_count() or 1, 8)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:

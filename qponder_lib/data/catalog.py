@@ -99,8 +99,8 @@ class DatasetSpec(BaseModel):
         reference: Column of the reference.
         split: Column of the split that the authors state.
         split_file: File of that column, if it is another one.
-        included: Column that says which entries belong to the set.
-        excluded: Column that says which do not.
+        excluded: Column that says which entries do not belong to the set, and whether it says true
+            or false of them.
         excluded_names: Form of the names of entries that do not.
         ratings: Columns that count the ratings 1, 2, ...: evidence for the direction.
         form: What a name says: a regular expression with groups `reference`, `type`, `level`.
@@ -129,8 +129,7 @@ class DatasetSpec(BaseModel):
     reference: str | None = None
     split: str | None = None
     split_file: str | None = None
-    included: str | None = None
-    excluded: str | None = None
+    excluded: dict[str, bool] = {}
     excluded_names: str | None = None
     ratings: tuple[str, ...] = ()
     form: str | None = None

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from qponder_lib.data.catalog import DatasetSpec
 from qponder_lib.data.images import CLIP_SUFFIXES, SUFFIXES, scan
@@ -23,8 +22,7 @@ if TYPE_CHECKING:
 
 _ANCHOR_TOLERANCE = 0.002  # of the scale: published copies round labels
 _NORM_TOLERANCE = 4.5e-3  # some metas hold labels to few digits
-_ODD_SHARE = 0.01  # of spreads that may be a slip
-_SMALL_SPREAD = 0.01  # of the labels' range: people never agree so well
+_SMALL_SPREAD = 0.01  # of the labels' range
 _MIN_CORRELATION = 0.1
 _OWN_CORRELATION = 0.5  # numbers at the end of a user's file names need not be levels
 _LEVEL = r"(.+)[._-](?:l|lev|level)?0*(\d+)\.\w+"
@@ -86,51 +84,26 @@ def _of_rows(copy: Copy) -> Iterator[Finding]:
 
 def _of_norms(rows: pd.DataFrame, copy: Copy) -> Iterator[Finding]:
     """Hold gt_score_norm of the metas against gt_score and the range of the whole set."""
-    low, high = copy.label.published
-    inside = rows["label"].clip(low, high)
-    off = (inside - rows["label"]).abs() > 1e-3 * (high - low)
-    off |= ~rows["five_point"].between(*ASPECT_SCALE)
-    message = "gt_score {label:g} or its norm {five_point:g} is off its scale"
-    yield from each_row(rows[off], "off_scale", message)
-    better = copy.label.scale.higher_is_better
-    norms = [five_point(one, (low, high), higher_is_better=better) for one in inside]
-    wrong = ~off & ((rows["five_point"] - norms).abs() > _NORM_TOLERANCE)
+    published, better = copy.label.published, copy.label.scale.higher_is_better
+    norms = [five_point(one, published, higher_is_better=better) for one in rows["label"]]
+    wrong = (rows["five_point"] - norms).abs() > _NORM_TOLERANCE
+    wrong |= ~rows["five_point"].between(*ASPECT_SCALE)
     message = "gt_score_norm {five_point:g}; {norm:.5f} follows from gt_score"
     yield from each_row(rows.assign(norm=norms)[wrong], "inconsistent", message)
 
 
 def _of_spreads(copy: Copy) -> Iterator[Finding]:
-    """Find spreads that cannot be of ratings on the labels' scale, which would be rescaled too."""
-    rows, scale = copy.labelled[copy.labelled["std"].notna()], copy.label.scale
-    ends, reach = (scale.low, scale.high), copy.range[1] - copy.range[0]
-    most = largest_spread(rows["label"].to_numpy(), ends)
-    above = rows[(rows["std"] > most * (1 + 1e-9)) & rows["label"].between(*ends)]
-    if ends != copy.range and len(above) > _ODD_SHARE * len(rows):  # equal: no scale was stated
+    """Find spreads on another scale than the labels, for they are rescaled with them."""
+    rows, scale, (low, high) = copy.labelled, copy.label.scale, copy.range
+    middle, is_stated = rows["std"].median(), (scale.low, scale.high) != copy.range
+    # No ratings spread more than half their scale, and people never agree very well.
+    too_large = is_stated and middle > (scale.high - scale.low) / 2
+    if too_large or 0 < middle < _SMALL_SPREAD * (high - low):
         message = (
-            f"{len(above)} of {len(rows)} spreads are larger than ratings with that mean can have, "
-            "first {std:g} beside {label:g}: another scale, or a variance"
-        )
-        yield from each_row(above[:1], "spread", message, "warning")
-    middle = rows["std"].median()
-    if 0 < middle < _SMALL_SPREAD * reach:
-        message = (
-            f"the median spread is {middle:.3g} beside labels over {reach:.3g}: people seldom "
-            "agree so well; labels and spreads may be on two scales"
+            f"the median spread is {middle:.3g} beside labels over {high - low:.3g}: they may be "
+            "on two scales, or the spread a variance"
         )
         yield from each_row(rows[:1], "spread", message, "warning")
-
-
-def largest_spread(label: NDArray[np.float64], scale: tuple[float, float]) -> NDArray[np.float64]:
-    """Return the largest standard deviation that two or more ratings with these means can have.
-
-    All ratings at the two ends spread most; of two of them, the sample deviation is sqrt(2) times
-    that of the population.
-
-    Example:
-        >>> largest_spread(np.array([3.0, 5.0]), (1.0, 5.0)).round(4).tolist()
-        [2.8284, 0.0]
-    """
-    return np.sqrt(2 * np.maximum((label - scale[0]) * (scale[1] - label), 0.0))
 
 
 def _of_the_whole(copy: Copy) -> Iterator[Finding]:

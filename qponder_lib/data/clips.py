@@ -273,19 +273,14 @@ def build_clips(
         The rows by split; ``image`` is the clip's file, ``reference`` the photograph it films.
         No photograph serves two splits.
     """
-    paths.images(CLIP_SET).mkdir(parents=True, exist_ok=True)
-    counts: dict[Split, int] = {
-        "train": config.n_train,
-        "validation": config.n_validation,
-        "test": config.n_test,
-    }
+    counts: dict[Split, int] = {"train": config.n_train, "validation": config.n_validation}
+    counts["test"] = config.n_test
+    todo = [(split, number) for split, count in counts.items() for number in range(count)]
     made: dict[Split, list[ImageRecord]] = {split: [] for split in counts}
-    with tqdm(total=sum(counts.values()), desc="clips", disable=not progress, mininterval=5) as bar:
-        for split, count in counts.items():
-            for number in range(count):
-                made[split].append(_make(config, paths, split, number))
-                bar.update()
-            write_jsonl(paths.split(CLIP_SET, split), made[split])
+    for split, number in tqdm(todo, desc="clips", disable=not progress, mininterval=5):
+        made[split].append(_make(config, paths, split, number))
+    for split, rows in made.items():
+        write_jsonl(paths.split(CLIP_SET, split), rows)
     return made
 
 
@@ -333,7 +328,6 @@ def build_ladders(
 def _ladder(config: ClipsConfig, paths: RunPaths, split: Split, scene: int) -> list[ImageRecord]:
     """One scene, clean and distorted; every scene has its own generator."""
     dataset, stream = (LADDER_SET, 2) if split == "test" else (VALIDATION_LADDERS, 3)
-    paths.images(dataset).mkdir(parents=True, exist_ok=True)
     levels = range(1, N_LEVELS + 1)
     steps: list[Recipe] = [()]
     steps += [(Distortion(name=name, level=level),) for name in LADDERS for level in levels]

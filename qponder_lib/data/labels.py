@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from qponder_lib.data.images import Scanned
 
 Layout = Literal["official", "metas"]
-_YES, _NO = ("true", "1", "1.0"), ("false", "0", "0.0")
+_TRUTH = dict.fromkeys(("true", "1", "1.0"), True) | dict.fromkeys(("false", "0", "0.0"), False)
 _NUMBERS = dict.fromkeys(("label", "std", "rating", "five_point"), "float64")
 _COLUMNS = (
     *("image", "file", "row", *_NUMBERS, "reference", "type", "level", "split"),
@@ -151,7 +151,7 @@ def _official(
     ]
     if not groups[0]:
         findings.append(_unreadable(f"there are no files {', '.join(kind.files)}"))
-    wanted = [kind.score, *spec.id_columns, *filter(None, (spec.included, spec.excluded))]
+    wanted = [kind.score, *spec.id_columns, *spec.excluded]
     splits = _stated_splits(spec, root, findings)
     for paths in zip(*groups, strict=True):
         cells = _side_by_side(paths, [*kind.files.values()], wanted, spec.sheet, findings)
@@ -188,13 +188,12 @@ def _excluded(
 ) -> pd.Series:
     """Tell which entries do not belong to the set."""
     found = rows["image"].str.fullmatch(spec.excluded_names or r"(?!)")
-    for column, excluding in ((spec.included, _NO), (spec.excluded, _YES)):
-        if column is not None:
-            stated = cells[column].map(lambda cell: str(cell).lower())
-            found |= stated.isin(excluding)
-            odd = rows.assign(stated=stated)[~stated.isin((*_YES, *_NO))]
-            message = f"{{image}} has {column} {{stated!r}}, expected True or False"
-            findings += each_row(odd, "inconsistent", message)
+    for column, meaning in spec.excluded.items():
+        stated = cells[column].map(lambda cell: _TRUTH.get(str(cell).lower()))
+        message = f"{{image}} has {column} {{stated!r}}, expected True or False"
+        odd = rows.assign(stated=cells[column].map(str))[stated.isna()]
+        findings += each_row(odd, "inconsistent", message)
+        found |= stated == meaning
     return found
 
 

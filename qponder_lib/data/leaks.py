@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -15,9 +14,14 @@ from qponder_lib.records import ImageRecord, Split
 
 PARTS: tuple[Split, ...] = ("train", "validation", "test")
 Placed = tuple[str, ImageRecord]
-"""A row, and the file it stands in."""
+"""Where a row stands, in words, and the row."""
 Entry = tuple[str, str, Scanned, tuple[str, str] | None]
 """Part, place in words, what the image is, and set and reference where it has one."""
+
+
+def placed(file: str, rows: Iterable[ImageRecord]) -> list[Placed]:
+    """Say of each row of a file where it stands."""
+    return [(f"{file}, row {number}", row) for number, row in enumerate(rows, start=1)]
 
 
 def leaks_between(
@@ -67,7 +71,7 @@ def leaks_in_run(paths: RunPaths, *, progress: bool = True) -> tuple[dict[str, i
     for part in PARTS:
         for file in sorted(paths.data.glob(f"*/{part}.jsonl")):
             rows = read_jsonl(file, ImageRecord)
-            parts[part] += [(paths.relative(file), row) for row in rows]
+            parts[part] += placed(paths.relative(file), rows)
             counted[f"{file.parent.name} ({part})"] = len(rows)
     if not parts["test"] or not parts["train"]:
         raise ValueError(f"{paths.data} needs rows of a training and of a test part to compare")
@@ -82,20 +86,17 @@ def shared_in_rows(
     """Find what test rows share with training and validation rows, and validation with training.
 
     Args:
-        parts: Rows of each part with the file each is from, in the order of the files.
+        parts: Rows of each part with the places where they stand.
         scanned: What each image is, by its path in the rows.
 
     Returns:
         One finding per shared image, shared reference and image that could not be compared.
     """
-    entries: list[Entry] = []
-    for part in PARTS:
-        numbers: Counter[str] = Counter()
-        for file, row in parts.get(part, ()):
-            numbers[file] += 1
-            reference = None if row.reference is None else (row.dataset, row.reference)
-            entries.append((part, f"{file}, row {numbers[file]}", scanned[row.image], reference))
-    return _shared(entries)
+    return _shared(
+        (part, here, scanned[row.image], row.reference and (row.dataset, row.reference))
+        for part in PARTS
+        for here, row in parts.get(part, ())
+    )
 
 
 def _shared(entries: Iterable[Entry]) -> list[Finding]:
@@ -112,7 +113,7 @@ def _shared(entries: Iterable[Entry]) -> list[Finding]:
         if before != part:
             message = f"{here}: the same pixels as {place}"
             findings.append(Finding(code="shared_image", sentence=message))
-        if reference is not None:
+        if reference:
             before, place = references.setdefault(reference, (part, here))
             if before != part:
                 message = f"{here}: reference {reference[1]} is also in {place}"

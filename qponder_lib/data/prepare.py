@@ -25,7 +25,7 @@ from qponder_lib.data.catalog import SPECS, DatasetSpec, SplitRule
 from qponder_lib.data.check import examine, five_point, load_labels
 from qponder_lib.data.images import Scanned, scan
 from qponder_lib.data.labels import Copy, DatasetError, Finding, Layout, errors
-from qponder_lib.data.leaks import PARTS, Placed, shared_in_rows
+from qponder_lib.data.leaks import PARTS, Placed, placed, shared_in_rows
 from qponder_lib.paths import RunPaths
 from qponder_lib.records import Distortion, ImageRecord, Split
 from qponder_lib.scales import ASPECT_SCALE, MOS_MAX, linear_rescale, severity_of
@@ -189,7 +189,7 @@ def prepare(
         part: [_record(row, part, seen, ends) for _, row in seen.rows.loc[rows.index].iterrows()]
         for part, rows in parts.items()
     }
-    named = {part: [(f"{part}.jsonl", row) for row in rows] for part, rows in records.items()}
+    named = {part: placed(f"{part}.jsonl", rows) for part, rows in records.items()}
     scanned = {f"{spec.name}/images/{path}": one for path, one in seen.scanned.items()}
     _refuse(f"parts of {spec.title} share images:", shared_in_rows(named, scanned))
     made = PreparedSet(
@@ -319,8 +319,7 @@ def verify_prepared(
     titles, table = {spec.name: spec.title for spec in SPECS}, []
     for name, part in needed:
         rows = _needed_rows(paths, name, part)
-        file = paths.relative(paths.split(name, part))
-        parts[part] += [(file, row) for row in rows]
+        parts[part] += placed(paths.relative(paths.split(name, part)), rows)
         table.append(summary_row(name, titles.get(name, name), part, rows))
     every = [row.image for rows in parts.values() for _, row in rows]
     scanned = scan(paths.data, every, confined=False, progress=progress)
@@ -353,12 +352,9 @@ def _misplaced(
     """Find rows that do not fit their file, have no MOS, are there twice, or have changed."""
     seen: dict[str, str] = {}
     for part, rows in parts.items():
-        numbers = dict.fromkeys((file for file, _ in rows), 0)
-        for file, row in rows:
-            numbers[file] += 1
-            here = f"{file}, row {numbers[file]}"
+        for here, row in rows:
             before = seen.setdefault(row.image_id, here)
-            fits = row.split == part and f"data/{row.dataset}/" in file
+            fits = row.split == part and f"data/{row.dataset}/" in here
             changed = scanned[row.image].sha256 not in (None, row.sha256)
             for code, wrong, message in (
                 ("inconsistent", not fits, f"{row.image_id} says {row.dataset}, {row.split}"),

@@ -165,7 +165,7 @@ def dead_leaves_scene(size: int, rng: Rng) -> Pixels:
         inside = (along**2 + (across / squeeze) ** 2) < radius**2
         if inside.any():
             canvas[box][inside] = _leaf_colours(along, across, radius, spread, rng)[inside]
-    return np.clip(ndimage.gaussian_filter(canvas, (0.5, 0.5, 0)), 0, 255).astype(np.uint8)
+    return _softened(canvas)
 
 
 def generated_scene(size: int, rng: Rng) -> Pixels:
@@ -198,7 +198,7 @@ def generated_scene(size: int, rng: Rng) -> Pixels:
         top, left = rng.integers(0, size - 7, 2)
         glyph = rng.random((5, 5)) < 0.5
         canvas[top : top + 5, left : left + 5][glyph] = rng.uniform(0, 255, 3)
-    return np.clip(ndimage.gaussian_filter(canvas, (0.5, 0.5, 0)), 0, 255).astype(np.uint8)
+    return _softened(canvas)
 
 
 def _power_law(rng: Rng, count: int, size: int, exponent: float = 2.4) -> NDArray[np.float64]:
