@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -174,6 +175,18 @@ def test_a_column_called_set_that_names_no_parts_is_left_alone(mine):
     frame.assign(set="holiday").to_csv(mine / "labels.csv", index=False)
     assert own(mine).split is None
     assert checked(mine).findings == ()
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_file_is_found_whatever_the_case_slashes_and_form_of_letters_of_its_name(mine, form):
+    """macOS hands out names in another form than tables hold them in."""
+    photograph(
+        mine / "photographs" / unicodedata.normalize(form, "Caf\u00e9/\u00c9t\u00e9.png"), 99
+    )
+    (mine / "labels.csv").write_text(
+        "image,mos\ncaf\u00e9\\\u00e9t\u00e9.PNG,1\nscene1/take 1.png,2\n"
+    )
+    assert codes(checked(mine)) == {"unlabelled_image"}
 
 
 def test_braces_in_names_are_letters_like_others(mine):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -232,14 +233,19 @@ def _of_images(rows: pd.DataFrame) -> Iterator[Finding]:
 
 
 def files_below(root: Path, suffixes: tuple[str, ...] = SUFFIXES) -> dict[str, list[str]]:
-    """Return the paths of all files with such suffixes, relative to a root, by lower-case name."""
+    """Return the paths of all files with such suffixes, relative to a root, by `_folded` name."""
     found: dict[str, list[str]] = {}
     for folder, _, names in os.walk(root):
         for name in names:
             if name.lower().endswith(suffixes):
                 path = (Path(folder) / name).relative_to(root).as_posix()
-                found.setdefault(name.lower(), []).append(path)
+                found.setdefault(_folded(name), []).append(path)
     return found
+
+
+def _folded(path: str) -> str:
+    """Return a path as it is looked for: whatever its case, slashes and form of letters."""
+    return unicodedata.normalize("NFC", path.replace("\\", "/")).lower()
 
 
 def _candidates(
@@ -247,18 +253,14 @@ def _candidates(
 ) -> list[str]:
     """Return the files that a published name may mean: one, none, or several.
 
-    Their paths end in the name, whose case does not matter, below the first folder that has such.
+    Their paths end in the name, as far as `_folded` tells, below the first folder that has such.
     """
-    name = image.replace("\\", "/").rpartition("/")[2]
-    wanted = f"/{image}".replace("\\", "/").replace("//", "/").lower()
-    ending = [
-        path
-        for path in files.get(name.lower(), [])
-        if f"{root.resolve()}/{path}".lower().endswith(wanted)
-    ]
+    wanted = _folded(f"/{image}").replace("//", "/")
+    named = files.get(wanted.rpartition("/")[2], [])
+    ending = [path for path in named if _folded(f"{root.resolve()}/{path}").endswith(wanted)]
     for folder in folders:  # "" is in every path
-        inside = [path for path in ending if f"/{folder}/".lower() in f"//{path}".lower()]
-        exact = [path for path in inside if path.endswith(name)]
+        inside = [path for path in ending if _folded(f"/{folder}/") in _folded(f"//{path}")]
+        exact = [path for path in inside if path.endswith(image.rpartition("/")[2])]
         if inside:
             return sorted(exact if len(exact) == 1 else inside)
     return []
