@@ -311,12 +311,8 @@ def named_references(ids: Sequence[str]) -> tuple[str | None, list[str]]:
     """
     names = [PurePosixPath(image_id.replace("\\", "/")).name for image_id in ids]
     for spec in SPECS:
-        found = []
-        for name in names:
-            reference = (spec.parse_name(name) or {}).get("reference")
-            if reference is None:
-                break
-            found.append(reference)
-        else:
+        said = (spec.parse_name(name) or {} for name in names)
+        found = [*itertools.takewhile(bool, (one.get("reference") for one in said))]
+        if len(found) == len(names):
             return spec.title, found
     return None, []
