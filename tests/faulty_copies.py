@@ -19,6 +19,13 @@ def png(number, mode="RGB"):
     return buffer.getvalue()
 
 
+def photograph(path, number):
+    """Write noise in the format that the suffix says."""
+    noise = np.random.default_rng(number).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(noise).save(path)
+
+
 def check(spec, root, label=None, **options):
     return examine(load_labels(spec, root, label), progress=False, **options)
 

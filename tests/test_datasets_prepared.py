@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from faulty_copies import check
+from faulty_copies import check, photograph
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -28,12 +28,6 @@ PARTS_WRITTEN = ("train", "validation", "test")
 PARTS = ("training", "training", "training", "validation", "test", "test")
 
 
-def picture(path, number, kind="JPEG"):
-    noise = np.random.default_rng(number).integers(0, 256, (24, 32, 3), dtype=np.uint8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(noise).save(path, kind)
-
-
 @pytest.fixture(autouse=True)
 def small_specs(monkeypatch):
     """The specs of KonIQ, CSIQ and LIVE in the Wild for copies with a handful of images."""
@@ -50,7 +44,7 @@ def koniq(tmp_path):
     scores, sets = [KONIQ_HEAD], [SETS_HEAD]
     for number, part in enumerate(PARTS):
         name, mos = f"{number}.jpg", 1.5 + 0.5 * number
-        picture(root / "1024x768" / name, number)
+        photograph(root / "1024x768" / name, number)
         scores.append(f"{name},0,0,0,0,0,0,{mos},0.5,{mos * 20}")
         sets.append(f"{name},0,0,0,0,0,0,{mos * 20},9,{part}")
     (root / "koniq10k_scores_and_distributions.csv").write_text("\n".join(scores) + "\n")
@@ -63,7 +57,7 @@ def bid(tmp_path):
     root = tmp_path / "bid-copy"
     lines = ["image,mos,std"]
     for number in range(3):
-        picture(root / f"b{number}.jpg", 50 + number)
+        photograph(root / f"b{number}.jpg", 50 + number)
         lines.append(f"b{number}.jpg,{number + 2},0.5")
     (root / "labels.csv").write_text("\n".join(lines) + "\n")
     return root
@@ -291,9 +285,9 @@ def test_rows_in_the_wrong_place_and_ids_there_twice_are_noticed(koniq, bid, run
 
 def test_folders_are_compared_by_pixels(tmp_path):
     for number in range(4):
-        picture(tmp_path / "train" / "deep" / f"{number}.png", number, "PNG")
-    picture(tmp_path / "test" / "other-name.bmp", 2, "BMP")
-    picture(tmp_path / "test" / "new.bmp", 9, "BMP")
+        photograph(tmp_path / "train" / "deep" / f"{number}.png", number)
+    photograph(tmp_path / "test" / "other-name.bmp", 2)
+    photograph(tmp_path / "test" / "new.bmp", 9)
     folders = [tmp_path / "train"], [tmp_path / "test"]
     _, (shared,) = leaks.leaks_between(*folders, progress=False)
     assert shared.code == "shared_image"
@@ -359,7 +353,7 @@ def test_the_command_lists_every_set_with_its_terms():
 
 
 def test_a_report_counts_files_without_a_label(bid):
-    picture(bid / "extra.png", 99, "PNG")
+    photograph(bid / "extra.png", 99)
     (told,) = check(catalog.spec_named("bid"), bid).findings
     assert (told.code, told.severity) == ("unlabelled_image", "warning")
     assert told.sentence == "1 files have no label: 'extra.png'"
@@ -398,7 +392,7 @@ def test_metas_bring_their_own_split_and_five_point_labels(tmp_path, run, monkey
     for start, file in enumerate(("train_koniq_7k.json", "test_koniq_2k.json")):
         rows = []
         for number in (2 * start, 2 * start + 1):
-            picture(folder / "images" / f"{number}.jpg", number)
+            photograph(folder / "images" / f"{number}.jpg", number)
             score = 1.5 + 0.5 * number
             norm = 1 + 4 * (score - 1.09615384615385) / (4.31 - 1.09615384615385)
             image = f"KONIQ/images/{number}.jpg"

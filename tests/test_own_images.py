@@ -5,10 +5,9 @@ import shutil
 import unicodedata
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
-from faulty_copies import check, codes, found
+from faulty_copies import check, codes, found, photograph
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -21,12 +20,6 @@ from qponder_lib.data.tabular import TableError
 from qponder_lib.paths import RunPaths
 
 REAL = Path(__file__).parents[2] / "shared" / "data"
-
-
-def photograph(path, number):
-    noise = np.random.default_rng(number).integers(0, 256, (24, 32, 3), dtype=np.uint8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(noise).save(path)
 
 
 @pytest.fixture
