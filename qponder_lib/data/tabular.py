@@ -102,8 +102,7 @@ class Table:
         path: Where it came from.
         layout: How the file is written, in words.
         frame: One column of objects per column, in order of appearance; a column without a name
-            is called by its place, "1", "2", ... The index is the number of the row in the file:
-            line of a text, row of a sheet, place in a list, from 1.
+            is called by its place, "1", "2", ... The index is the row as `TableError` names it.
         is_text: Whether the file can hold numbers only as text.
         sha256: Hash of what was read.
     """
@@ -451,8 +450,7 @@ def _sheet_table(content: bytes, path: Path, names: Sequence[str], sheet: str | 
     if names and not starts:
         raise TableError(path, f"no header with {shown(names)}")
     rows = rows[starts[0] :] if starts else []
-    table = _table_of_rows(rows, path, (), is_text=False)
-    return Table(path, "xlsx sheet", table.frame)
+    return replace(_table_of_rows(rows, path, (), is_text=False), layout="xlsx sheet")
 
 
 def _starts_table(row: Sequence[Cell], names: Sequence[str]) -> bool:
