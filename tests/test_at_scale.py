@@ -1,4 +1,4 @@
-"""Answers on Ray Data: the same as without it, each question once, however often interrupted."""
+"""Responses on Ray Data: the same as without it, each asked for once, however interrupted."""
 
 import importlib.util
 
@@ -52,35 +52,35 @@ def say(place, name, keys):
     )
 
 
-def test_questions_are_written_once_and_only_the_same_ones_are_gone_on_with(tmp_path):
+def test_requests_are_written_once_and_only_the_same_ones_are_gone_on_with(tmp_path):
     ask(tmp_path, "ab")
     ask(tmp_path, "ba")
     with pytest.raises(ValueError, match="other images"):
         ask(tmp_path, "abc")
-    with pytest.raises(ValueError, match="other questions"):
+    with pytest.raises(ValueError, match="other requests"):
         ask(tmp_path, "ab", engine="another")
 
 
-def test_a_folder_tells_missing_strange_and_repeated_answers(tmp_path):
+def test_a_folder_tells_missing_strange_and_repeated_responses(tmp_path):
     ask(tmp_path, "abc")
     say(tmp_path, "0", "ab")
-    with pytest.raises(ArtifactError, match="1 of 3 have no answer"):
+    with pytest.raises(ArtifactError, match="1 of 3 have no response"):
         list(at_scale.responses_in(tmp_path))
     say(tmp_path, "1", "c")
     assert [row["id"] for row in at_scale.responses_in(tmp_path)] == ["a", "b", "c"]
     say(tmp_path, "2", "c")
-    with pytest.raises(ArtifactError, match="c is answered twice"):
+    with pytest.raises(ArtifactError, match="c has two responses"):
         list(at_scale.responses_in(tmp_path))
 
 
-def test_more_questions_than_a_file_takes_make_several_files(tmp_path, monkeypatch):
+def test_more_requests_than_a_file_takes_make_several_files(tmp_path, monkeypatch):
     monkeypatch.setattr(at_scale, "_ROWS_PER_FILE", 2)
     ask(tmp_path, "abcde")
     files = sorted(file.name for file in (tmp_path / "questions").iterdir())
     assert files == ["000000.parquet", "000001.parquet", "000002.parquet"]
 
 
-def test_what_the_vllm_stage_says_becomes_an_answer_or_a_named_state():
+def test_what_the_vllm_stage_says_becomes_a_response_or_a_named_state():
     said = {"__inference_error__": "", "usable": True, "generated_text": "x"}
     rows = [
         {**said, "id": "a", "num_generated_tokens": 9},
@@ -128,7 +128,7 @@ def test_workers_book_a_whole_core_each_while_there_are_enough():
 
 @with_ray
 @pytest.mark.slow
-def test_ray_collects_the_answers_that_one_process_collects(built, local_ray, tmp_path):
+def test_ray_collects_the_responses_that_one_process_collects(built, local_ray, tmp_path):
     here = tmp_path / "here.jsonl"
     records = load_records(built, "mini-koniq", "train")
     distill(records, open_teacher(EXPERT), EXPERT, built, progress=False, store=here)
@@ -149,7 +149,7 @@ def test_ray_collects_the_answers_that_one_process_collects(built, local_ray, tm
 
 @with_ray
 @pytest.mark.slow
-def test_a_failed_job_goes_on_with_the_questions_that_are_left(
+def test_a_failed_job_goes_on_with_the_requests_that_are_left(
     built, local_ray, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(at_scale, "_ROWS_PER_FILE", 2)

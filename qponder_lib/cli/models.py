@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from qponder_lib import paths
-from qponder_lib.cli.common import AsJson, answer
+from qponder_lib.cli.common import FAILED, AsJson, answer
 from qponder_lib.paths import RunPaths
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def score(
     if clips and len(clips) < len(files):
         raise ValueError("images and clips have different models: score them apart")
     unusable = (_score_clips if clips else _score_images)(files, model, as_json)
-    raise typer.Exit(1 if unusable else 0)
+    raise typer.Exit(FAILED if unusable else 0)
 
 
 def _score_images(files: Sequence[Path], model: str | None, as_json: bool) -> int:
@@ -198,7 +198,10 @@ def predict(
     gpus: Gpus = 0,
     batch: Batch = 64,
 ) -> None:
-    """Collect a student's greedy predictions for the test images of a set."""
+    """Collect a student's predictions for a set's test images.
+
+    Greedy ones, in FOLDER/predictions.jsonl.
+    """
     from qponder_lib.gpu import at_scale as scale
     from qponder_lib.pipeline import model_folder
 

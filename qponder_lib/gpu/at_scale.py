@@ -1,8 +1,8 @@
 """Responses for more images than one machine takes: of a teacher or a student, on Ray Data.
 
-Ray reads, spreads, retries and keeps account of what is answered, by id (decision D61). What is
+Ray reads, spreads, retries and keeps account of what is done, by id (decision D61). What is
 written here is what a request and a response are, who responds, and how responses get into a run.
-A folder holds `questions/`, `answers/` and Ray's account in `done/`.
+A folder holds requests in `questions/`, responses in `answers/` and Ray's account in `done/`.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def request(key: str, image: ImageRecord, paths: RunPaths, hint: str | None) -> 
 
 
 def respond(folder: Path, requests: Iterable[dict[str, Any]], engine: Engine) -> None:
-    """Have every request answered that has no response yet.
+    """Collect a response to every request that has none yet.
 
     Args:
         folder: Requests, responses and Ray's account; every machine must reach it.
@@ -216,7 +216,7 @@ def write_requests(
     if stated.is_file():
         if read_json(stated) != settings:
             raise ValueError(
-                f"{folder} holds other questions: take another folder, or restore {stated}"
+                f"{folder} holds other requests: take another folder, or restore {stated}"
             )
         if _ids(_parquet(folder / "questions")) != {row["id"] for row in requests}:
             raise ValueError(f"{folder} asks about other images: take another folder")
@@ -234,18 +234,18 @@ def responses_in(folder: Path) -> Iterator[dict[str, Any]]:
     """Return every response that a folder holds.
 
     Raises:
-        ArtifactError: If an id is answered twice, or some are not answered.
+        ArtifactError: If an id has two responses, or some have none.
     """
     asked = _ids(_parquet(folder / "questions"))
     seen: set[str] = set()
     for file in _parquet(folder / "answers"):
         for row in pq.read_table(file, columns=RESPONSES.names).to_pylist():
             if row["id"] in seen or row["id"] not in asked:
-                raise ArtifactError(f"{file}: {row['id']} is answered twice or was never asked")
+                raise ArtifactError(f"{file}: {row['id']} has two responses or was no request")
             seen.add(row["id"])
             yield row
     if seen != asked:
-        raise ArtifactError(f"{folder}: {len(asked - seen)} of {len(asked)} have no answer yet")
+        raise ArtifactError(f"{folder}: {len(asked - seen)} of {len(asked)} have no response yet")
 
 
 def _parquet(folder: Path) -> list[Path]:
