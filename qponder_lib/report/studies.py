@@ -273,7 +273,7 @@ def scores_table(groups: Groups, home: str, note: str) -> Table:
 
 
 def health_table(groups: Groups, note: str) -> Table:
-    """Lay out, over seeds, groups that teach nothing and scores that crowd."""
+    """Lay out, over seeds, zero-variance groups and score diversity."""
     data = measure_health(groups)
     rows = data.assign(heading=data["metric"].map(ROLLOUTS | DIVERSITY))
     text = (
