@@ -28,8 +28,7 @@ def made_study(folder, few, runs, gains):
     base = folder.parent / "base.yaml"
     profile = config.Profile(name="base", description="small").with_overrides(few)
     base.write_text(config.dump_profile(profile), encoding="utf-8")
-    entries = [{"name": name, "overrides": changes} for name, changes in runs.items()]
-    plan = config.Study(name=folder.name, description="d", base=str(base), runs=entries)
+    plan = config.Study(name=folder.name, description="d", base=str(base), runs=runs)
     for number, (name, changes) in enumerate(runs.items()):
         if name not in gains:
             continue
