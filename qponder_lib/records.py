@@ -86,6 +86,11 @@ class ImageRecord(Record):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="hash of the image file")
     reference: str | None = Field(default=None, description="id of the photograph it was made of")
 
+    @property
+    def photograph(self) -> str:
+        """What images are drawn by in a resample: the reference, or the image itself."""
+        return self.reference or self.image_id
+
 
 class ResponseRecord(Record):
     """One response of a teacher, or the named reason why there is none."""

@@ -10,3 +10,9 @@ def _few_resamples():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bootstrap, "N_RESAMPLES", 300)
         yield
+
+
+@pytest.fixture
+def many_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Enough resamples to be compared with another way to an interval."""
+    monkeypatch.setattr(bootstrap, "N_RESAMPLES", 4000)

@@ -414,7 +414,7 @@ def test_a_server_that_gave_up_before_the_first_word_is_asked_again_later() -> N
         assert ask(server).finish_reason not in FINAL_STATES
 
 
-@pytest.mark.parametrize("field", ["reasoning", "reasoning_content"])
+@pytest.mark.parametrize("field", ["reasoning", "reasoning_content", "thinking"])
 def test_reasoning_that_a_server_split_off_comes_back(field: str) -> None:
     def answered(text: str | None, **more: object) -> Response:
         body = completion(text, finish_reason="stop" if text else "length")
@@ -431,6 +431,23 @@ def test_reasoning_that_a_server_split_off_comes_back(field: str) -> None:
     cut = answered(None, **{field: "The image is"})
     assert parse_answer(cut.text, finish_reason=cut.finish_reason).status == "truncated"
     assert answered(ANSWER, **{field: {"odd": 1}}).text == ANSWER
+
+
+@pytest.mark.parametrize("thought", ["Blurred.", [{"type": "text", "text": "Blurred."}]])
+def test_reasoning_among_the_parts_of_a_response_comes_back(thought: object) -> None:
+    parts = [
+        {"type": "thinking", "thinking": thought},
+        {"type": "text", "text": "<answer>63</answer>"},
+    ]
+    with StubServer(lambda request: Reply(completion(parts))) as server:
+        assert ask(server).text == "<think>Blurred.</think>\n<answer>63</answer>"
+
+
+@pytest.mark.parametrize("model", [None, ""])
+def test_a_response_of_a_server_that_states_no_model_is_kept(model: str | None) -> None:
+    with StubServer(lambda request: Reply(completion() | {"model": model})) as server:
+        found = ask(server)
+    assert (found.text, found.version) == (ANSWER, None)
 
 
 def test_a_response_in_parts_or_with_an_odd_count_is_kept() -> None:

@@ -174,7 +174,7 @@ def test_test_images_of_a_run_are_labels_with_references(tmp_path):
     found = external.evaluate(tmp_path / "p.jsonl", tmp_path / "test.jsonl")
     assert found.joined.labels.column == "mos"
     assert {one.n_references for one in found.numbers.values()} == {7}
-    answers = scoring.Predictions.of_rows(rows, scoring.references_of(images))
+    answers = scoring.Predictions.of_rows(rows, {one.image_id: one.photograph for one in images})
     own = scoring.score(answers, RAW)
     assert found.numbers == own  # a run's own numbers are those of `qponder evaluate`
 
@@ -500,7 +500,7 @@ def test_evaluating_imports_neither_matplotlib_nor_torch(files):
 def test_published_numbers_of_a_real_model_come_out(name, n, srcc, plcc, softmax):
     """The published PLCC is that of the logits' difference; that of the softmax is another."""
     path = SHARED / "predictions" / "qbench_qwen-vl" / f"{name}.json"
-    found = measured(path, protocols=True, n_resamples=100)
+    found = measured(path, protocols=True)
     assert found["srcc", "raw"].n == n
     rounded = [round(found[key].value, 3) for key in (("srcc", "raw"), ("plcc", "raw"))]
     assert rounded == [srcc, plcc]
@@ -512,13 +512,13 @@ def test_published_numbers_of_a_real_model_come_out(name, n, srcc, plcc, softmax
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs the real labels in ../shared/data")
 def test_a_label_file_brings_the_references_that_widen_the_interval():
     path = SHARED / "predictions" / "qbench_qwen-vl" / "kadid.json"
-    found = external.evaluate(path, SHARED / "labels" / "KADID-10k.txt", n_resamples=200)
+    found = external.evaluate(path, SHARED / "labels" / "KADID-10k.txt")
     joined = found.joined
     assert (joined.by, len(joined.label_ids)) == ({"path ending": 10125}, 10125)
     together = found.numbers["srcc", "raw"]
     assert together.n_references == 81
     key = ("srcc", "raw")
-    alone = scoring.score(replace(joined.predictions, clusters=None), [key], n_resamples=200)[key]
+    alone = scoring.score(replace(joined.predictions, clusters=None), [key])[key]
     assert together.value == pytest.approx(alone.value, abs=0.001)
     assert together.ci_high - together.ci_low > 1.2 * (alone.ci_high - alone.ci_low)
     named = external.join(found.joined.scores)

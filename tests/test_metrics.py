@@ -194,9 +194,10 @@ def test_an_error_in_a_thread_is_raised(monkeypatch):
 
 
 @pytest.mark.parametrize(("metric", "tolerance"), [("plcc", 0.01), ("srcc", 0.01)])
+@pytest.mark.usefixtures("many_resamples")
 def test_interval_equals_scipys_bootstrap_within_chance(metric, tolerance):
     scores, mos = noisy()
-    result = measured(metric, scores, mos, n_resamples=4000)
+    result = measured(metric, scores, mos)
     oracle = {"plcc": stats.pearsonr, "srcc": stats.spearmanr}[metric]
     expected = stats.bootstrap(
         (scores, mos),
@@ -212,11 +213,12 @@ def test_interval_equals_scipys_bootstrap_within_chance(metric, tolerance):
     assert result.ci_low < result.value < result.ci_high
 
 
+@pytest.mark.usefixtures("many_resamples")
 def test_interval_of_the_mean_error_equals_the_normal_one():
     scores, mos = noisy(1000)
     errors = np.abs(scores - mos)
     half = 1.96 * errors.std() / math.sqrt(1000)
-    result = measured("mae", scores, mos, n_resamples=4000)
+    result = measured("mae", scores, mos)
     assert result.ci_low == pytest.approx(errors.mean() - half, abs=0.06)
     assert result.ci_high == pytest.approx(errors.mean() + half, abs=0.06)
 
@@ -235,14 +237,14 @@ def test_interval_is_none_when_a_resample_is_degenerate():
     assert (result.ci_low, result.reason) == (None, "degenerate_resamples")
 
 
+@pytest.mark.usefixtures("many_resamples")
 def test_images_of_one_photograph_drawn_together_widen_the_interval():
     scores, mos = noisy(40)
     scores, mos = np.repeat(scores, 10), np.repeat(mos, 10)
     clusters = [f"photo{k // 10}" for k in range(400)]
-    more = {"n_resamples": 1000}
-    alone = measured("srcc", scores, mos, **more)
-    together = measured("srcc", scores, mos, clusters, **more)
-    forty = measured("srcc", scores[::10], mos[::10], **more)
+    alone = measured("srcc", scores, mos)
+    together = measured("srcc", scores, mos, clusters)
+    forty = measured("srcc", scores[::10], mos[::10])
     assert together.value == alone.value
     assert (alone.n_references, together.n_references) == (400, 40)
     assert together.ci_high - together.ci_low > 2.0 * (alone.ci_high - alone.ci_low)

@@ -110,7 +110,7 @@ def describe(found: Evaluation) -> str:
     drawn = "images" if joined.predictions.clusters is None else f"{some.n_references} references"
     drawn += f", told by {joined.named_as}'s file names" if joined.named_as else ""
     lines = ["", *_side_lines(joined)]
-    lines.append(f"  n {some.n}, unparsed {some.n_unparsed}; {_drawn(drawn)}")
+    lines.append(f"  n {some.n}, unparsed {some.n_unparsed}{_drawn(drawn, found.numbers)}")
     for (metric, protocol), one in found.numbers.items():
         shown = "" if protocol == "raw" else protocol
         lines.append(f"    {metric.upper():<5}{shown:<10}{_number(one)}")
@@ -131,7 +131,7 @@ def describe_comparison(found: Comparison) -> str:
     some = next(iter(found.numbers.values()))
     drawn = f"{some.n_references} references" if _is_clustered(found) else "images"
     counted = f"n {some.n} images that both predict, {some.n_excluded} that one does not"
-    lines.append(f"  {counted}; {_drawn(drawn)}")
+    lines.append(f"  {counted}{_drawn(drawn, found.numbers)}")
     for key, one in found.numbers.items():
         name = f"    {key[0].upper():<5}"
         if one.value is None:
@@ -177,10 +177,12 @@ def _left_over(what: str, by_reason: Mapping[str, Sequence[str]]) -> list[str]:
     return lines
 
 
-def _drawn(what: str) -> str:
+def _drawn(what: str, numbers: Mapping[tuple[str, str], Any]) -> str:
     from qponder_lib.metrics.bootstrap import CONFIDENCE, N_RESAMPLES
 
-    return f"{CONFIDENCE:.0%} intervals from {N_RESAMPLES} resamples of {what}"
+    if all(one.ci_low is None for one in numbers.values()):
+        return ""
+    return f"; {CONFIDENCE:.0%} intervals from {N_RESAMPLES} resamples of {what}"
 
 
 def _number(one: Any) -> str:

@@ -293,10 +293,7 @@ def _rms(values: FloatArray) -> float:
 
 def _shape_for(ratio: float) -> float:
     """Look up the shape whose (E|x|)^2 / E x^2 is nearest; the ratio grows with the shape."""
-    ratios = _moment_ratios()
-    upper = int(np.clip(np.searchsorted(ratios, ratio), 1, len(ratios) - 1))
-    nearer_lower = ratio - ratios[upper - 1] < ratios[upper] - ratio
-    return float(_SHAPES[upper - 1 if nearer_lower else upper])
+    return float(_SHAPES[np.argmin(np.abs(_moment_ratios() - ratio))])
 
 
 @functools.cache

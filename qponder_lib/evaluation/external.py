@@ -19,7 +19,7 @@ import numpy as np
 from qponder_lib.data.catalog import named_references
 from qponder_lib.data.tabular import Table, TableError, read_table, shown
 from qponder_lib.evaluation import scoring
-from qponder_lib.evaluation.joining import lost_ids, match_ids
+from qponder_lib.evaluation.joining import arrange, lost_ids, match_ids
 from qponder_lib.evaluation.scoring import RAW, Predictions, Wanted
 from qponder_lib.metrics import bootstrap
 from qponder_lib.metrics.bootstrap import Difference, Estimate
@@ -166,7 +166,6 @@ def evaluate(
     labels: Source | Labels | None = None,
     *,
     protocols: bool = False,
-    n_resamples: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Measure predictions, whoever wrote them, against human scores.
@@ -178,7 +177,6 @@ def evaluate(
             predictions.
         protocols: Also measure after a logistic fit and, for logits, after the softmax. With
             several samples per image there is no fit.
-        n_resamples: None for `bootstrap.N_RESAMPLES`.
         progress: See `bootstrap.draw`.
 
     Returns:
@@ -197,16 +195,13 @@ def evaluate(
         wanted.append(("plcc", "softmax"))
     if protocols and len(joined.scores.samples) == 1:
         wanted += [(metric, f"logistic{n}") for n in (4, 5) for metric in ("plcc", "rmse")]
-    options = {"n_resamples": n_resamples, "progress": progress}
-    return Evaluation(joined, scoring.score(joined.predictions, wanted, **options))
+    return Evaluation(joined, scoring.score(joined.predictions, wanted, progress=progress))
 
 
 def compare(
     first: Source | Scores,
     second: Source | Scores,
     labels: Source | Labels | None = None,
-    *,
-    n_resamples: int | None = None,
 ) -> Comparison:
     """Compare the predictions of two models on the images that both predict.
 
@@ -214,7 +209,6 @@ def compare(
         first: Predictions of one model; as for `evaluate`.
         second: Predictions of another.
         labels: Human scores; None for those among the predictions, which must agree.
-        n_resamples: None for `bootstrap.N_RESAMPLES`.
 
     Returns:
         First minus second, with paired bootstrap intervals and p values.
@@ -238,7 +232,7 @@ def compare(
     answered = np.flatnonzero(pair[0].answered & pair[1].answered)
     clusters = pair[0].clusters or pair[1].clusters
     both = [replace(one, clusters=clusters).select(answered) for one in pair]
-    numbers = [scoring.score(one, _SINGLE, n_resamples=n_resamples) for one in both]
+    numbers = [scoring.score(one, _SINGLE) for one in both]
     n_excluded = len(shared) - len(answered)
     return Comparison(
         sides,
@@ -420,7 +414,7 @@ def _own_rows(table: Table) -> Scores:
     frame = table.frame.assign(score=[None if math.isnan(v) else v for v in values.tolist()])
     rows = frame[["image_id", "sample", "score", "mos"]].astype(object).itertuples(index=False)
     try:
-        ids, samples, mos = scoring.arrange(rows)
+        ids, samples, mos = arrange(rows)
     except ValueError as error:
         raise TableError(table.path, str(error)) from error
     parsed = np.where(np.isnan(values), frame["parse_status"].to_numpy(str), states)

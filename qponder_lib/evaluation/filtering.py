@@ -15,8 +15,10 @@ from itertools import product
 
 import numpy as np
 
-from qponder_lib.evaluation.scoring import Predictions, references_of, score
+from qponder_lib import artifacts
+from qponder_lib.evaluation.scoring import Predictions, score
 from qponder_lib.metrics import bootstrap
+from qponder_lib.paths import RunPaths
 from qponder_lib.records import FilteredResponse, ImageRecord, ResponseRecord
 from qponder_lib.scales import MOS_MAX, MOS_MIN
 from qponder_lib.text.parsing import parse_answer
@@ -147,6 +149,22 @@ def random_keep(
     return tuple(scored[index] for index in sorted(chosen))
 
 
+def read_filtered(paths: RunPaths) -> FilterResult:
+    """Read the filtered responses of a run.
+
+    Raises:
+        FileNotFoundError: If the responses have not been filtered.
+    """
+    parts = (artifacts.read_jsonl(file, FilteredResponse) for file in (paths.kept, paths.rejected))
+    return FilterResult(*map(tuple, parts))
+
+
+def selections_of(result: FilterResult, gamma: float) -> dict[str, Sequence[FilteredResponse]]:
+    """Return all scored rows, those kept, and as many kept by chance, as they are compared."""
+    control = random_keep(result.rows, gamma, np.random.default_rng(CONTROL_SEED))
+    return {"unfiltered": result.scored, "filtered": result.kept, "random": control}
+
+
 def compare_selections(
     selections: Mapping[str, Iterable[FilteredResponse]], images: Mapping[str, ImageRecord]
 ) -> list[Row]:
@@ -266,9 +284,8 @@ def _predictions(
     rows: Sequence[FilteredResponse], images: Mapping[str, ImageRecord]
 ) -> Predictions:
     about = [images[row.image_id] for row in rows]
-    references = references_of(about)
-    clusters = [references[image.image_id] for image in about]
-    return Predictions.of_scores([row.score for row in rows], [one.mos for one in about], clusters)
+    scores, mos = [row.score for row in rows], [image.mos for image in about]
+    return Predictions.of_scores(scores, mos, [image.photograph for image in about])
 
 
 def _score_response(row: ResponseRecord, mos: Mapping[str, float | None]) -> FilteredResponse:

@@ -1,12 +1,53 @@
-"""Ids that were written on different machines: which mean the same image, and why others do not."""
+"""Which predictions are about the same image: several samples of one, ids of different machines.
+
+Whatever finds no partner is named with the likely reason.
+"""
 
 from __future__ import annotations
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from urllib.parse import unquote
+
+import numpy as np
+
+from qponder_lib.metrics.statistics import FloatArray
+
+
+def arrange(
+    predictions: Iterable[tuple[str, int, float | None, float | None]],
+) -> tuple[tuple[str, ...], FloatArray, FloatArray]:
+    """Sort predictions by sample and image.
+
+    Args:
+        predictions: Image id, number of the sample, score and MOS of each; None where missing.
+
+    Returns:
+        Image ids in order, scores of shape (samples, images) and MOS, NaN where missing.
+
+    Raises:
+        ValueError: If a prediction is there twice, a sample lacks an image, or the MOS of one image
+            differs between predictions.
+    """
+    targets: dict[str, float | None] = {}
+    by_sample: dict[int, dict[str, float | None]] = {}
+    for image_id, number, score, mos in predictions:
+        if targets.setdefault(image_id, mos) != mos:
+            raise ValueError(f"image {image_id!r} has two mos values")
+        sample = by_sample.setdefault(number, {})
+        if image_id in sample:
+            raise ValueError(f"image {image_id!r} is answered twice in sample {number}")
+        sample[image_id] = score
+    for number, sample in by_sample.items():
+        if len(sample) != len(targets):
+            lacking = sorted(set(targets) - set(sample))
+            raise ValueError(f"sample {number} lacks images {lacking[:5]}")
+    ids = tuple(sorted(targets))
+    samples = [[by_sample[number][name] for name in ids] for number in sorted(by_sample)]
+    mos_of = [targets[name] for name in ids]
+    return ids, np.array(samples, dtype=np.float64), np.array(mos_of, dtype=np.float64)
 
 
 def match_ids(first: Sequence[str], second: Sequence[str]) -> tuple[dict[int, int], dict[str, int]]:

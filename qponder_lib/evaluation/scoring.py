@@ -20,17 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qponder_lib import artifacts
+from qponder_lib.evaluation.joining import arrange
 from qponder_lib.metrics import bootstrap
-from qponder_lib.metrics.bootstrap import (
-    DIFFERENCE_COLUMNS,
-    ESTIMATE_COLUMNS,
-    NO_INTERVAL,
-    Difference,
-    Estimate,
-    Key,
-    Number,
-    Runs,
-)
+from qponder_lib.metrics.bootstrap import NO_INTERVAL, Difference, Estimate, Key, Number, Runs
 from qponder_lib.metrics.logistic import fit_logistic, map_logistic
 from qponder_lib.metrics.statistics import (
     METRICS,
@@ -58,12 +50,11 @@ _ERRORS = ("mae", "rmse")
 
 Wanted = tuple[str, str]
 """A metric and the protocol it is measured by."""
-_METRICS = ("plcc", "srcc", "krcc", "mae", "rmse", "parse_rate")
-SINGLE: tuple[Wanted, ...] = tuple((metric, RAW) for metric in _METRICS)
+SINGLE: tuple[Wanted, ...] = tuple((metric, RAW) for metric in METRICS)
 """What is measured of single predictions, in the order of the rows."""
 SCORED: dict[Decoding, tuple[Wanted, ...]] = {
     "greedy": (*SINGLE, ("plcc", "logistic4"), ("plcc", "logistic5")),
-    "sampled": (*SINGLE, *((metric, MEAN_OF_K) for metric in _METRICS[:-1])),
+    "sampled": (*SINGLE, *((metric, MEAN_OF_K) for metric in METRICS[:-1])),
 }
 """What is measured of a run's models."""
 COMPARED: dict[Decoding, tuple[Wanted, ...]] = {"greedy": SINGLE, "sampled": SCORED["sampled"]}
@@ -148,52 +139,12 @@ class Predictions:
         )
 
 
-def arrange(
-    answers: Iterable[tuple[str, int, float | None, float | None]],
-) -> tuple[tuple[str, ...], FloatArray, FloatArray]:
-    """Sort predictions by sample and image.
-
-    Args:
-        answers: Image id, number of the sample, score, MOS of each prediction; None where missing.
-
-    Returns:
-        Image ids in order, scores of shape (samples, images) and MOS, NaN where missing.
-
-    Raises:
-        ValueError: If a prediction is there twice, a sample lacks an image, or the MOS of one image
-            differs between predictions.
-    """
-    targets: dict[str, float | None] = {}
-    by_sample: dict[int, dict[str, float | None]] = {}
-    for image_id, number, score, mos in answers:
-        if targets.setdefault(image_id, mos) != mos:
-            raise ValueError(f"image {image_id!r} has two mos values")
-        sample = by_sample.setdefault(number, {})
-        if image_id in sample:
-            raise ValueError(f"image {image_id!r} is answered twice in sample {number}")
-        sample[image_id] = score
-    for number, sample in by_sample.items():
-        if len(sample) != len(targets):
-            lacking = sorted(set(targets) - set(sample))
-            raise ValueError(f"sample {number} lacks images {lacking[:5]}")
-    ids = tuple(sorted(targets))
-    samples = [[by_sample[number][name] for name in ids] for number in sorted(by_sample)]
-    mos_of = [targets[name] for name in ids]
-    return ids, np.array(samples, dtype=np.float64), np.array(mos_of, dtype=np.float64)
-
-
-def references_of(images: Sequence[ImageRecord]) -> dict[str, str]:
-    """Return the photograph that each image was made of; an image without one is its own."""
-    return {image.image_id: image.reference or image.image_id for image in images}
-
-
 def score(
     predictions: Predictions,
     wanted: Sequence[Wanted] = SINGLE,
     *,
     seed: int = 0,
     min_n: int = MIN_N,
-    n_resamples: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> dict[Wanted, Estimate]:
     """Measure one model on one set, every number on the same resamples.
@@ -204,7 +155,6 @@ def score(
             the fit, which is made once, on all images.
         seed: Seed of the resamples.
         min_n: Fewest parsed predictions (in every sample) for which a value is given.
-        n_resamples: None for `bootstrap.N_RESAMPLES`.
         progress: See `bootstrap.draw`.
 
     Returns:
@@ -216,7 +166,7 @@ def score(
 
     Example:
         >>> five = Predictions.of_scores([50.0, None, 70.0, 20.0, 90.0], [40.0, 50.0, 75.0, 20, 90])
-        >>> found = score(five, [("mae", "raw")], min_n=2, n_resamples=50)["mae", "raw"]
+        >>> found = score(five, [("mae", "raw")], min_n=2)["mae", "raw"]
         >>> found.value, found.n, found.n_unparsed
         (3.75, 4, 1)
     """
@@ -241,7 +191,6 @@ def score(
         len(predictions.ids),
         predictions.clusters,
         seed=seed,
-        n_resamples=n_resamples,
         progress=progress,
     )
     for (metric, protocol), one in drawn.items():
@@ -258,7 +207,6 @@ def compare(
     runs: Runs = "fixed",
     seed: int = 0,
     min_n: int = MIN_N,
-    n_resamples: int | None = None,
 ) -> dict[Wanted, Difference]:
     """Compare two models on the same images; every resample draws the same images for both.
 
@@ -271,7 +219,6 @@ def compare(
             ("resampled"); see `bootstrap.mean_over_runs`.
         seed: Seed of the resamples.
         min_n: Fewest parsed predictions for which a value is given.
-        n_resamples: None for `bootstrap.N_RESAMPLES`.
 
     Returns:
         First minus second, the mean over runs. Parse rates are compared on all images, all else on
@@ -290,7 +237,7 @@ def compare(
         if run.ids != whole.ids or not np.array_equal(run.mos, whole.mos):
             raise ValueError("the models were scored on different images, or with different MOS")
     pairs = list(zip(*sides, strict=True))
-    options = {"seed": seed, "min_n": min_n, "n_resamples": n_resamples}
+    options = {"seed": seed, "min_n": min_n}
     rates = [key for key in wanted if key[0] == "parse_rate"]
     others = [key for key in wanted if key[0] != "parse_rate"]
     everywhere = [np.full(len(whole.ids), True) for _ in pairs]
@@ -305,7 +252,7 @@ def _differences(
     compared: Sequence[NDArray[np.bool_]],
     wanted: Sequence[Wanted],
     runs: Runs,
-    options: Mapping[str, int | None],
+    options: Mapping[str, int],
 ) -> dict[Wanted, Difference]:
     """Compare pairs of runs, each on the images that it is to be compared on."""
     places = np.flatnonzero(np.any(compared, axis=0))
@@ -327,16 +274,18 @@ def _differences(
 
 
 def with_mean(
-    by_set: Mapping[str, Mapping[Key, Number]], *, wanted: bool = True
+    by_set: Mapping[str, Mapping[Key, Number]],
 ) -> dict[str, Mapping[Key, Number]]:
     """Add to what was measured on each set the plain mean over the sets, as the set `MEAN`.
 
     Args:
         by_set: Numbers by set, measured with a seed of its own for each set, or all would draw
             the images at the same places.
-        wanted: Whether the mean is to be added; it never is to one set alone.
+
+    Returns:
+        What came, with the mean; one set alone has none.
     """
-    if not wanted or len(by_set) < 2:
+    if len(by_set) < 2:
         return dict(by_set)
     keys = next(iter(by_set.values()))
     mean = {
@@ -359,41 +308,63 @@ def evaluate_run(run: Run) -> list[Path]:
     Raises:
         FileNotFoundError: If a model has no predictions for a set.
     """
-    scores, differences = [], []
+    every_set, scores, differences = run.profile.predict.sets, [], []
     for decoding in SCORED:
-        found = _score_and_compare(run, decoding)
-        scores += found[0]
-        differences += found[1]
+        predictions = _predictions(run, decoding)
+        for model, by_set in predictions.items():
+            found = {
+                name: score(one, SCORED[decoding], seed=place)
+                for place, (name, one) in enumerate(by_set.items())
+            }
+            scores += _rows_with_mean(found, every_set, model=model, decoding=decoding)
+        for a, b in compared_models(predictions, run.profile.grpo.start_from):
+            pairs = {name: (one, predictions[b][name]) for name, one in predictions[a].items()}
+            differences += compare_sets(pairs, every_set, decoding, model_a=a, model_b=b)
     names = ("dataset", "decoding", "metric", "protocol")
-    files = [run.paths.scores, run.paths.differences]
-    artifacts.write_csv(files[0], scores, ("model", *names, *ESTIMATE_COLUMNS))
-    artifacts.write_csv(files[1], differences, ("model_a", "model_b", *names, *DIFFERENCE_COLUMNS))
-    return files
+    columns = (*names, *bootstrap.ESTIMATE_COLUMNS), (*names, *bootstrap.DIFFERENCE_COLUMNS)
+    artifacts.write_csv(run.paths.scores, scores, ("model", *columns[0]))
+    artifacts.write_csv(run.paths.differences, differences, ("model_a", "model_b", *columns[1]))
+    return [run.paths.scores, run.paths.differences]
 
 
-def _score_and_compare(
-    run: Run, decoding: Decoding
-) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+def _predictions(run: Run, decoding: Decoding) -> dict[str, dict[str, Predictions]]:
     predict = run.profile.predict
     models, sets = predict.models, predict.sets
     if decoding == "sampled":
         models, sets = predict.sampled_models, predict.sampled_sets
-    answers = {
+    return {
         model: {name: read_predictions(run.paths, model, name, decoding) for name in sets}
         for model in models
     }
-    whole, scores, differences = set(sets) == set(predict.sets), [], []
-    for model, by_set in answers.items():
-        found = {name: score(by_set[name], SCORED[decoding], seed=k) for k, name in enumerate(sets)}
-        scores += rows_of(with_mean(found, wanted=whole), model=model, decoding=decoding)
-    for a, b in compared_models(models, run.profile.grpo.start_from):
-        found = {
-            name: compare(answers[a][name], answers[b][name], COMPARED[decoding], seed=k)
-            for k, name in enumerate(sets)
-        }
-        names = {"model_a": a, "model_b": b, "decoding": decoding}
-        differences += rows_of(with_mean(found, wanted=whole), **names)
-    return scores, differences
+
+
+def compare_sets(
+    pairs: Mapping[str, Sequence[Predictions | Sequence[Predictions]]],
+    every_set: Sequence[str],
+    decoding: Decoding,
+    runs: Runs = "fixed",
+    **names: str,
+) -> list[dict[str, object]]:
+    """Compare two models on each set, and on average if they predicted every one.
+
+    Args:
+        pairs: First and second by set; see `compare`.
+        every_set: The sets that the average is over.
+        decoding: Which predictions these are.
+        runs: See `compare`.
+        **names: First cells of every row of the result.
+    """
+    found = {
+        dataset: compare(*pair, COMPARED[decoding], runs=runs, seed=place)
+        for place, (dataset, pair) in enumerate(pairs.items())
+    }
+    return _rows_with_mean(found, every_set, **names, decoding=decoding)
+
+
+def _rows_with_mean(
+    found: Mapping[str, Mapping[Wanted, Number]], every_set: Sequence[str], **names: str
+) -> list[dict[str, object]]:
+    return rows_of(with_mean(found) if set(found) == set(every_set) else found, **names)
 
 
 def read_predictions(
@@ -412,7 +383,7 @@ def read_predictions(
         )
     images = artifacts.read_jsonl(paths.split(dataset, "test"), ImageRecord)
     rows = artifacts.read_jsonl(path, PredictionRecord)
-    return Predictions.of_rows(rows, references_of(images))
+    return Predictions.of_rows(rows, {image.image_id: image.photograph for image in images})
 
 
 def compared_models(models: Iterable[str], start_from: str = "long") -> list[tuple[str, str]]:
@@ -503,9 +474,6 @@ def _counts(predictions: Predictions) -> dict[str, int]:
     there, clusters = predictions.answered, predictions.clusters
     n = int(there.sum())
     named = clusters and {clusters[k] for k in np.flatnonzero(there).tolist()}
+    n_references = n if named is None else len(named)
     n_unparsed = int(np.isnan(predictions.samples).sum())
-    return {
-        "n": n,
-        "n_references": len(named) if named is not None else n,
-        "n_unparsed": n_unparsed,
-    }
+    return {"n": n, "n_references": n_references, "n_unparsed": n_unparsed}

@@ -15,7 +15,6 @@ from tqdm import tqdm
 from qponder_lib import artifacts
 from qponder_lib.data.images import load_records
 from qponder_lib.evaluation import filtering
-from qponder_lib.evaluation.filtering import FilterResult
 from qponder_lib.evaluation.scoring import Predictions, score, with_mean
 from qponder_lib.judging import rubric
 from qponder_lib.judging.rubric import Candidate
@@ -26,7 +25,6 @@ from qponder_lib.metrics.statistics import FloatArray, mean_statistic, on_images
 from qponder_lib.pipeline import Run
 from qponder_lib.records import (
     ASPECTS,
-    FilteredResponse,
     ImageRecord,
     JudgementRecord,
     PredictionRecord,
@@ -133,16 +131,9 @@ def _predicted(run: Run) -> list[Candidate]:
 
 def _distilled(run: Run) -> tuple[list[Candidate], dict[str, list[int]]]:
     """The teacher's scored responses, and which of them the filter and the control keep."""
-    result = FilterResult(
-        tuple(artifacts.read_jsonl(run.paths.kept, FilteredResponse)),
-        tuple(artifacts.read_jsonl(run.paths.rejected, FilteredResponse)),
-    )
+    result = filtering.read_filtered(run.paths)
     train = load_records(run.paths, run.profile.data.train_set, "train")
     chosen = {image.image_id: image for image in _chosen(train, run.profile.judge.max_images)}
-    rng = np.random.default_rng(filtering.CONTROL_SEED)
-    control = filtering.random_keep(result.rows, run.profile.filter.gamma, rng)
-    kept = {row.response_id for row in result.kept}
-    random = {row.response_id for row in control}
     rows = sorted(
         (row for row in result.scored if row.image_id in chosen), key=lambda row: row.response_id
     )
@@ -150,11 +141,10 @@ def _distilled(run: Run) -> tuple[list[Candidate], dict[str, list[int]]]:
         Candidate(DISTILLED, chosen[row.image_id], row.text, row.score, key=row.response_id)
         for row in rows
     ]
-    places = range(len(rows))
+    place = {row.response_id: k for k, row in enumerate(rows)}
     return candidates, {
-        "unfiltered": list(places),
-        "filtered": [i for i in places if rows[i].response_id in kept],
-        "random": [i for i in places if rows[i].response_id in random],
+        name: sorted(place[row.response_id] for row in part if row.response_id in place)
+        for name, part in filtering.selections_of(result, run.profile.filter.gamma).items()
     }
 
 
@@ -207,7 +197,7 @@ def judgement_frame(
                     "dataset": image.dataset,
                     "text": texts.setdefault(candidate, len(texts)),
                     "repeat": repeat,
-                    "photograph": f"{image.dataset}/{image.reference or image.image_id}",
+                    "photograph": f"{image.dataset}/{image.photograph}",
                     "error": abs(candidate.score - image.mos) if known else None,
                     "n_words": row.n_words,
                 }

@@ -120,7 +120,6 @@ def estimate(
     *,
     seed: int = 0,
     n_unparsed: int = 0,
-    n_resamples: int | None = None,
 ) -> Estimate:
     """Measure a statistic with its interval.
 
@@ -130,7 +129,6 @@ def estimate(
         clusters: Photograph of each image; images of one are drawn together. None draws images.
         seed: Seed of the resamples.
         n_unparsed: Predictions that were left out, for the record.
-        n_resamples: Number of resamples; None for `N_RESAMPLES`.
 
     Returns:
         The estimate. It has no interval, with the reason "degenerate_resamples", if the statistic
@@ -138,12 +136,11 @@ def estimate(
 
     Example:
         >>> from qponder_lib.metrics.statistics import mean_statistic
-        >>> found = estimate(mean_statistic(np.arange(40.0)), 40, n_resamples=200)
+        >>> found = estimate(mean_statistic(np.arange(40.0)), 40)
         >>> found.value, found.ci_low < 19.5 < found.ci_high
         (19.5, True)
     """
-    common = {"n_unparsed": n_unparsed, "seed": seed, "n_resamples": n_resamples}
-    return estimates({"": statistic}, n, clusters, **common)[""]
+    return estimates({"": statistic}, n, clusters, seed=seed, n_unparsed=n_unparsed)[""]
 
 
 def estimates(
@@ -153,12 +150,11 @@ def estimates(
     *,
     seed: int = 0,
     n_unparsed: int = 0,
-    n_resamples: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> dict[Key, Estimate]:
     """Measure several statistics of the same images on the same resamples; as `estimate`."""
     together = list(statistics.values())
-    drawn = draw(together, n, clusters, seed=seed, n_resamples=n_resamples, progress=progress)
+    drawn = draw(together, n, clusters, seed=seed, progress=progress)
     n_references = n if clusters is None else len(set(clusters))
     plan = (seed, n_references, n, len(drawn))
     found = {}

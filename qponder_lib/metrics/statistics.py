@@ -204,11 +204,6 @@ def ratio_statistic(numerator: FloatArray, denominator: FloatArray) -> Statistic
     return statistic
 
 
-def absolute_error_statistic(x: FloatArray, y: FloatArray) -> Statistic:
-    """Prepare the mean absolute difference of x and y."""
-    return mean_statistic(np.abs(x - y))
-
-
 def squared_error_statistic(x: FloatArray, y: FloatArray) -> Statistic:
     """Prepare the root mean square difference of x and y."""
     mean_square = mean_statistic((x - y) ** 2)
@@ -218,10 +213,10 @@ def squared_error_statistic(x: FloatArray, y: FloatArray) -> Statistic:
 STATISTICS: dict[str, Callable[[FloatArray, FloatArray], Statistic]] = {
     "plcc": pearson_statistic,
     "srcc": spearman_statistic,
-    "mae": absolute_error_statistic,
+    "mae": lambda x, y: mean_statistic(np.abs(x - y)),
     "rmse": squared_error_statistic,
 }
-METRICS = (*STATISTICS, "krcc", "parse_rate")
+METRICS = ("plcc", "srcc", "krcc", "mae", "rmse", "parse_rate")
 """What a model is measured by on a set; mae and rmse are better when lower."""
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from qponder_lib import artifacts
-from qponder_lib.evaluation.scoring import Predictions, references_of, score
+from qponder_lib.evaluation.scoring import Predictions, score
 from qponder_lib.metrics import bootstrap
 from qponder_lib.metrics.statistics import MIN_N, mean_statistic
 from qponder_lib.pipeline import Run
@@ -73,14 +73,13 @@ def read_responses(run: Run, model: str) -> Iterator[tuple[str, pd.DataFrame]]:
     frames = []
     for dataset in run.profile.predict.sets:
         images = artifacts.read_jsonl(run.paths.split(dataset, "test"), ImageRecord)
-        by_id, photographs = {image.image_id: image for image in images}, references_of(images)
+        by_id = {image.image_id: image for image in images}
         rows = read_predictions(run.paths, model, dataset).dropna(subset=["mos"])
         unknown = sorted(set(rows["image_id"]) - set(by_id))
         if unknown:
             raise ValueError(f"{model} answered for images that {dataset} lacks: {unknown[:3]}")
-        rows["image"], rows["photograph"] = (
-            rows["image_id"].map(of) for of in (by_id, photographs)
-        )
+        rows["image"] = rows["image_id"].map(by_id)
+        rows["photograph"] = [image.photograph for image in rows["image"]]
         frames.append(rows)
         yield dataset, rows
     yield ALL_SETS, pd.concat(frames, ignore_index=True)

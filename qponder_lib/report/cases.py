@@ -246,7 +246,7 @@ def statement_rates(
         counts = {k: _count(row.text, known[k]) for k, row in said.items() if row.text is not None}
         for dataset in (*run.profile.predict.sets, ALL_SETS):
             keys = [key for key in counts if dataset in (key[0], ALL_SETS)]
-            photographs = [images[key].reference or key[1] for key in keys]
+            photographs = [images[key].photograph for key in keys]
             found = rate([counts[key] for key in keys], photographs)
             rows.append({"model": model, "dataset": dataset} | found)
     columns = ["model", "dataset", "value", "ci_low", "ci_high", "n", "n_references"]

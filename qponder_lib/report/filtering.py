@@ -11,7 +11,6 @@ import pandas as pd
 
 from qponder_lib import artifacts
 from qponder_lib.evaluation import filtering
-from qponder_lib.evaluation.filtering import FilterResult
 from qponder_lib.pipeline import Run
 from qponder_lib.records import FilteredResponse, ImageRecord
 from qponder_lib.report import style
@@ -67,17 +66,11 @@ def write_filter(run: Run) -> list[Path]:
         Q-Ponder (arXiv:2506.05384), section 3.2.
     """
     config = run.profile.filter
-    result = FilterResult(
-        tuple(artifacts.read_jsonl(run.paths.kept, FilteredResponse)),
-        tuple(artifacts.read_jsonl(run.paths.rejected, FilteredResponse)),
-    )
+    result = filtering.read_filtered(run.paths)
     path = run.paths.split(run.profile.data.train_set, "train")
     images = {image.image_id: image for image in artifacts.read_jsonl(path, ImageRecord)}
     mos = {name: image.mos for name, image in images.items()}
-    subset = filtering.random_keep(
-        result.rows, config.gamma, np.random.default_rng(filtering.CONTROL_SEED)
-    )
-    chosen = {"unfiltered": result.scored, "filtered": result.kept, "random": subset}
+    chosen = filtering.selections_of(result, config.gamma)
     pairs = (("filtered", "unfiltered"), ("filtered", "random"))
     rng, counts = np.random.default_rng(filtering.CONTROL_SEED), result.counts
     total = sum(counts.values())

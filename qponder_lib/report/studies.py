@@ -346,22 +346,16 @@ def _compared(pairs: Sequence[tuple[Side, Side]], decoding: Decoding) -> pd.Data
         for name in profile.predict.sets
         if all(file(name, sampled=sampled).is_file() for file in files)
     ]
-    tables = []
-    for runs in ("fixed", "resampled") if len(pairs) > 1 else ("fixed",):
-        found = {}
-        for seed, dataset in enumerate(sets):
-            first, second = (
-                [
-                    scoring.read_predictions(run.paths, model, dataset, decoding)
-                    for run, model in one
-                ]
-                for one in zip(*pairs, strict=True)
-            )
-            wanted = scoring.COMPARED[decoding]
-            found[dataset] = scoring.compare(first, second, wanted, runs=runs, seed=seed)
-        whole = len(sets) == len(profile.predict.sets)
-        rows = scoring.rows_of(scoring.with_mean(found, wanted=whole), decoding=decoding)
-        tables.append(pd.DataFrame(rows))
+    predictions = {
+        dataset: [
+            [scoring.read_predictions(run.paths, model, dataset, decoding) for run, model in side]
+            for side in zip(*pairs, strict=True)
+        ]
+        for dataset in sets
+    }
+    compared = partial(scoring.compare_sets, predictions, profile.predict.sets, decoding)
+    levels = ("fixed", "resampled") if len(pairs) > 1 else ("fixed",)
+    tables = [pd.DataFrame(compared(runs)) for runs in levels]
     for end in ("low", "high") if sets else ():
         tables[0][f"method_{end}"] = tables[1][f"ci_{end}"] if len(pairs) > 1 else None
     return tables[0]

@@ -54,6 +54,8 @@ _GIVEN_UP = re.compile(
     r"abort(?:ed)?|(?:user_)?cancel(?:l?ed)?|error|insufficient_system_resource|"
     r"time(?:out|_limit)|(?:un)?load|not_finished"
 )
+_REASONING = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
+"""Fields of a message that hold reasoning which a server split off."""
 
 # In a refusal: what is the same in every request, and what is not.
 _IN_EVERY_REQUEST = re.compile(
@@ -222,13 +224,13 @@ class ChatClient:
         try:
             found = json.loads(body)
             (choice,) = found["choices"]
-            text, model = _whole_text(choice["message"]), str(found["model"])
+            text, model = _whole_text(choice["message"]), found.get("model")
             n_tokens = (found.get("usage") or {}).get("completion_tokens")
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             said = self._sentence(body.decode("utf-8", "replace"))
             return Response(None, None, "malformed_response", refusal=said)
-        version = f"{model} {found.get('system_fingerprint') or ''}".strip()
-        if not is_model(model, self.name):
+        version = f"{model or ''} {found.get('system_fingerprint') or ''}".strip() or None
+        if model and not is_model(str(model), self.name):  # some servers state none
             if not self._answered:  # so it would be with every row
                 raise ServerUnavailable(
                     f"{self.base_url} answered as {model!r}, {self.model!r} was asked for; if they "
@@ -244,8 +246,11 @@ class ChatClient:
 
 def _whole_text(message: Mapping[str, Any]) -> str:
     """Return the text as the model wrote it, where a server split the reasoning off."""
-    text = _plain(message.get("content"))
-    reasoning = _plain(message.get("reasoning_content") or message.get("reasoning"))
+    content = message.get("content")
+    parts = content if isinstance(content, list) else []
+    split_off = [message.get(field) for field in _REASONING]
+    split_off += [part.get("thinking") for part in parts if isinstance(part, dict)]
+    text, reasoning = _plain(content), next(filter(str.strip, map(_plain, split_off)), "")
     if not reasoning.strip() or "</think>" in text:
         return text
     return f"<think>{reasoning}</think>\n{text}" if text.strip() else f"<think>{reasoning}"

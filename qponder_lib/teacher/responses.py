@@ -9,9 +9,7 @@ response and its row asks that question again, and only that.
 from __future__ import annotations
 
 import asyncio
-import io
 import logging
-import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
@@ -37,7 +35,6 @@ FINAL_STATES: frozenset[FinishReason] = frozenset({"stop", "length", "empty", "c
 says something about the server or the file of that day, which may have been put right."""
 _IMAGE_TROUBLE: FinishReason = "invalid_image"
 _TROUBLE_IN_A_ROW = 32  # or twice the concurrency, whichever is more
-_SECONDS_BETWEEN_LINES = 10.0
 
 
 class ServerUnavailable(RuntimeError):
@@ -210,28 +207,11 @@ async def collect(
                     "is kept"
                 )
 
-        with progress_bar(shown_as, len(questions), len(questions) - len(todo)) as bar:
+        n_before, shown = len(questions) - len(todo), {"desc": shown_as, "disable": not shown_as}
+        with tqdm(
+            total=len(questions), initial=n_before, unit="image", mininterval=5, **shown
+        ) as bar:
             await run_bounded(todo, ask_one, concurrency)
-
-
-def progress_bar(who: str | None, n_total: int, n_before: int) -> tqdm:
-    """Show how far it is: a bar on a terminal, a plain line now and then anywhere else."""
-    plain: dict[str, Any] = {}
-    if not sys.stderr.isatty():
-        line = "{desc}: {n_fmt} of {total_fmt} images, {rate_fmt}, {remaining} left{postfix}"
-        plain = {"file": _Lines(), "mininterval": _SECONDS_BETWEEN_LINES, "bar_format": line}
-    return tqdm(
-        total=n_total, initial=n_before, unit="image", desc=who, disable=who is None, **plain
-    )
-
-
-class _Lines(io.StringIO):
-    """Prints what a bar writes over and over as lines of their own."""
-
-    def write(self, text: str) -> int:
-        if text.strip():
-            print(text.strip(), flush=True)
-        return len(text)
 
 
 async def run_bounded(

@@ -102,8 +102,7 @@ def _score_rows(
 
 def _predictions(records: Sequence[ImageRecord], scores: Scores) -> Predictions:
     stated = [scores[record.image_id] for record in records]
-    references = scoring.references_of(records)
-    clusters = [references[record.image_id] for record in records]
+    clusters = [record.photograph for record in records]
     return Predictions.of_scores(stated, [label_of(record) for record in records], clusters)
 
 
