@@ -351,7 +351,6 @@ def test_another_name_of_the_model_asked_for_is_the_model(answered: str, asked: 
         (MODEL, f"{MODEL}-mini"),
         ("unsloth/Qwen2.5-VL-72B-Instruct", QWEN),
         ("/models/Qwen2.5-VL-7B-Instruct", QWEN),
-        ("", f"{MODEL}@"),
     ],
 )
 def test_another_model_stops_the_run_at_the_first_answer_and_says_how_to_name_it(

@@ -55,7 +55,7 @@ def evaluate(
         try:
             mos = None if labels else mos_column
             scores = external.read_scores(file, id=id_column, score=score_column, mos=mos)
-            with tqdm(total=N_RESAMPLES, desc=file.name, delay=3, disable=None) as bar:
+            with tqdm(total=N_RESAMPLES, desc=file.name, delay=3, mininterval=5) as bar:
                 found = external.evaluate(scores, human, protocols=protocols, progress=bar.update)
         except TableError as error:
             if len(files) == 1:

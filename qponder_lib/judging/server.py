@@ -24,7 +24,7 @@ from qponder_lib.teacher.responses import (
     Response,
     collect,
     newest_responses,
-    response_id,
+    question_for,
     run_bounded,
     run_in_thread,
 )
@@ -97,16 +97,17 @@ class ServerJudge:
 
     def question(self, candidate: Candidate, repeat: int) -> Question:
         """Name the question under whose id the verdict is stored; the random word is left out."""
-        sha256 = prompts.prompt_sha256(self.messages(candidate, _NO_NONCE))
-        sampling = {
-            "temperature": self.chat.temperature,
-            "max_tokens": self.chat.max_tokens,
-            "seed": 0,
-            "repeat": repeat,
-        }
-        image, tag = candidate.image, tag_of(candidate.image)
-        key = response_id(image, teacher=self.name, prompt_sha256=sha256, sampling=sampling)
-        return Question(image, tag, prompts.JUDGE_PROMPT_ID, sha256, key)
+        return question_for(
+            self.name,
+            candidate.image,
+            tag_of(candidate.image),
+            prompts.JUDGE_PROMPT_ID,
+            prompts.prompt_sha256(self.messages(candidate, _NO_NONCE)),
+            temperature=self.chat.temperature,
+            max_tokens=self.chat.max_tokens,
+            seed=0,
+            repeat=repeat,
+        )
 
     async def judge_all(
         self, asked: Sequence[Asked], paths: RunPaths, *, progress: bool

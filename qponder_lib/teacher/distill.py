@@ -21,8 +21,8 @@ from qponder_lib.teacher.responses import (
     Response,
     collect,
     newest_responses,
+    question_for,
     read_recorded,
-    response_id,
     run_in_thread,
 )
 from qponder_lib.text import prompts
@@ -77,11 +77,8 @@ def questions(images: Iterable[ImageRecord], config: DistillConfig) -> list[Ques
     asked = []
     for image in images:
         hint = hint_for(image) if config.hint else None
-        sha256 = _prompt_sha256(hint)
-        key = response_id(
-            image, teacher=config.teacher_model, prompt_sha256=sha256, sampling=sampling
-        )
-        asked.append(Question(image, hint, prompts.teacher_prompt_id(hint), sha256, key))
+        prompt = prompts.teacher_prompt_id(hint), _prompt_sha256(hint)
+        asked.append(question_for(config.teacher_model, image, hint, *prompt, **sampling))
     return asked
 
 

@@ -94,30 +94,33 @@ class Question:
         )
 
 
-def response_id(
-    image: ImageRecord, *, teacher: str, prompt_sha256: str, sampling: dict[str, float | int]
-) -> str:
-    """Return the id of the response to one question.
+def question_for(
+    model: str,
+    image: ImageRecord,
+    hint: str | None,
+    prompt_id: str,
+    prompt_sha256: str,
+    **sampling: float,
+) -> Question:
+    """Pair an image with its prompt and the id of the response wanted.
 
     Args:
+        model: Name of who is asked, with its revision.
         image: The image; its id counts beside its hash, so that two rows of one image get a
             response each.
-        teacher: Name of the model, with its revision.
+        hint: Distortion tag in the prompt, if any.
+        prompt_id: Name of the prompt.
         prompt_sha256: Hash of the messages, hint included.
-        sampling: What decides which tokens are drawn, the seed included.
-
-    Returns:
-        64 hexadecimal digits.
+        **sampling: What decides which tokens are drawn, the seed included.
     """
-    return digest(
-        {
-            "image_id": image.image_id,
-            "image_sha256": image.sha256,
-            "teacher": teacher,
-            "prompt_sha256": prompt_sha256,
-            "sampling": sampling,
-        }
-    )
+    identity = {
+        "image_id": image.image_id,
+        "image_sha256": image.sha256,
+        "teacher": model,
+        "prompt_sha256": prompt_sha256,
+        "sampling": sampling,
+    }
+    return Question(image, hint, prompt_id, prompt_sha256, digest(identity))
 
 
 def read_recorded(path: Path, sha256: str) -> Image.Image:
