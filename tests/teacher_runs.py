@@ -49,7 +49,7 @@ def distil_from(
     config = CONFIG.model_copy(update={"base_url": server.base_url, **changes})
     teacher = open_teacher(config)
     teacher.timeout_s, teacher.max_attempts = 10.0, 2
-    return distill(images, teacher, config, paths, progress=False)
+    return distill(images, teacher, config, paths)
 
 
 def ids(images: list[ImageRecord], config: DistillConfig) -> list[str]:

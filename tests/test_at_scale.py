@@ -131,7 +131,7 @@ def test_workers_book_a_whole_core_each_while_there_are_enough():
 def test_ray_collects_the_responses_that_one_process_collects(built, local_ray, tmp_path):
     here = tmp_path / "here.jsonl"
     records = load_records(built, "mini-koniq", "train")
-    distill(records, open_teacher(EXPERT), EXPERT, built, progress=False, store=here)
+    distill(records, open_teacher(EXPERT), EXPERT, built, store=here)
     expected = {
         row.image_id: (row.text, row.finish_reason, row.response_id, row.prompt_sha256)
         for row in current_responses(records, EXPERT, built, store=here)

@@ -81,13 +81,13 @@ def test_error_of_a_group_is_the_mean_distance_of_its_parsed_responses():
     off_by_ten = [(image(i, 50.0), 40.0) for i in range(6)]
     off_by_six = [(image(10 + i, 70.0), 76.0) for i in range(6)]
     rows = responses(*off_by_ten, *off_by_six, (image(30, 20.0), None))
-    found = measured(rows, min_n=2)["mae"]
+    found = measured(rows)["mae"]
     assert (found.value, found.n, found.n_unparsed) == (8.0, 12, 1)
     assert 6.0 <= found.ci_low <= found.ci_high <= 10.0
 
 
 def test_small_group_has_no_value_but_a_reason_and_its_count():
-    found = measured(responses((image(1, 50.0), 40.0)), min_n=10)["srcc"]
+    found = measured(responses((image(1, 50.0), 40.0)))["srcc"]
     assert (found.value, found.ci_low, found.n, found.reason) == (None, None, 1, "too_few")
 
 

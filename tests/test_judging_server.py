@@ -62,7 +62,7 @@ def open_judge(server: StubServer, name: str = MODEL, **changes) -> ServerJudge:
 
 def judged(server: StubServer, questions, paths: RunPaths, **options) -> list[JudgementRecord]:
     judge = open_judge(server, **options)
-    return ask_judges([judge], questions, paths, progress=False)[judge.name]
+    return ask_judges([judge], questions, paths)[judge.name]
 
 
 def user_text(request: Request) -> str:
@@ -233,7 +233,7 @@ def test_several_judges_are_asked_at_once_and_kept_apart(paths):
         StubServer(lambda r: Reply(completion(low, model="other"), delay=0.05)) as second,
     ):
         judges = [open_judge(first), open_judge(second, "other@r2")]
-        rows = ask_judges(judges, questions, paths, progress=False)
+        rows = ask_judges(judges, questions, paths)
         assert max(first.times[0], second.times[0]) < min(first.times[-1], second.times[-1])
     assert [row.accuracy for row in rows[MODEL]] == [4] * 6
     assert [row.accuracy for row in rows["other@r2"]] == [2] * 6

@@ -60,7 +60,7 @@ def table(path: Path) -> list[dict[str, str | None]]:
 
 def test_a_run_is_judged_from_its_files(tmp_path):
     run = made(tmp_path)
-    written = judge_run(run, progress=False)
+    written = judge_run(run)
     assert len(written) == len(set(written)) == 2 * 2 + 1 + 4
     assert all(path.is_file() for path in written)
     rows = artifacts.read_jsonl(
@@ -77,7 +77,7 @@ def test_a_run_is_judged_from_its_files(tmp_path):
 
 def test_every_text_is_rated_or_counted_as_failed(tmp_path):
     run = made(tmp_path)
-    judge_run(run, progress=False)
+    judge_run(run)
     for row in table(run.paths.judged):
         n = 40 if row["dataset"] == "mean" else 20
         assert int(row["n"]) + int(row["n_failed"]) == n
@@ -86,7 +86,7 @@ def test_every_text_is_rated_or_counted_as_failed(tmp_path):
 
 def test_the_filter_is_compared_with_the_whole_and_with_chance(tmp_path):
     run = made(tmp_path)
-    judge_run(run, progress=False)
+    judge_run(run)
     names = [
         row["selection"] for row in table(run.paths.filter_judged) if row["aspect"] == "accuracy"
     ]
@@ -101,7 +101,7 @@ def test_the_filter_is_compared_with_the_whole_and_with_chance(tmp_path):
 
 def test_models_and_sets_that_are_not_predicted_are_left_out_and_said_so(tmp_path, capsys):
     run = made(tmp_path, **{"judge.models": ["teacher", "nobody"], "judge.distilled": False})
-    judge_run(run, progress=False)
+    judge_run(run)
     assert "not judged: nobody" in capsys.readouterr().out
     assert {row["model"] for row in table(run.paths.judged)} == {"teacher"}
     assert not run.paths.filter_judged.exists()
@@ -110,7 +110,7 @@ def test_models_and_sets_that_are_not_predicted_are_left_out_and_said_so(tmp_pat
 def test_nothing_to_judge_is_an_error(tmp_path):
     run = made(tmp_path, **{"judge.models": ["nobody"]})
     with pytest.raises(ValueError, match="nobody"):
-        judge_run(run, progress=False)
+        judge_run(run)
 
 
 def test_an_answer_that_is_missing_is_an_error_that_names_the_file(tmp_path):
@@ -118,18 +118,18 @@ def test_an_answer_that_is_missing_is_an_error_that_names_the_file(tmp_path):
     path = run.paths.predictions("teacher", "mini-kadid")
     artifacts.write_jsonl(path, artifacts.read_jsonl(path, PredictionRecord)[1:])
     with pytest.raises(ValueError, match=r"teacher/mini-kadid\.jsonl has no prediction for image"):
-        judge_run(run, progress=False)
+        judge_run(run)
 
 
 def test_an_offline_judge_of_another_version_is_refused(tmp_path):
     run = made(tmp_path, **{"judge.judges": ["rubric-v0"]})
     with pytest.raises(ValueError, match="rubric-v0"):
-        judge_run(run, progress=False)
+        judge_run(run)
 
 
 def test_a_limit_takes_the_same_images_for_every_model(tmp_path):
     run = made(tmp_path, **{"judge.max_images": 12})
-    judge_run(run, progress=False)
+    judge_run(run)
     ids = [
         {row.image_id for row in artifacts.read_jsonl(path, JudgementRecord)}
         for path in (
@@ -172,9 +172,9 @@ def test_the_rubric_and_a_server_judge_the_same_texts_and_their_agreement_is_mea
             },
         )
         paint(run)
-        judge_run(run, progress=False)
+        judge_run(run)
         seen = server.n_seen
-        judge_run(run, progress=False)
+        judge_run(run)
         assert server.n_seen == seen  # every verdict came from the store
     rows = {
         (row["statistic"], row["aspect"], row["judge_a"]): row

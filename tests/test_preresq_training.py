@@ -233,13 +233,7 @@ def cold_start(tmp_path_factory):
     run = Run(RunPaths(tmp_path_factory.mktemp("run")), load_profile("smoke").with_overrides(SMALL))
     benchmark.build(run.profile.data, run.paths, progress=False)
     records = load_records(run.paths, "mini-koniq", "train")
-    distill(
-        records,
-        open_teacher(run.profile.distill),
-        run.profile.distill,
-        run.paths,
-        progress=False,
-    )
+    distill(records, open_teacher(run.profile.distill), run.profile.distill, run.paths)
     responses = current_responses(records, run.profile.distill, run.paths)
     kept = filter_responses(responses, {one.image_id: one.mos for one in records}, 0.8).kept
     artifacts.write_jsonl(run.paths.kept, kept)

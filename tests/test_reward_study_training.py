@@ -56,7 +56,7 @@ def bring(run):
 
     def distilled(stage):
         images = load_records(paths, profile.data.train_set, "train")
-        distill(images, open_teacher(profile.distill), profile.distill, paths, progress=False)
+        distill(images, open_teacher(profile.distill), profile.distill, paths)
         stage.outputs(paths.raw_responses)
 
     def filtered(stage):

@@ -76,7 +76,7 @@ def trained(tmp_path_factory):
     run = Run(RunPaths(tmp_path_factory.mktemp("run")), profile)
     benchmark.build(run.profile.data, run.paths, progress=False)
     records = load_records(run.paths, "mini-koniq", "train")
-    distill(records, open_teacher(profile.distill), profile.distill, run.paths, progress=False)
+    distill(records, open_teacher(profile.distill), profile.distill, run.paths)
     responses = current_responses(records, profile.distill, run.paths)
     mos = {one.image_id: one.mos for one in records}
     artifacts.write_jsonl(run.paths.kept, filtering.filter_responses(responses, mos, 1.0).kept)

@@ -82,7 +82,7 @@ def test_tags_are_shown_where_known_and_the_score_never(paths: RunPaths) -> None
 def test_without_hint_in_the_config_no_tag_is_shown(paths: RunPaths) -> None:
     teacher = OfflineTeacher()
     config = OFFLINE.model_copy(update={"hint": False})
-    distill(make_images(paths, 4), teacher, config, paths, progress=False)
+    distill(make_images(paths, 4), teacher, config, paths)
     assert teacher.hints == [None] * 4
 
 
@@ -100,7 +100,7 @@ def test_an_answer_does_not_depend_on_the_order_of_asking(tmp_path: Path) -> Non
     for name, step in (("a", 1), ("b", -1)):
         paths = RunPaths(tmp_path / name)
         images = make_images(paths, 6)
-        distill(images[::step], OfflineTeacher(), OFFLINE, paths, progress=False)
+        distill(images[::step], OfflineTeacher(), OFFLINE, paths)
         texts.append([row.text for row in current_responses(images, OFFLINE, paths)])
     assert texts[0] == texts[1]
     assert len(set(texts[0])) == 6
@@ -119,7 +119,7 @@ def test_an_image_id_that_comes_twice_is_refused(paths: RunPaths) -> None:
 def test_two_rows_of_one_picture_get_an_answer_each(paths: RunPaths) -> None:
     image = make_images(paths, 1)[0]
     images = [image, image.model_copy(update={"image_id": "copy"})]
-    distill(images, OfflineTeacher(), OFFLINE, paths, progress=False)
+    distill(images, OfflineTeacher(), OFFLINE, paths)
     assert [row.image_id for row in current_responses(images, OFFLINE, paths)] == ["i000", "copy"]
 
 
@@ -213,10 +213,10 @@ def test_an_unusable_image_is_a_state_of_its_row_and_asked_about_once_repaired(
     files[0].unlink()
     files[1].write_bytes(good[:-20])
     teacher = OfflineTeacher()
-    states = distill(images, teacher, OFFLINE, paths, progress=False)
+    states = distill(images, teacher, OFFLINE, paths)
     assert states == {"invalid_image": 2, "stop": 2}
     files[1].write_bytes(good)
-    again = distill(images, teacher, OFFLINE, paths, progress=False)
+    again = distill(images, teacher, OFFLINE, paths)
     assert again == {"invalid_image": 1, "stop": 3}
     assert len(teacher.hints) == 3
 
@@ -225,12 +225,12 @@ def test_a_torn_last_line_is_cut_off_and_asked_again(
     paths: RunPaths, caplog: pytest.LogCaptureFixture
 ) -> None:
     images = make_images(paths, 5)
-    distill(images, OfflineTeacher(), OFFLINE, paths, progress=False)
+    distill(images, OfflineTeacher(), OFFLINE, paths)
     whole = paths.raw_responses.read_bytes()
     for tail in (whole[:-1], whole[:-40], whole + b"\0" * 64, whole + b'{"image_id'):
         paths.raw_responses.write_bytes(tail)
         teacher = OfflineTeacher()
-        distill(images, teacher, OFFLINE, paths, progress=False)
+        distill(images, teacher, OFFLINE, paths)
         assert len(teacher.hints) == (1 if len(tail) < len(whole) else 0)  # asked again
         assert len(read_jsonl(paths.raw_responses, ResponseRecord)) == 5
         assert "torn" in caplog.text
@@ -239,12 +239,12 @@ def test_a_torn_last_line_is_cut_off_and_asked_again(
 
 def test_a_torn_line_in_the_middle_is_an_error_that_names_it(paths: RunPaths) -> None:
     images = make_images(paths, 3)
-    distill(images, OfflineTeacher(), OFFLINE, paths, progress=False)
+    distill(images, OfflineTeacher(), OFFLINE, paths)
     first, second, third = paths.raw_responses.read_bytes().splitlines(keepends=True)
     damaged = first + second[:30] + b"\n" + third
     paths.raw_responses.write_bytes(damaged)
     with pytest.raises(ArtifactError, match="line 2"):
-        distill(images, OfflineTeacher(), OFFLINE, paths, progress=False)
+        distill(images, OfflineTeacher(), OFFLINE, paths)
     assert paths.raw_responses.read_bytes() == damaged
 
 

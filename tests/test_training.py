@@ -60,7 +60,7 @@ def prepared(tmp_path_factory):
     benchmark.build(run.profile.data, run.paths, progress=False)
     records = load_records(run.paths, "mini-koniq", "train")
     teacher = open_teacher(run.profile.distill)
-    distill(records, teacher, run.profile.distill, run.paths, progress=False)
+    distill(records, teacher, run.profile.distill, run.paths)
     responses = current_responses(records, run.profile.distill, run.paths)
     mos = {one.image_id: one.mos for one in records}
     kept = filtering.filter_responses(responses, mos, run.profile.filter.gamma).kept

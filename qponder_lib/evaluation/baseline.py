@@ -127,12 +127,11 @@ def features(image: NDArray[np.uint8]) -> FloatArray:
     return np.array(vector + _light_features(image))
 
 
-def features_of_files(files: Sequence[Path], *, progress: bool = True) -> FloatArray:
+def features_of_files(files: Sequence[Path]) -> FloatArray:
     """Return the features of many image files, on several processors where there are many.
 
     Args:
         files: PNG, JPEG, WebP or BMP; they are read one by one.
-        progress: Show a bar after five seconds.
 
     Returns:
         One row per file, in their order; the same on any number of processors.
@@ -140,9 +139,7 @@ def features_of_files(files: Sequence[Path], *, progress: bool = True) -> FloatA
     Raises:
         ImageError: If a file cannot be used.
     """
-    shown = functools.partial(
-        tqdm, total=len(files), desc="features", mininterval=5, delay=5, disable=not progress
-    )
+    shown = functools.partial(tqdm, total=len(files), desc="features", mininterval=5, delay=5)
     workers = min(os.cpu_count() or 1, 8)
     if len(files) < _FEW or workers == 1:
         return np.stack(list(shown(map(_of_file, files))))

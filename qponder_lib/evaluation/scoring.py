@@ -144,7 +144,6 @@ def score(
     wanted: Sequence[Wanted] = SINGLE,
     *,
     seed: int = 0,
-    min_n: int = MIN_N,
     progress: Callable[[int], None] | None = None,
 ) -> dict[Wanted, Estimate]:
     """Measure one model on one set, every number on the same resamples.
@@ -154,7 +153,6 @@ def score(
         wanted: Metrics by protocol. The interval of a fitted PLCC leaves out the uncertainty of
             the fit, which is made once, on all images.
         seed: Seed of the resamples.
-        min_n: Fewest parsed predictions (in every sample) for which a value is given.
         progress: See `bootstrap.draw`.
 
     Returns:
@@ -165,12 +163,12 @@ def score(
         ValueError: If a metric or a protocol is unknown.
 
     Example:
-        >>> five = Predictions.of_scores([50.0, None, 70.0, 20.0, 90.0], [40.0, 50.0, 75.0, 20, 90])
-        >>> found = score(five, [("mae", "raw")], min_n=2)["mae", "raw"]
+        >>> predictions = Predictions.of_scores([*range(11), None], range(2, 14))
+        >>> found = score(predictions, [("mae", "raw")])["mae", "raw"]
         >>> found.value, found.n, found.n_unparsed
-        (3.75, 4, 1)
+        (2.0, 11, 1)
     """
-    views = {name: _view(predictions, name, min_n) for name in {name for _, name in wanted}}
+    views = {name: _view(predictions, name) for name in {name for _, name in wanted}}
     statistics: dict[Wanted, Statistic] = {}
     found: dict[Wanted, Estimate] = {}
     for metric, protocol in wanted:
@@ -178,12 +176,12 @@ def score(
         counts = _counts(view)
         try:
             if metric == "krcc":
-                value = float(np.mean([krcc(x, y, min_n=min_n) for _, x, y in _parsed(view)]))
+                value = float(np.mean([krcc(x, y) for _, x, y in _parsed(view)]))
                 found[metric, protocol] = Estimate(value, None, None, **counts, reason=NO_INTERVAL)
             elif metric in _ERRORS and (failed or not view.same_scale):
                 found[metric, protocol] = bootstrap.missing(failed or OTHER_SCALE, **counts)
             else:
-                statistics[metric, protocol] = _statistic(view, metric, min_n)
+                statistics[metric, protocol] = _statistic(view, metric)
         except DegenerateInputError as error:
             found[metric, protocol] = bootstrap.missing(error.reason, **counts)
     drawn = bootstrap.estimates(
@@ -206,7 +204,6 @@ def compare(
     *,
     runs: Runs = "fixed",
     seed: int = 0,
-    min_n: int = MIN_N,
 ) -> dict[Wanted, Difference]:
     """Compare two models on the same images; every resample draws the same images for both.
 
@@ -218,7 +215,6 @@ def compare(
         runs: Whether intervals hold for these trained models ("fixed") or for the methods
             ("resampled"); see `bootstrap.mean_over_runs`.
         seed: Seed of the resamples.
-        min_n: Fewest parsed predictions for which a value is given.
 
     Returns:
         First minus second, the mean over runs. Parse rates are compared on all images, all else on
@@ -237,13 +233,12 @@ def compare(
         if run.ids != whole.ids or not np.array_equal(run.mos, whole.mos):
             raise ValueError("the models were scored on different images, or with different MOS")
     pairs = list(zip(*sides, strict=True))
-    options = {"seed": seed, "min_n": min_n}
     rates = [key for key in wanted if key[0] == "parse_rate"]
     others = [key for key in wanted if key[0] != "parse_rate"]
     everywhere = [np.full(len(whole.ids), True) for _ in pairs]
     answered = [a.answered & b.answered for a, b in pairs]
-    found = _differences(pairs, everywhere, rates, runs, options)
-    found |= _differences(pairs, answered, others, runs, options)
+    found = _differences(pairs, everywhere, rates, runs, seed)
+    found |= _differences(pairs, answered, others, runs, seed)
     return {key: found[key] for key in wanted}
 
 
@@ -252,14 +247,14 @@ def _differences(
     compared: Sequence[NDArray[np.bool_]],
     wanted: Sequence[Wanted],
     runs: Runs,
-    options: Mapping[str, int],
+    seed: int,
 ) -> dict[Wanted, Difference]:
     """Compare pairs of runs, each on the images that it is to be compared on."""
     places = np.flatnonzero(np.any(compared, axis=0))
     by_run = []
     for pair, there in zip(pairs, compared, strict=True):
         masked = (replace(one, samples=np.where(there, one.samples, np.nan)) for one in pair)
-        first, second = (score(one.select(places), wanted, **options) for one in masked)
+        first, second = (score(one.select(places), wanted, seed=seed) for one in masked)
         by_run.append({key: bootstrap.difference(first[key], second[key]) for key in wanted})
     clusters = pairs[0][0].select(places).clusters
     counts = {
@@ -420,7 +415,7 @@ def rows_of(
     ]
 
 
-def _view(predictions: Predictions, protocol: str, min_n: int) -> tuple[Predictions, str | None]:
+def _view(predictions: Predictions, protocol: str) -> tuple[Predictions, str | None]:
     """Return the scores of a protocol; the raw ones and a reason if a fit fails."""
     scores = predictions.samples
     if protocol == RAW:
@@ -436,7 +431,7 @@ def _view(predictions: Predictions, protocol: str, min_n: int) -> tuple[Predicti
         raise ValueError(f"unknown protocol {protocol!r}")
     try:
         (_, x, y), *_ = _parsed(predictions)
-        curve = fit_logistic(x, y, int(protocol[-1]), min_n=min_n)
+        curve = fit_logistic(x, y, int(protocol[-1]))
     except DegenerateInputError:
         return predictions, None  # the raw estimate names the reason
     if curve is None:
@@ -453,18 +448,18 @@ def _parsed(predictions: Predictions) -> list[tuple[NDArray[np.intp], FloatArray
     ]
 
 
-def _statistic(predictions: Predictions, metric: str, min_n: int) -> Statistic:
+def _statistic(predictions: Predictions, metric: str) -> Statistic:
     """Prepare a metric that is computed per sample, on its parsed predictions, and averaged."""
     n = len(predictions.ids)
     if metric == "parse_rate":
-        if n < min_n:
-            raise DegenerateInputError("too_few", f"{n} images, at least {min_n} needed")
+        if n < MIN_N:
+            raise DegenerateInputError("too_few", f"{n} images, at least {MIN_N} needed")
         return mean_statistic((~np.isnan(predictions.samples)).mean(axis=0))
     if metric not in STATISTICS:
         raise ValueError(f"unknown metric {metric!r}; expected one of {METRICS}")
     prepared = []
     for kept, scores, mos in _parsed(predictions):
-        one = STATISTICS[metric](*checked(metric, scores, mos, min_n))
+        one = STATISTICS[metric](*checked(metric, scores, mos))
         prepared.append(one if len(kept) == n else on_images(one, kept))
     return lambda counts: np.mean([one(counts) for one in prepared], axis=0)
 

@@ -109,9 +109,7 @@ class ServerJudge:
             repeat=repeat,
         )
 
-    async def judge_all(
-        self, asked: Sequence[Asked], paths: RunPaths, *, progress: bool
-    ) -> list[JudgementRecord]:
+    async def judge_all(self, asked: Sequence[Asked], paths: RunPaths) -> list[JudgementRecord]:
         """Ask for every verdict that is not stored yet; equal texts on one image are asked once."""
         wanted = [
             self.question(candidate, repeat) if why_not_asked(candidate) is None else None
@@ -142,7 +140,6 @@ class ServerJudge:
                 name=self.name,
                 store=store,
                 concurrency=self.config.concurrency,
-                shown_as=self.name if progress else None,
             )
         finally:
             await self.chat.aclose()
@@ -206,8 +203,6 @@ def ask_judges(
     judges: Sequence[ServerJudge],
     asked: Sequence[Asked],
     paths: RunPaths,
-    *,
-    progress: bool = True,
 ) -> dict[str, list[JudgementRecord]]:
     """Put every candidate before every judge that has not rated it yet, all judges at once.
 
@@ -218,7 +213,6 @@ def ask_judges(
         judges: Judges behind servers.
         asked: Candidates with the number of the repeat.
         paths: The run folder; images lie below `paths.data`.
-        progress: Show how far it is.
 
     Returns:
         By judge, one judgement per candidate in their order.
@@ -230,7 +224,7 @@ def ask_judges(
     judged: dict[str, list[JudgementRecord]] = {}
 
     async def ask(judge: ServerJudge) -> None:
-        judged[judge.name] = await judge.judge_all(asked, paths, progress=progress)
+        judged[judge.name] = await judge.judge_all(asked, paths)
 
     run_in_thread(run_bounded(judges, ask, limit=len(judges)))
     return judged

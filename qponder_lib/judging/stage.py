@@ -21,7 +21,7 @@ from qponder_lib.judging.rubric import Candidate
 from qponder_lib.judging.server import Asked, ask_judges, open_judges
 from qponder_lib.metrics import bootstrap
 from qponder_lib.metrics.bootstrap import Difference, Estimate, missing
-from qponder_lib.metrics.statistics import FloatArray, mean_statistic, on_images
+from qponder_lib.metrics.statistics import MIN_N, FloatArray, mean_statistic, on_images
 from qponder_lib.pipeline import Run
 from qponder_lib.records import (
     ASPECTS,
@@ -32,8 +32,6 @@ from qponder_lib.records import (
 
 DISTILLED = "distilled"
 """Stands in the place of a model for the teacher's responses on training images."""
-MIN_N = 10
-"""Fewest ratings that a number is given for."""
 ONE_JUDGE = "one_judge"
 
 _CELLS = ("value", "ci_low", "ci_high", "n", "n_references", "n_failed", "reason")
@@ -45,7 +43,7 @@ AGREEMENT_COLUMNS = ("statistic", "aspect", "judge_a", "judge_b", *_CELLS)
 Row = dict[str, str | int | float | None]
 
 
-def judge_run(run: Run, *, progress: bool = True) -> list[Path]:
+def judge_run(run: Run) -> list[Path]:
     """Judge the predictions of a run and write what came out.
 
     Models and sets that are not predicted are left out, and said so. Calling again asks servers
@@ -54,7 +52,6 @@ def judge_run(run: Run, *, progress: bool = True) -> list[Path]:
     Args:
         run: Profile and folder; predictions, images and, for `distilled`, the filtered responses
             are read.
-        progress: Show how far it is.
 
     Returns:
         The files written: `eval/judgements/<judge>/<model>/<set>.jsonl`, `eval/judged.csv`,
@@ -72,7 +69,7 @@ def judge_run(run: Run, *, progress: bool = True) -> list[Path]:
     predicted = _predicted(run)
     distilled, selections = _distilled(run) if config.distilled else ([], {})
     asked = [(text, n) for text in (*predicted, *distilled) for n in range(config.repeats)]
-    judged = _by_all(run, asked, progress)
+    judged = _by_all(run, asked)
     frame = judgement_frame(asked, judged)
     of_models = frame[(frame["model"] != DISTILLED) & (frame["repeat"] == 0)]
     tables = {
@@ -88,7 +85,7 @@ def judge_run(run: Run, *, progress: bool = True) -> list[Path]:
     return [*_write_judgements(run, judged), *tables]
 
 
-def _by_all(run: Run, asked: Sequence[Asked], progress: bool) -> dict[str, list[JudgementRecord]]:
+def _by_all(run: Run, asked: Sequence[Asked]) -> dict[str, list[JudgementRecord]]:
     """Let every judge of the profile judge, in the profile's order."""
     config = run.profile.judge
     judged = {}
@@ -97,11 +94,10 @@ def _by_all(run: Run, asked: Sequence[Asked], progress: bool) -> dict[str, list[
             if name != rubric.RUBRIC:
                 known = f"the offline judge here is {rubric.RUBRIC!r}"
                 raise ValueError(f"judge.judges has {name!r}; {known}")
-            bar = tqdm(asked, desc=name, unit="text", mininterval=5, disable=not progress)
+            bar = tqdm(asked, desc=name, unit="text", mininterval=5, delay=5)
             judged[name] = [rubric.judge(candidate, repeat) for candidate, repeat in bar]
     servers = open_judges(config, run.profile.student.max_pixels)
-    if servers:
-        judged |= ask_judges(servers, asked, run.paths, progress=progress)
+    judged |= ask_judges(servers, asked, run.paths)
     return {name: judged[name] for name in config.judges}
 
 
@@ -379,7 +375,7 @@ def rank_correlation(first: pd.Series, second: pd.Series, photographs: pd.Series
     """Measure whether two judges, or a judge and a length, put texts in the same order (SRCC)."""
     both = pd.DataFrame({"a": first, "b": second, "photograph": photographs}).dropna()
     pairs = Predictions.of_scores(both["a"].tolist(), both["b"].tolist(), both["photograph"])
-    found = score(pairs, [("srcc", "raw")], min_n=MIN_N)["srcc", "raw"]
+    found = score(pairs, [("srcc", "raw")])["srcc", "raw"]
     constant = (found.reason or "").startswith(("constant", "near_constant"))
     reason = "constant_ratings" if constant else found.reason
     return replace(found, n_unparsed=len(first) - len(both), reason=reason)

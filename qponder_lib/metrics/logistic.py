@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from qponder_lib.metrics.statistics import MIN_N, FloatArray, checked
+from qponder_lib.metrics.statistics import FloatArray, checked
 
 
 def fit_logistic(
-    scores: Sequence[float], mos: Sequence[float], n_parameters: int = 4, *, min_n: int = MIN_N
+    scores: Sequence[float], mos: Sequence[float], n_parameters: int = 4
 ) -> tuple[float, ...] | None:
     """Fit a logistic curve from scores to MOS by least squares.
 
@@ -22,7 +22,6 @@ def fit_logistic(
         scores: Predicted scores, shape (n,).
         mos: Mean opinion scores, shape (n,).
         n_parameters: 4 for the VQEG curve, 5 for the one with a linear term.
-        min_n: Fewest images for which a curve is fitted.
 
     Returns:
         The curve's parameters; None if the fit does not converge or makes every score the same.
@@ -39,7 +38,7 @@ def fit_logistic(
 
     if n_parameters not in _CURVES:
         raise ValueError(f"expected 4 or 5 logistic parameters, got {n_parameters}")
-    x, y = checked("plcc", scores, mos, min_n)
+    x, y = checked("plcc", scores, mos)
     sign = 1.0 if np.corrcoef(x, y)[0, 1] >= 0.0 else -1.0
     top, bottom = (y.max(), y.min()) if sign > 0 else (y.min(), y.max())
     start = {

@@ -156,10 +156,10 @@ def measure_breakdown(run: Run) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def measured(responses: pd.DataFrame, **options: int) -> dict[str, bootstrap.Estimate]:
+def measured(responses: pd.DataFrame) -> dict[str, bootstrap.Estimate]:
     """Measure a group of responses by each of `METRICS`, images of one photograph together."""
     columns = (responses[name].tolist() for name in ("score", "mos", "photograph"))
-    found = score(Predictions.of_scores(*columns), [(m, "raw") for m in METRICS], **options)
+    found = score(Predictions.of_scores(*columns), [(m, "raw") for m in METRICS])
     return {metric: found[metric, "raw"] for metric in METRICS}
 
 

@@ -93,7 +93,6 @@ def distill(
     config: DistillConfig,
     paths: RunPaths,
     *,
-    progress: bool = True,
     store: Path | None = None,
 ) -> dict[str, int]:
     """Ask a teacher about every image that has no final response yet.
@@ -108,7 +107,6 @@ def distill(
             a name will do; one that would respond differently needs another name.
         config: What is asked, and how.
         paths: The run folder.
-        progress: Show a bar, or plain lines where no terminal is.
         store: File of the responses in place of `distill/raw.jsonl`.
 
     Returns:
@@ -143,7 +141,6 @@ def distill(
                 name=teacher.name,
                 store=store or paths.raw_responses,
                 concurrency=1 if server is None else config.concurrency,
-                shown_as="teacher" if progress else None,
             )
         finally:
             if server is not None:

@@ -162,7 +162,6 @@ async def collect(
     name: str,
     store: Path,
     concurrency: int,
-    shown_as: str | None,
 ) -> None:
     """Ask every question that has no final response yet; each response is stored as it comes.
 
@@ -173,7 +172,6 @@ async def collect(
         name: Of the model, as rows record it.
         store: The file of responses.
         concurrency: Questions asked at once.
-        shown_as: Who is asked, in the lines that say how far it is; None counts in silence.
 
     Raises:
         ServerUnavailable: If nothing but failures has come for too long: a server that has gone
@@ -210,10 +208,8 @@ async def collect(
                     "is kept"
                 )
 
-        n_before, shown = len(questions) - len(todo), {"desc": shown_as, "disable": not shown_as}
-        with tqdm(
-            total=len(questions), initial=n_before, unit="image", mininterval=5, **shown
-        ) as bar:
+        n_all, shown = len(questions), {"unit": "image", "mininterval": 5, "delay": 5}
+        with tqdm(total=n_all, initial=n_all - len(todo), desc=name, **shown) as bar:
             await run_bounded(todo, ask_one, concurrency)
 
 

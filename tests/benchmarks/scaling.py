@@ -102,7 +102,7 @@ def distilled(run: Run, n: int, work: Path) -> None:
     config = run.profile.distill
     records = load_records(run.paths, "mini-koniq", "train")[:n]
     store = work / "raw.jsonl"
-    distill(records, open_teacher(config), config, run.paths, progress=False, store=store)
+    distill(records, open_teacher(config), config, run.paths, store=store)
 
 
 def filtered(run: Run, n: int, work: Path) -> None:

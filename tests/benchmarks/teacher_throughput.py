@@ -124,7 +124,7 @@ def measure(n: int, latency_s: float, concurrency: int, side: int) -> dict[str, 
             )
             teacher.watch(n)
             began, cpu = time.monotonic(), time.process_time()
-            states = distill(images, teacher, config, paths, progress=n > 10_000)
+            states = distill(images, teacher, config, paths)
             seconds, cpu = time.monotonic() - began, time.process_time() - cpu
             pipe.send("stop")
             at_once = pipe.recv()
