@@ -60,12 +60,16 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openai._base_client, "INITIAL_RETRY_DELAY", 0.01)
 
 
-def client_at(base_url: str, name: str = MODEL, **options: object) -> ChatClient:
-    return ChatClient(
-        name,
-        base_url,
-        **({"temperature": 0.7, "max_tokens": 64, "timeout_s": 5.0, "max_attempts": 3} | options),
-    )
+def client_at(
+    base_url: str,
+    name: str = MODEL,
+    timeout_s: float = 5.0,
+    max_attempts: int = 3,
+    **options: object,
+) -> ChatClient:
+    client = ChatClient(name, base_url, **({"temperature": 0.7, "max_tokens": 64} | options))
+    client.timeout_s, client.max_attempts = timeout_s, max_attempts
+    return client
 
 
 def ask(

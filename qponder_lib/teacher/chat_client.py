@@ -77,8 +77,6 @@ class ChatClient:
         base_url: Address up to and including the version, such as "http://localhost:8000/v1".
         temperature: Of sampling.
         max_tokens: Of a response, at most.
-        timeout_s: Seconds that the server may be silent.
-        max_attempts: Requests for one question in one run.
         max_pixels: Larger images are sent smaller; None sends each as it is.
         key_variable: Environment variable that holds the key of this server. `OPENAI_API_KEY` is
             left alone, so that it is not sent to whatever server a config names.
@@ -88,6 +86,11 @@ class ChatClient:
             variable holds what cannot be a key.
     """
 
+    timeout_s = 300.0
+    """Seconds that the server may be silent."""
+    max_attempts = 6
+    """Requests for one question in one run."""
+
     def __init__(
         self,
         name: str,
@@ -95,8 +98,6 @@ class ChatClient:
         *,
         temperature: float,
         max_tokens: int,
-        timeout_s: float = 300.0,
-        max_attempts: int = 6,
         max_pixels: int | None = None,
         key_variable: str = API_KEY_VARIABLE,
     ) -> None:
@@ -104,7 +105,6 @@ class ChatClient:
         self.model = name.partition("@")[0]
         self.base_url = _checked_url(base_url, key_variable)
         self.temperature, self.max_tokens = temperature, max_tokens
-        self.timeout_s, self.max_attempts = timeout_s, max_attempts
         self.max_pixels, self.key_variable = max_pixels, key_variable
         self._key = _key_from_environment(key_variable)
         self._client: openai.AsyncOpenAI | None = None
