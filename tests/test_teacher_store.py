@@ -283,11 +283,11 @@ def test_nothing_is_written_behind_a_row_that_did_not_fit_on_the_disk(
     assert len(read_jsonl(paths.raw_responses, ResponseRecord)) == 9
 
 
-def test_plain_lines_are_printed_where_no_terminal_is(
+def test_what_is_done_is_shown_where_no_terminal_is(
     paths: RunPaths, capsys: pytest.CaptureFixture[str]
 ) -> None:
     distill(make_images(paths, 3), OfflineTeacher(), OFFLINE, paths)
-    out, err = capsys.readouterr()
-    assert "teacher: 3 of 3 images" in out
-    assert "stop=3" in out
-    assert "\r" not in out + err
+    shown = capsys.readouterr().err
+    assert OFFLINE.teacher_model in shown
+    assert "3/3" in shown
+    assert "stop=3" in shown

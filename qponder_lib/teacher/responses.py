@@ -208,8 +208,8 @@ async def collect(
                     "is kept"
                 )
 
-        n_all, shown = len(questions), {"unit": "image", "mininterval": 5, "delay": 5}
-        with tqdm(total=n_all, initial=n_all - len(todo), desc=name, **shown) as bar:
+        n_all, shown = len(questions), {"desc": name, "unit": "image", "mininterval": 5}
+        with tqdm(total=n_all, initial=n_all - len(todo), **shown) as bar:
             await run_bounded(todo, ask_one, concurrency)
 
 
