@@ -16,7 +16,7 @@ from qponder_lib.paths import MINI_WEIGHTS
 from qponder_lib.student import pretraining
 from qponder_lib.student.architecture import build_mini, mini_config, special_ids
 from qponder_lib.student.generation import generate
-from qponder_lib.student.model import DamagedWeights, check_mini_weights, load_student
+from qponder_lib.student.model import WeightsError, check_mini_weights, load_student
 from qponder_lib.text import prompts
 
 SIDE = 128
@@ -67,7 +67,7 @@ def test_damaged_weights_are_refused(tmp_path):
     content = bytearray((copy / "model.safetensors").read_bytes())
     content[-1] ^= 1
     (copy / "model.safetensors").write_bytes(bytes(content))
-    with pytest.raises(DamagedWeights, match="git checkout"):
+    with pytest.raises(WeightsError, match="git checkout"):
         check_mini_weights(copy)
 
 

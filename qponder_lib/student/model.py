@@ -39,12 +39,8 @@ KEPT_WHOLE = ["model.visual", "lm_head"]
 _ADAPTER_CONFIG = "adapter_config.json"
 
 
-class DamagedWeights(RuntimeError):
-    """The shipped weights are not the file their checksum names."""
-
-
-class ReachError(RuntimeError):
-    """Adapters or 4-bit weights are where they must not be, or miss where they must be."""
+class WeightsError(ValueError):
+    """Weights are damaged, or adapters or 4-bit weights are not exactly where they must be."""
 
 
 class ImageTextProcessor(Qwen2_5_VLProcessor):
@@ -90,9 +86,9 @@ def load_student(config: StudentConfig, folder: Path | None = None) -> Student:
         weights, unless they are in 4 bits, which cannot hold it.
 
     Raises:
-        DamagedWeights: If the shipped weights do not match their checksum.
+        WeightsError: If the shipped weights do not match their checksum, or an adapter or 4-bit
+            weights reach the vision tower.
         OSError: If a hub model is neither cached nor reachable.
-        ReachError: If an adapter or 4-bit weights reach the vision tower.
     """
     student = load_base(config, base_of(folder, config.model))
     if folder is None or not is_adapter(folder):
@@ -137,11 +133,11 @@ def _processor(config: StudentConfig, base: str, model: PreTrainedModel) -> Imag
 
 
 def check_mini_weights(folder: Path = MINI_WEIGHTS) -> None:
-    """Compare the shipped weights with their checksum. Raises DamagedWeights."""
+    """Compare the shipped weights with their checksum. Raises WeightsError."""
     expected = (folder / "SHA256").read_text(encoding="ascii").split()[0]
     found = file_sha256(folder / "model.safetensors")
     if found != expected:
-        raise DamagedWeights(
+        raise WeightsError(
             f"{folder / 'model.safetensors'} has SHA-256 {found[:12]}…, expected {expected[:12]}…; "
             "restore it with git checkout"
         )
@@ -163,7 +159,7 @@ def new_adapter(model: PreTrainedModel, rank: int, alpha: int, seed: int) -> Pef
             those of the model.
 
     Raises:
-        ReachError: If a layer of the vision tower was adapted, or one of the language model not.
+        WeightsError: If a layer of the vision tower was adapted, or one of the language model not.
     """
     torch.manual_seed(seed)
     # Dropout would make the same completion's probability differ between two passes of GRPO.
@@ -177,7 +173,7 @@ def load_adapter(model: PreTrainedModel, folder: Path, *, trainable: bool) -> Pe
     """Put the adapter of a folder on its base model.
 
     Raises:
-        ReachError: As in `new_adapter`.
+        WeightsError: As in `new_adapter`.
     """
     adapted = PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
     check_reach(adapted)
@@ -191,13 +187,13 @@ def check_reach(model: PeftModel) -> int:
         Their number: seven for each block of the language model.
 
     Raises:
-        ReachError: If there is one in the vision tower, or not seven for each block.
+        WeightsError: If there is one in the vision tower, or not seven for each block.
     """
     names = [name for name, module in model.named_modules() if isinstance(module, LoraLayer)]
     seeing = [name for name in names if ".visual." in name]
     blocks = model.get_base_model().config.text_config.num_hidden_layers
     if seeing or len(names) != LAYERS_PER_BLOCK * blocks:
-        raise ReachError(
+        raise WeightsError(
             f"{len(names)} layers are adapted, {len(seeing)} of them in the vision tower; expected "
             f"{LAYERS_PER_BLOCK} in each of {blocks} blocks of the language model and none there"
         )
@@ -208,12 +204,12 @@ def _four_bit(dtype: str) -> BitsAndBytesConfig:
     """How 4-bit weights are loaded: NF4, their scales rounded too, sums in `dtype`.
 
     Raises:
-        ReachError: If bitsandbytes is not installed.
+        WeightsError: If bitsandbytes is not installed.
     """
     try:
         import bitsandbytes  # noqa: F401  # an optional package
     except ImportError as error:
-        raise ReachError(
+        raise WeightsError(
             "student.quantization is nf4, which needs bitsandbytes: pip install 'qponder[gpu]'"
         ) from error
     return BitsAndBytesConfig(
@@ -232,7 +228,7 @@ def check_four_bit(model: torch.nn.Module) -> int:
         Their number.
 
     Raises:
-        ReachError: If none is, or the vision tower or the head is among them.
+        WeightsError: If none is, or the vision tower or the head is among them.
     """
     rounded = [
         name
@@ -241,7 +237,7 @@ def check_four_bit(model: torch.nn.Module) -> int:
     ]
     wrong = [name for name in rounded if ".visual." in f".{name}" or "lm_head" in name]
     if wrong or not rounded:
-        raise ReachError(
+        raise WeightsError(
             f"{len(rounded)} layers are in 4 bits, {len(wrong)} of them in the vision tower or the "
             f"head, such as {wrong[:1]}"
         )

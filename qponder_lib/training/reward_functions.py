@@ -12,7 +12,7 @@ import numpy as np
 from accelerate import PartialState
 from accelerate.utils import gather_object
 
-from qponder_lib.artifacts import write_text_atomic
+from qponder_lib.artifacts import read_jsonl, write_text_atomic
 from qponder_lib.config import GrpoConfig
 from qponder_lib.records import Record
 from qponder_lib.rewards.batch import PUBLISHED_WEIGHTS, form_reward, reward_batch
@@ -137,10 +137,7 @@ class RewardFunctions:
     ) -> None:
         self.config, self.log_path = config, log_path
         self.asked = {"prompt_id": prompt_id, "penalise_spread": penalise_spread}
-        self.rows: dict[int, list[str]] = {}
-        if log_path.is_file():
-            for line in log_path.read_text(encoding="utf-8").splitlines():
-                self.rows.setdefault(Rollout.model_validate_json(line).step or 0, []).append(line)
+        self.logged = read_jsonl(log_path, Rollout) if log_path.is_file() else []
 
     def accuracy(
         self,
@@ -189,10 +186,9 @@ class RewardFunctions:
         return [values[index] for index in order]
 
     def _log(self, step: int, rollouts: Sequence[Rollout]) -> None:
-        self.rows = {old: lines for old, lines in self.rows.items() if old < step}
-        self.rows[step] = [one.model_dump_json() for one in rollouts]
-        lines = [line for old in sorted(self.rows) for line in self.rows[old]]
-        write_text_atomic(self.log_path, "\n".join(lines) + "\n")
+        self.logged = [one for one in self.logged if one.step < step] + list(rollouts)
+        lines = [one.model_dump_json() + "\n" for one in self.logged]
+        write_text_atomic(self.log_path, "".join(lines))
 
 
 def weights_note(config: GrpoConfig) -> str | None:
