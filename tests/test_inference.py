@@ -8,10 +8,10 @@ from stub_openai_server import MODEL, Reply, StubServer, completion, ok
 
 from qponder_lib.artifacts import file_sha256, read_jsonl, write_jsonl
 from qponder_lib.config import load_profile
+from qponder_lib.data.images import load_image
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.records import ImageRecord, PredictionRecord
-from qponder_lib.student import prediction
 from qponder_lib.student.generation import generate
 from qponder_lib.student.model import load_student
 from qponder_lib.student.prediction import LazyImages, predict_model
@@ -57,16 +57,15 @@ def asking(run, server):
     return Run(run.paths, run.profile.with_overrides({"distill.base_url": server.base_url}))
 
 
-def test_images_are_decoded_one_at_a_time(run, monkeypatch):
+def test_images_are_decoded_one_at_a_time(run):
     records = read_jsonl(run.paths.split("koniq", "test"), ImageRecord)
     decoded = []
-    real = prediction.load_image
-    monkeypatch.setattr(
-        prediction,
-        "load_image",
-        lambda paths, one: decoded.append(one.image_id) or real(paths, one),
-    )
-    images = LazyImages(run.paths, records)
+
+    def opened(record):
+        decoded.append(record.image_id)
+        return load_image(run.paths, record)
+
+    images = LazyImages(records, opened)
     assert (len(images), decoded) == (N, [])
     assert images[3].size == (32, 24)
     assert decoded == ["koniq-3"]

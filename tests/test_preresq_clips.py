@@ -1,19 +1,18 @@
-"""Clips of filmed photographs: split by photograph, damaged as stated, rated in the right order."""
+"""Clips of filmed photographs: split by photograph, distorted as stated, rated in order."""
 
 import numpy as np
 import pytest
 
-from qponder_lib import artifacts, video
+from qponder_lib import artifacts
 from qponder_lib.config import ClipsConfig
 from qponder_lib.data import clips
 from qponder_lib.data.images import load_records
 from qponder_lib.data.scenes import PHOTOGRAPHS
 from qponder_lib.paths import RunPaths
 from qponder_lib.records import Distortion
+from qponder_lib.video.frames import read_timeline
 
-SETTINGS = ClipsConfig(
-    n_train=6, n_validation=3, n_test=6, size=64, n_frames=24, fps=25, reach=clips.REACH
-)
+SETTINGS = ClipsConfig(n_train=6, n_test=6, size=64)
 
 
 def rng(seed=0):
@@ -54,25 +53,24 @@ def test_no_photograph_serves_two_splits(made):
     for split, names in used.items():
         assert names <= set(PHOTOGRAPHS[split])
     assert not used["train"] & used["test"]
-    assert not used["train"] & used["validation"]
 
 
 def test_rows_name_clips_that_play(made):
     paths, rows = made
-    assert [len(some) for some in rows.values()] == [6, 3, 6]
+    assert [len(some) for some in rows.values()] == [6, 6]
     for split, some in rows.items():
         assert load_records(paths, clips.CLIP_SET, split) == some
         for row in some:
             assert artifacts.file_sha256(paths.data / row.image) == row.sha256
-            timeline = video.read_timeline(paths.data / row.image)
-            assert len(timeline.times) == 24
+            timeline = read_timeline(paths.data / row.image)
+            assert len(timeline.times) == 16
             assert not timeline.variable_rate
             assert not timeline.truncated
 
 
 def test_the_same_seed_gives_the_same_files_and_another_seed_others(made, tmp_path):
     _, rows = made
-    few = SETTINGS.model_copy(update={"n_train": 2, "n_validation": 1, "n_test": 1})
+    few = SETTINGS.model_copy(update={"n_train": 2, "n_test": 1})
     again = clips.build_clips(few, RunPaths(tmp_path / "again"), progress=False)
     assert [row.sha256 for row in again["train"]] == [row.sha256 for row in rows["train"][:2]]
     other = few.model_copy(update={"n_train": 1, "seed": 1})
@@ -100,7 +98,7 @@ def test_drops_of_level_three_lose_about_a_third_of_the_frames():
 
 
 @pytest.mark.parametrize("name", [*clips.TEMPORAL, "blur", "noise", "compression"])
-def test_worse_damage_is_rated_lower_over_several_clips(name):
+def test_worse_distortions_are_rated_lower_over_several_clips(name):
     mild, severe = (np.mean([quality(name, level, seed) for seed in range(3)]) for level in (1, 5))
     assert severe < mild - 5.0
 
@@ -123,7 +121,7 @@ def test_motion_similarity_by_hand():
         clips.motion_similarity(moving, still[:2])
 
 
-def test_lens_damage_is_the_same_in_every_frame_and_noise_is_not():
+def test_distortions_of_the_lens_are_the_same_in_every_frame_and_noise_is_not():
     frames = np.stack([filmed()[0]] * 3)
     cast = clips.distort_frames(frames, (Distortion(name="color_cast", level=4),), rng())
     noise = clips.distort_frames(frames, (Distortion(name="noise", level=4),), rng())
@@ -131,7 +129,7 @@ def test_lens_damage_is_the_same_in_every_frame_and_noise_is_not():
     assert (noise[0] != noise[1]).any()
 
 
-def test_recipes_cover_every_damage_and_at_most_one_of_each_kind():
+def test_recipes_cover_every_distortion_and_at_most_one_of_each_kind():
     drawn = [clips.draw_recipe(rng(seed)) for seed in range(400)]
     names = {one.name for recipe in drawn for one in recipe}
     assert names == {*clips.SPATIAL, *clips.TEMPORAL, "compression"}

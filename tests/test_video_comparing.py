@@ -1,4 +1,4 @@
-"""What is said of clips in time, and how two models are compared on ladders of damage."""
+"""What is said of clips in time, and how models are scored and compared on ladders."""
 
 import numpy as np
 import pytest
@@ -8,14 +8,13 @@ from qponder_lib.config import ClipsConfig
 from qponder_lib.data import clips
 from qponder_lib.data.images import load_records
 from qponder_lib.data.scenes import PHOTOGRAPHS
+from qponder_lib.evaluation.scoring import Predictions
 from qponder_lib.paths import RunPaths
-from qponder_lib.records import Distortion, ImageRecord
-from qponder_lib.video import comparing, ordering
-from qponder_lib.video.describing import describe, measure_motion
-from qponder_lib.video.pictures import MEASURED
-from qponder_lib.video.scoring import ClipScore
+from qponder_lib.records import Distortion, ImageRecord, PredictionRecord
+from qponder_lib.video import model
+from qponder_lib.video.dataset import MEASURED, describe, still_gaps
 
-LADDERS = ClipsConfig(size=64, n_ladders=2, n_validation_ladders=1, n_raters=5)
+LADDERS = ClipsConfig(size=64, n_ladders=2)
 
 
 def bars(shifts, gains=None):
@@ -28,27 +27,25 @@ def bars(shifts, gains=None):
     return frames
 
 
-def test_a_picture_that_stands_for_four_of_eight_gaps_is_held_for_half_of_the_time():
-    motion = measure_motion(bars([0, 1, 1, 1, 1, 1, 6, 7, 8]))
-    assert motion.held == 0.5
-    assert motion.longest == 4
-    assert motion.flicker == pytest.approx(0.0, abs=1e-6)
+def test_an_image_that_stands_for_four_of_eight_gaps_is_held_for_half_of_the_time():
+    still = still_gaps(bars([0, 1, 1, 1, 1, 1, 6, 7, 8]))
+    assert still.tolist() == [False, *[True] * 4, *[False] * 3]
 
 
 def test_stutter_dropped_frames_and_flicker_have_words_of_their_own():
-    smooth = describe(bars(range(9))).over_time
+    smooth = describe(bars(range(9)))[0]
     assert smooth == "Over time: smooth motion."
-    frozen = describe(bars([0, 1, 1, 1, 1, 1, 6, 7, 8])).over_time
+    frozen = describe(bars([0, 1, 1, 1, 1, 1, 6, 7, 8]))[0]
     assert frozen == "Over time: severe stutter."
-    dropped = describe(bars([0, 0, 2, 2, 4, 5, 6, 7, 8])).over_time
+    dropped = describe(bars([0, 0, 2, 2, 4, 5, 6, 7, 8]))[0]
     assert dropped == "Over time: noticeable dropped frames."
-    lit = describe(bars(range(9), [1.0, 0.8] * 4 + [1.0])).over_time
+    lit = describe(bars(range(9), [1.0, 0.8] * 4 + [1.0]))[0]
     assert lit == "Over time: severe flicker."
 
 
 def test_one_frame_alone_has_no_motion():
-    assert describe(bars([0])).over_time == "Over time: no motion."
-    assert measure_motion(bars([0])).held == 0.0
+    assert describe(bars([0]))[0] == "Over time: no motion."
+    assert still_gaps(bars([0])).tolist() == []
 
 
 @pytest.fixture(scope="module")
@@ -90,14 +87,14 @@ def test_ladders_to_choose_by_film_validation_photographs_and_leave_the_others_a
 
 
 def record(name, mos, kind=None, scene="s"):
-    damage = () if kind is None else (Distortion(name=kind, level=1),)
+    distorted = () if kind is None else (Distortion(name=kind, level=1),)
     return ImageRecord(
         image_id=name,
         image=f"{clips.LADDER_SET}/images/{name}.mp4",
         dataset=clips.LADDER_SET,
         split="test",
         mos=mos,
-        distortions=damage,
+        distortions=distorted,
         sha256="0" * 64,
         reference=scene,
     )
@@ -111,15 +108,27 @@ def test_pairs_are_of_one_scene_and_one_kind_and_clearly_apart():
         record("d5", 60.0, "frame_drops"),
         record("other", 10.0, "stutter", scene="t"),
     ]
-    pairs = ordering.ordered_pairs(rows)
     # clean and s1 are 4 apart, s5 and d5 differ in kind, the other scene has one clip
-    assert pairs == {"s": [("clean", "d5"), ("clean", "s5"), ("s1", "s5")], "t": []}
+    assert model.ordered_pairs(rows) == [("clean", "s5"), ("clean", "d5"), ("s1", "s5")]
 
 
 def test_an_order_is_right_wrong_half_for_equal_scores_and_none_without_one():
-    pairs = {"s": [("a", "b"), ("b", "a"), ("a", "c"), ("a", "d")]}
-    scores = {"a": 60.0, "b": 50.0, "c": 60.0, "d": None}
-    assert ordering.order_shares(pairs, scores) == {"s": [1.0, 0.0, 0.5, None]}
+    rows = [
+        record("a", 90.0),
+        record("b", 70.0, "stutter"),
+        record("c", 50.0, "frame_drops"),
+        record("d", 10.0, "stutter"),
+    ]
+
+    def share(*scores):
+        said = Predictions(tuple("abcd"), np.ones(4), np.array([scores], dtype=float))
+        (found,) = model.share_in_order(rows, said)
+        return found.value, found.n, found.n_unparsed, found.reason
+
+    # the pairs are a-b, a-c, a-d and b-d
+    assert share(60, 50, 60, 70) == ((1 + 0.5 + 0 + 0) / 4, 4, 0, "one_reference")
+    assert share(60, 50, 60, None) == ((1 + 0.5) / 2, 2, 1, "one_reference")
+    assert share(None, 50, 60, None) == (None, 0, 2, "no_pairs")
 
 
 def write_run(paths, blind=False):
@@ -137,30 +146,29 @@ def write_run(paths, blind=False):
         update = {"dataset": dataset, "split": split}
         rows = [row.model_copy(update=update) for row in rows_of[dataset]]
         write_jsonl(paths.split(dataset, split), rows)
-        for phase in comparing.PHASES:
-            for suffix in (comparing.WHOLE, comparing.FRAMES):
-                sees = suffix == comparing.WHOLE and not blind
-                said = [
-                    ClipScore(
-                        image_id=row.image_id,
-                        text="",
-                        score=row.mos if sees else 50.0 + number % 2,
-                        parse_status="ok",
-                        mos=row.mos,
-                    )
-                    for number, row in enumerate(rows)
-                ]
-                write_jsonl(paths.predictions(f"video-{phase}{suffix}", dataset), said)
+        for name in model.MODELS:
+            sees = not name.endswith(model.FRAMES) and not blind
+            said = [
+                PredictionRecord(
+                    image_id=row.image_id,
+                    text="",
+                    score=row.mos if sees else 50.0 + number % 2,
+                    parse_status="ok",
+                    mos=row.mos,
+                )
+                for number, row in enumerate(rows)
+            ]
+            write_jsonl(paths.predictions(name, dataset), said)
 
 
 def differences(paths):
-    _, file = comparing.write_tables(paths)
+    _, file = model.write_tables(paths)
     return {
         (row["first"], row["second"], row["dataset"], row["metric"]): row for row in read_csv(file)
     }
 
 
-def test_a_model_that_sees_the_damage_in_the_mosaic_alone_is_told_by_a_paired_interval(tmp_path):
+def test_a_model_that_sees_distortions_in_the_mosaic_alone_is_told_by_a_paired_interval(tmp_path):
     paths = RunPaths(tmp_path)
     write_run(paths)
     found = differences(paths)

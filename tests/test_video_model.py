@@ -21,22 +21,19 @@ from qponder_lib.data.clips import CLIP_SET, LADDER_SET, encode_clip
 from qponder_lib.data.images import load_records
 from qponder_lib.paths import MINI_WEIGHTS, RunPaths
 from qponder_lib.pipeline import Run
+from qponder_lib.records import PredictionRecord
 from qponder_lib.rewards import preresq
 from qponder_lib.text.parsing import parse_answer
 from qponder_lib.text.prompts import answer_form
-from qponder_lib.video import comparing, pictures, rows, scoring, training, warmup
+from qponder_lib.training import grpo, sft
+from qponder_lib.video import dataset, model, pretraining
 
 SMALL = {
     "clips.n_train": 8,
-    "clips.n_validation": 1,
     "clips.n_test": 12,
     "clips.n_ladders": 1,
-    "clips.n_validation_ladders": 1,
-    "clips.n_raters": 3,
     "clips.size": 64,
     "motion.steps": 2,
-    "motion.mosaics_per_step": 3,
-    "motion.stills_per_step": 2,
     "motion.word_steps": 1,
     "video.frames_only_share": 0.4,
     "video.sft_max_steps": 2,
@@ -45,7 +42,6 @@ SMALL = {
     "video.grpo_clips_per_step": 3,
     "video.grpo_num_generations": 3,
     "video.max_completion_length": 8,
-    "video.save_steps": 1,
 }
 
 
@@ -55,7 +51,7 @@ def made(tmp_path_factory):
     root = tmp_path_factory.mktemp("runs") / "papermill_runs" / "small"
     run = Run(RunPaths(root), load_profile("smoke").with_overrides(SMALL))
     shutil.copytree(MINI_WEIGHTS, run.paths.grpo("qponder"))
-    pictures.build(run.profile.clips, run.paths, progress=False)
+    dataset.build(run.profile.clips, run.paths, progress=False)
     artifacts.write_text_atomic(run.paths.profile, dump_profile(run.profile))
     return run
 
@@ -63,23 +59,24 @@ def made(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(made):
     work = made.paths.root / "work"
-    warmup.train_motion(made, work / "motion")
-    training.train_sft(made, work / "sft")
-    training.train_grpo(made, work / "grpo")
+    pretraining.train_motion(made, work / "motion")
+    phases = model.trainings(made)
+    sft.train(made, phases["sft"], work / "sft")
+    grpo.train(made, phases["grpo"], work / "grpo")
     return made
 
 
 def test_every_clip_has_a_mosaic_and_three_frames_and_a_record_of_them(made):
-    found = pictures.load_pictures(made.paths, CLIP_SET, "train")
+    found = dataset.load_packed(made.paths, CLIP_SET, "train")
     assert len(found) == 8
     for row in found.values():
-        opened = pictures.open_pictures(made.paths, row)
+        opened = dataset.open_images(made.paths, row)
         assert [one.size for one in opened] == [(128, 128), (64, 64), (64, 64), (64, 64)]
         assert row.mosaic == tuple(range(16))
         assert not row.truncated
         assert row.over_time.startswith("Over time: ")
         assert row.in_frames.startswith("Frames: ")
-    test_rows = pictures.load_pictures(made.paths, CLIP_SET, "test").values()
+    test_rows = dataset.load_packed(made.paths, CLIP_SET, "test").values()
     assert {row.over_time for row in test_rows} == {None}
 
 
@@ -91,7 +88,7 @@ def test_clips_of_a_run_are_looked_through_for_leaks(made):
 
 
 def test_rows_show_the_mosaic_or_single_frames_and_say_only_what_is_shown(made):
-    found = rows.sft_dataset(made)
+    found = dataset.training_rows(made.profile.video, made.paths)
     labels = {one.image_id: one.mos for one in load_records(made.paths, CLIP_SET, "train")}
     counts = {len(row["images"]) for row in found}
     assert counts == {3, 4}
@@ -103,24 +100,21 @@ def test_rows_show_the_mosaic_or_single_frames_and_say_only_what_is_shown(made):
         assert preresq.video_format_reward(text) == 1.0
         score = parse_answer(text, answer_form("video_short")).score
         assert score == pytest.approx(labels[row["image_id"]], abs=0.13)  # two decimals of 1 to 5
-    shown = [len(row["images"]) for row in rows.grpo_dataset(made)]
-    assert shown == [len(row["images"]) for row in found]
+        assert row["mos"] == labels[row["image_id"]]
 
 
 def test_both_phases_train_log_their_terms_and_are_sealed(trained):
-    sft = read_csv(trained.paths.video("sft") / "history.csv")
-    assert [int(row["step"]) for row in sft] == [1, 2]
-    grpo = read_csv(trained.paths.video("grpo") / "history.csv")
-    assert [int(row["step"]) for row in grpo] == [1]
-    assert set(training.TERMS) < set(grpo[0])
-    motion = read_csv(trained.paths.video("motion") / "history.csv")
-    assert [int(row["step"]) for row in motion] == [2]
-    for phase in ("motion", "sft", "grpo"):
-        seal = artifacts.read_seal(trained.paths.video(phase))
+    folders = {phase: trained.paths.video(phase) for phase in ("motion", "sft", "grpo")}
+    histories = {phase: read_csv(folder / "history.csv") for phase, folder in folders.items()}
+    steps = {phase: [int(row["step"]) for row in rows] for phase, rows in histories.items()}
+    assert steps == {"motion": [2], "sft": [1, 2], "grpo": [1]}
+    assert set(grpo.TERMS["preresq_video"]) < set(histories["grpo"][0])
+    for phase, folder in folders.items():
+        seal = artifacts.read_seal(folder)
         assert seal.stage == f"video-{phase}"
         assert seal.key == pipeline.stage_keys(trained.profile)[f"video-{phase}"]
-        assert artifacts.verify_seal(trained.paths.video(phase)) == []
-    assert training.grpo_settings(trained).weight_accuracy == 1.0
+        assert artifacts.verify_seal(folder) == []
+    assert model.trainings(trained)["grpo"].config.weight_accuracy == 1.0
 
 
 def test_the_tower_is_changed_by_its_warm_up_alone(trained):
@@ -140,13 +134,18 @@ def test_the_tower_is_changed_by_its_warm_up_alone(trained):
 def test_a_checkpoint_of_other_settings_is_refused(trained):
     other = trained.profile.with_overrides({"video.sft_max_steps": 1})
     with pytest.raises(ValueError, match="another run"):
-        training.train_sft(Run(trained.paths, other), trained.paths.root / "work" / "sft")
+        sft.train(
+            trained,
+            model.trainings(Run(trained.paths, other))["sft"],
+            trained.paths.root / "work" / "sft",
+        )
 
 
 def test_the_run_is_measured_with_and_without_the_mosaic(trained):
-    files = comparing.measure_run(trained, trained.paths.root / "work" / "scores")
+    files = model.measure_run(trained, trained.paths.root / "work" / "scores")
     assert all(file.is_file() for file in files)
-    said = read_jsonl(trained.paths.predictions("video-grpo-frames", LADDER_SET), scoring.ClipScore)
+    file = trained.paths.predictions("video-grpo-frames", LADDER_SET)
+    said = read_jsonl(file, PredictionRecord)
     assert len(said) == 11
     scores = read_csv(trained.paths.root / "eval" / "video_scores.csv")
     assert {row["model"] for row in scores} == {
@@ -156,8 +155,8 @@ def test_the_run_is_measured_with_and_without_the_mosaic(trained):
 
 
 def score(trained, *arguments):
-    model = trained.paths.video("grpo")
-    return CliRunner().invoke(app, ["score", *map(str, arguments), "--model", str(model)])
+    folder = trained.paths.video("grpo")
+    return CliRunner().invoke(app, ["score", *map(str, arguments), "--model", str(folder)])
 
 
 def clip_file(folder, n_frames=20):
@@ -195,7 +194,7 @@ def test_a_clip_that_breaks_off_is_scored_and_said_to(trained, tmp_path):
     assert "breaks off after" in score(trained, path).stdout
 
 
-def test_files_without_a_picture_are_refused_by_name(trained, tmp_path):
+def test_files_without_a_frame_are_refused_by_name(trained, tmp_path):
     sound = tmp_path / "sound.mp4"
     with av.open(str(sound), "w") as container:
         stream = container.add_stream("aac", rate=44100, layout="mono")
@@ -215,11 +214,11 @@ def test_files_without_a_picture_are_refused_by_name(trained, tmp_path):
 
 
 def test_clips_and_images_are_not_scored_by_one_model(trained, tmp_path):
-    picture = tmp_path / "picture.png"
-    picture.write_bytes(b"")
-    mixed = score(trained, clip_file(tmp_path), picture)
+    image = tmp_path / "image.png"
+    image.write_bytes(b"")
+    mixed = score(trained, clip_file(tmp_path), image)
     assert (mixed.exit_code, "score them apart" in mixed.stderr) == (2, True)
-    wrong = score(trained, picture)
+    wrong = score(trained, image)
     assert (wrong.exit_code, "is a model for clips" in wrong.stderr) == (2, True)
 
 

@@ -14,13 +14,9 @@ ROOT = Path(__file__).parents[1]
 NOTEBOOK = ROOT / "notebooks" / "13_video.ipynb"
 FEW = {
     "clips.n_train": 8,
-    "clips.n_validation": 1,
     "clips.n_test": 10,
     "clips.n_ladders": 1,
-    "clips.n_validation_ladders": 1,
     "motion.steps": 1,
-    "motion.mosaics_per_step": 3,
-    "motion.stills_per_step": 2,
     "motion.word_steps": 1,
     "video.sft_max_steps": 1,
     "video.sft_clips_per_step": 2,

@@ -57,7 +57,7 @@ def test_the_video_model_depends_on_the_image_model_and_the_clips_do_not():
 
 @pytest.mark.parametrize(
     "changes",
-    [{"clips": {"reach": [0.9, 0.2]}}, {"clips": {"size": 63}}, {"video": {"prompt_id": "short"}}],
+    [{"clips": {"rows": 0}}, {"clips": {"size": 63}}, {"video": {"prompt_id": "short"}}],
 )
 def test_settings_that_make_no_clips_are_refused(changes):
     sections = {"clips": {}, "video": {}} | changes
@@ -65,7 +65,7 @@ def test_settings_that_make_no_clips_are_refused(changes):
         Profile(name="p", description="d", **sections)
 
 
-def test_the_message_names_each_picture_before_it_and_asks_last():
+def test_the_message_names_each_image_before_it_and_asks_last():
     blocks = prompts.video_blocks("video_short", 3)
     assert [block["type"] for block in blocks] == ["text", "image"] * 4 + ["text"]
     assert blocks[0]["text"] == "Global multiframe picture:"
@@ -76,7 +76,7 @@ def test_the_message_names_each_picture_before_it_and_asks_last():
 
 
 def test_training_rewards_of_clips_are_the_video_total():
-    # the two first columns of the worked example of three images and three answers
+    # the two first columns of the worked example of three images and three completions
     stated = np.array(
         [
             [[4.2, 4.3], [3.6, 3.6], [4.1, 3.7]],

@@ -63,7 +63,7 @@ def _score_images(files: Sequence[Path], model: str | None, as_json: bool) -> in
 def _score_clips(files: Sequence[Path], model: str | None, as_json: bool) -> int:
     from qponder_lib.artifacts import read_seal, to_json
     from qponder_lib.pipeline import CLIP_MODELS, TRAINED_ON_CLIPS, latest_model
-    from qponder_lib.video.scoring import score_clips
+    from qponder_lib.video.model import score_clips
 
     folder = Path(model) if model else latest_model(paths.runs_root(), CLIP_MODELS)
     if not folder.is_dir():

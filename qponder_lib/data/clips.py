@@ -33,6 +33,7 @@ Recipe = tuple[Distortion, ...]
 
 CLIP_SET = "mini-clips"
 LADDER_SET = "mini-clips-time"
+"""Ladders: scenes filmed clean and at each level of the distortions in `LADDERS`."""
 VALIDATION_LADDERS = "mini-clips-time-valid"
 """The same of validation photographs: choices are made by these."""
 
@@ -42,7 +43,10 @@ COMPRESSION = "compression"
 LADDERS = ("stutter", "frame_drops")
 """Distortions of which no single frame shows anything."""
 
-REACH = (0.25, 0.6)  # of the free way, so that the motion can be seen and does not blur by itself
+REACH = (0.7, 1.0)
+"""Of the free way, shortest and longest path of the camera."""
+FPS = 8
+N_RATERS = 20
 _ZOOM = (0.85, 1.0)
 _SIDE = (0.4, 0.6)  # of the photograph's shorter side
 _KINDS, _SHARES = ("none", "space", "time", "both"), (0.08, 0.32, 0.36, 0.24)
@@ -54,9 +58,7 @@ _FINE, _COARSE = 14, (30, 35, 40, 45, 50)
 MOTION_CONSTANT = 4.0
 
 
-def film(
-    split: str, size: int, n_frames: int, rng: Rng, reach: tuple[float, float] = REACH
-) -> tuple[Pixels, str]:
+def film(split: str, size: int, n_frames: int, rng: Rng) -> tuple[Pixels, str]:
     """Film a photograph of a split: a straight pan at constant speed with a slow zoom.
 
     Args:
@@ -64,7 +66,6 @@ def film(
         size: Side of a frame, pixels, even (the codec halves the colour).
         n_frames: Frames in the clip.
         rng: Source of randomness.
-        reach: Shortest and longest path of the camera, as shares of the free way.
 
     Returns:
         Frames, n_frames x size x size x 3 uint8, and the photograph's file name.
@@ -77,17 +78,15 @@ def film(
     names = sorted(PHOTOGRAPHS[split])
     name = names[rng.integers(len(names))]
     source = Image.fromarray(load_photograph(name, *PHOTOGRAPHS[split][name]))
-    return film_image(source, size, n_frames, rng, reach), name
+    return film_image(source, size, n_frames, rng), name
 
 
-def film_image(
-    source: Image.Image, size: int, n_frames: int, rng: Rng, reach: tuple[float, float] = REACH
-) -> Pixels:
+def film_image(source: Image.Image, size: int, n_frames: int, rng: Rng) -> Pixels:
     """Film one image as `film` does; any size, even or not."""
     side = rng.uniform(*_SIDE) * min(source.size)
     free = np.array(source.size) - side
     angle = rng.uniform(0.0, 2.0 * np.pi)
-    way = rng.uniform(*reach) * free.min() * np.array([np.cos(angle), np.sin(angle)])
+    way = rng.uniform(*REACH) * free.min() * np.array([np.cos(angle), np.sin(angle)])
     low, high = np.maximum(0.0, -way), free - np.maximum(0.0, way)
     start = rng.uniform(low, high)
     zoom = rng.uniform(*_ZOOM)
@@ -178,12 +177,11 @@ def distort_frames(frames: Pixels, recipe: Recipe, rng: Rng) -> Pixels:
     return frames
 
 
-def encode_clip(frames: Pixels, *, fps: int = 25, level: int | None = None) -> bytes:
+def encode_clip(frames: Pixels, *, level: int | None = None) -> bytes:
     """Encode frames as an MP4 file; the same frames give the same bytes with one build of FFmpeg.
 
     Args:
-        frames: n x H x W x 3, uint8, with even sides.
-        fps: Frames per second.
+        frames: n x H x W x 3, uint8, with even sides; `FPS` are shown in a second.
         level: Level of compression, 1 to 5, or None.
 
     Returns:
@@ -197,12 +195,12 @@ def encode_clip(frames: Pixels, *, fps: int = 25, level: int | None = None) -> b
             "preset": "veryfast",
             "x264-params": "asm=0:threads=1:lookahead-threads=1:sliced-threads=0",
         }
-        stream = container.add_stream("libx264", rate=fps, options=options)
+        stream = container.add_stream("libx264", rate=FPS, options=options)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
         for number, pixels in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-            frame.pts, frame.time_base = number, Fraction(1, fps)
+            frame.pts, frame.time_base = number, Fraction(1, FPS)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return buffer.getvalue()
@@ -262,7 +260,7 @@ def _changes(frames: Pixels) -> NDArray[np.float64]:
 def build_clips(
     config: ClipsConfig, paths: RunPaths, *, progress: bool = True
 ) -> dict[Split, list[ImageRecord]]:
-    """Make every clip of the set and write its rows.
+    """Make every clip of the set, one frame for each cell of the mosaic, and write its rows.
 
     Args:
         config: Counts, sizes, seed.
@@ -270,11 +268,10 @@ def build_clips(
         progress: Show a bar.
 
     Returns:
-        The rows by split; ``image`` is the clip's file, ``reference`` the photograph it films.
-        No photograph serves two splits.
+        The rows by split, train and test (choices are made by `VALIDATION_LADDERS`); ``image`` is
+        the clip's file, ``reference`` the photograph it films. No photograph serves two splits.
     """
-    counts: dict[Split, int] = {"train": config.n_train, "validation": config.n_validation}
-    counts["test"] = config.n_test
+    counts: dict[Split, int] = {"train": config.n_train, "test": config.n_test}
     todo = [(split, number) for split, count in counts.items() for number in range(count)]
     made: dict[Split, list[ImageRecord]] = {split: [] for split in counts}
     for split, number in tqdm(todo, desc="clips", disable=not progress, mininterval=5):
@@ -316,8 +313,8 @@ def build_ladders(
         photograph it films.
     """
     rows: list[ImageRecord] = []
-    scenes = [("test", scene) for scene in range(config.n_ladders)]
-    scenes += [("validation", scene) for scene in range(config.n_validation_ladders)]
+    splits: tuple[Split, ...] = ("test", "validation")
+    scenes = [(split, scene) for split in splits for scene in range(config.n_ladders)]
     for split, scene in tqdm(scenes, desc="ladders", disable=not progress, mininterval=5):
         rows += _ladder(config, paths, split, scene)
     for dataset, split in ((LADDER_SET, "test"), (VALIDATION_LADDERS, "validation")):
@@ -332,7 +329,7 @@ def _ladder(config: ClipsConfig, paths: RunPaths, split: Split, scene: int) -> l
     steps: list[Recipe] = [()]
     steps += [(Distortion(name=name, level=level),) for name in LADDERS for level in levels]
     rng = np.random.default_rng([config.seed, stream, scene])
-    filmed, photograph = film(split, config.size, config.n_frames, rng, config.reach)
+    filmed, photograph = film(split, config.size, config.rows * config.columns, rng)
     rows = []
     for step, recipe in enumerate(steps):
         names = {"dataset": dataset, "split": split, "reference": f"{scene:03d} {photograph}"}
@@ -344,7 +341,7 @@ def _ladder(config: ClipsConfig, paths: RunPaths, split: Split, scene: int) -> l
 def _make(config: ClipsConfig, paths: RunPaths, split: Split, number: int) -> ImageRecord:
     """Each clip has its own generator, so the set is the same in any order of making."""
     rng = np.random.default_rng([config.seed, zlib.crc32(split.encode()), number])
-    filmed, photograph = film(split, config.size, config.n_frames, rng, config.reach)
+    filmed, photograph = film(split, config.size, config.rows * config.columns, rng)
     names = {"dataset": CLIP_SET, "split": split, "reference": photograph}
     names["image_id"] = f"{CLIP_SET}-{split}-{number:05d}"
     return _write(filmed, draw_recipe(rng), config, paths, rng, names)
@@ -359,11 +356,11 @@ def _write(
     names: dict[str, str],
 ) -> ImageRecord:
     """Distort, encode, rate and write what was filmed; the names are those of its row."""
-    raters = benchmark.recruit(config.n_raters, np.random.default_rng([config.seed, 1]))
+    raters = benchmark.recruit(N_RATERS, np.random.default_rng([config.seed, 1]))
     shown = shown_at(len(filmed), recipe, rng)
     distorted = distort_frames(filmed[shown], recipe, rng)
     level = next((one.level for one in recipe if one.name == COMPRESSION), None)
-    content = encode_clip(distorted, fps=config.fps, level=level)
+    content = encode_clip(distorted, level=level)
     quality = clip_quality(filmed, decode_clip(content), shown)
     opinion = benchmark.rate(quality, raters, rng)
     return benchmark.write_made(paths, content, ".mp4", opinion, recipe, names)

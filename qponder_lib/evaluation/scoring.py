@@ -38,7 +38,7 @@ from qponder_lib.metrics.statistics import (
 )
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
-from qponder_lib.records import Decoding, ImageRecord, PredictionRecord
+from qponder_lib.records import Decoding, ImageRecord, PredictionRecord, Split
 
 MEAN = "mean"
 """Name of the set that stands for the mean over all sets."""
@@ -363,7 +363,11 @@ def _rows_with_mean(
 
 
 def read_predictions(
-    paths: RunPaths, model: str, dataset: str, decoding: Decoding = "greedy"
+    paths: RunPaths,
+    model: str,
+    dataset: str,
+    decoding: Decoding = "greedy",
+    split: Split = "test",
 ) -> Predictions:
     """Read the predictions of a run's model for a set, with the photographs of its images.
 
@@ -376,7 +380,7 @@ def read_predictions(
             f"{model} has no {decoding} predictions for {dataset}: expected {path}; "
             "run notebook 07 first"
         )
-    images = artifacts.read_jsonl(paths.split(dataset, "test"), ImageRecord)
+    images = artifacts.read_jsonl(paths.split(dataset, split), ImageRecord)
     rows = artifacts.read_jsonl(path, PredictionRecord)
     return Predictions.of_rows(rows, {image.image_id: image.photograph for image in images})
 

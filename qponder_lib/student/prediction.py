@@ -1,16 +1,16 @@
-"""Predictions of one model on the test sets of a run."""
+"""Predictions of one model on the sets of a run."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from tqdm import tqdm
 
 from qponder_lib import pipeline
@@ -19,8 +19,8 @@ from qponder_lib.data.images import load_image, load_records
 from qponder_lib.evaluation import baseline
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
-from qponder_lib.records import ImageRecord, PredictionRecord
-from qponder_lib.student.generation import Completion, generate
+from qponder_lib.records import ImageRecord, PredictionRecord, Split
+from qponder_lib.student.generation import Completion, Pictured, generate
 from qponder_lib.student.model import Student, load_student
 from qponder_lib.teacher.chat_client import ChatClient
 from qponder_lib.teacher.distill import current_responses, distill, open_teacher
@@ -43,18 +43,42 @@ def predict_model(run: Run, model: str, work: Path) -> list[Path]:
     Returns:
         The prediction files, greedy and sampled.
     """
-    predict: Predictor | None = None
+    asked = [(dataset, "test", sampled) for dataset, sampled in run.profile.predict.files(model)]
+    return predict_sets(run.paths, model, asked, lambda: predictor(run, model, work), work)
+
+
+def predict_sets(
+    paths: RunPaths,
+    model: str,
+    asked: Iterable[tuple[str, Split, bool]],
+    load: Callable[[], Predictor],
+    work: Path,
+) -> list[Path]:
+    """Write the predictions of a model on sets of images or clips.
+
+    Args:
+        paths: The run folder.
+        model: Name of the model, and of the folder of its predictions.
+        asked: Sets, the split of each, and whether completions are sampled.
+        load: Loads the model; called where something is left to do.
+        work: Scratch folder; what an interrupted call finished is taken from it.
+
+    Returns:
+        The prediction files.
+    """
+    loaded: Predictor | None = None
     made = {}
-    for dataset, sampled in run.profile.predict.files(model):
-        path = run.paths.predictions(model, dataset, sampled=sampled)
+    for dataset, split, sampled in asked:
+        path = paths.predictions(model, dataset, sampled=sampled)
         made[path] = work / path.name
         if not made[path].exists():
-            predict = predict or predictor(run, model, work)
-            write_jsonl(made[path], predict(load_records(run.paths, dataset, "test"), sampled))
+            loaded = loaded or load()
+            write_jsonl(made[path], loaded(load_records(paths, dataset, split), sampled))
             print(f"predicted {model} on {dataset}{' sampled' * sampled}", flush=True)
     for path, whole in made.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(whole, path)
+        path.unlink(missing_ok=True)  # another run may have it by a hard link
+        shutil.copyfile(whole, path)
     return list(made)
 
 
@@ -98,44 +122,46 @@ def predict(
     records: Sequence[ImageRecord],
     *,
     sample: int = 0,
+    prompt_id: str | None = None,
+    messages: Sequence[dict[str, Any]] | None = None,
+    opened: Callable[[ImageRecord], Pictured] | None = None,
     **options: Any,
 ) -> list[PredictionRecord]:
-    """Let a student say what it makes of images of a run, with the run's prompt.
+    """Let a student say what it makes of images or clips of a run.
 
     Args:
         student: Model and processor.
         run: Profile and folder.
-        records: The images.
+        records: The images or clips.
         sample: Number of the sample, noted in every prediction.
-        options: Of `generate`: ``max_new_tokens``, ``temperature``, ``progress``.
+        prompt_id: What it is asked; None for the run's prompt for images.
+        messages: The prompt with a block for every image; None for one image.
+        opened: Decodes the image of a row, or the images of a clip; None reads images of the run.
+        options: Of `generate`: ``max_new_tokens``, ``temperature``, ``batch_size``, ``progress``.
     """
-    prompt_id = run.profile.student.prompt_id
-    completions = generate(
-        student,
-        LazyImages(run.paths, records),
-        prompt_id,
-        batch_size=run.profile.predict.batch_size,
-        **options,
-    )
+    prompt_id = prompt_id or run.profile.student.prompt_id
+    images = LazyImages(records, opened or partial(load_image, run.paths))
+    options = {"batch_size": run.profile.predict.batch_size, **options}
+    completions = generate(student, images, messages or prompt_id, **options)
     return [
-        _prediction(record.image_id, record.mos, said, prompt_id, sample)
+        parsed_prediction(record.image_id, record.mos, said, prompt_id, sample)
         for record, said in zip(records, completions, strict=True)
     ]
 
 
 @dataclass(frozen=True)
-class LazyImages(Sequence[Image.Image]):
+class LazyImages(Sequence[Pictured]):
     """The images of rows, decoded when they are taken: a public set does not fit into memory."""
 
-    paths: RunPaths
     records: Sequence[ImageRecord]
+    opened: Callable[[ImageRecord], Pictured]
 
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, index: int) -> Image.Image:
-        """Decode one image."""
-        return load_image(self.paths, self.records[index])
+    def __getitem__(self, index: int) -> Pictured:
+        """Decode one image, or the images of one clip."""
+        return self.opened(self.records[index])
 
 
 def _handcrafted(run: Run) -> Predictor:
@@ -177,15 +203,16 @@ def _teacher(run: Run, work: Path) -> Predictor:
         rows = []
         for record, one in zip(records, responses(records), strict=True):
             said = Completion(one.text or "", one.n_tokens or 0, one.finish_reason)
-            rows.append(_prediction(record.image_id, record.mos, said, "student_short"))
+            rows.append(parsed_prediction(record.image_id, record.mos, said, "student_short"))
         return rows
 
     return predict
 
 
-def _prediction(
+def parsed_prediction(
     image_id: str, mos: float | None, said: Completion, prompt_id: str, sample: int = 0
 ) -> PredictionRecord:
+    """Parse a completion into the row of an image or clip."""
     parsed = parse_answer(said.text, answer_form(prompt_id), finish_reason=said.finish_reason)
     return PredictionRecord(
         image_id=image_id,

@@ -135,14 +135,13 @@ def _training(
     )
 
 
-def train(run: Run, training: Training, work: Path, *, validate: bool = True) -> Path:
+def train(run: Run, training: Training, work: Path) -> Path:
     """Train a student on the rewards of its own sampled completions.
 
     Args:
         run: Profile and folder.
         training: One of `trainings`, or another whose rows have a prompt, a MOS and an image id.
         work: Folder for checkpoints; a killed run continues from the last good one there.
-        validate: Score validation images on the way, where the settings say so.
 
     Returns:
         The model folder, with ``history.csv``, ``completions.jsonl`` and a record.
@@ -178,7 +177,7 @@ def train(run: Run, training: Training, work: Path, *, validate: bool = True) ->
     student.model.config._name_or_path = str(training.start)
     if config.use_vllm:
         _let_vllm_read(student, training, work)
-    validation = [Validation(run, student.processor)] if validate and config.n_validation else []
+    validation = [Validation(run, student.processor)] if config.n_validation else []
     trainer = (SharedPrefixTrainer if config.shared_prefix else GRPOTrainer)(
         model=student.model,
         reward_funcs=[rewards.accuracy, rewards.format],

@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from qponder_lib import artifacts
 from qponder_lib.artifacts import read_csv, read_jsonl, write_jsonl
 from qponder_lib.config import load_profile
 from qponder_lib.data import benchmark
-from qponder_lib.data.images import load_records
+from qponder_lib.data.images import load_image, load_records
 from qponder_lib.evaluation import filtering, scoring
 from qponder_lib.judging.rubric import Candidate, judge
 from qponder_lib.paths import RunPaths
@@ -161,7 +162,7 @@ def predicted_images(run: Run, n: int, work: Path) -> None:
     """07: greedy answers in batches of 32."""
     records = load_records(run.paths, "mini-koniq", "train")[:n]
     student = load_student(run.profile.student, run.paths.sft("long"))
-    images = LazyImages(run.paths, records)
+    images = LazyImages(records, partial(load_image, run.paths))
     generate(student, images, "student_short", max_new_tokens=48, batch_size=32)
 
 
@@ -170,7 +171,7 @@ def predicted_tokens(run: Run, n: int, work: Path) -> None:
     records = load_records(run.paths, "mini-koniq", "train")[:32]
     student = load_student(run.profile.student, run.paths.sft("long"))
     student.model.generation_config.suppress_tokens = [student.processor.tokenizer.eos_token_id]
-    images = LazyImages(run.paths, records)
+    images = LazyImages(records, partial(load_image, run.paths))
     generate(student, images, "student_short", max_new_tokens=n, batch_size=32)
 
 
