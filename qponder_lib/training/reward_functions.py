@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from accelerate import PartialState
-from accelerate.utils import gather_object
+from torch import distributed
 
 from qponder_lib.artifacts import read_jsonl, write_text_atomic
 from qponder_lib.config import GrpoConfig
@@ -238,10 +237,14 @@ def gather_rows(rows: list[Row]) -> tuple[list[Row], slice]:
     of them, and rewards that compare images need those of all.
 
     Args:
-        rows: Rows of this process, as many as every other has; anything that can be pickled.
+        rows: Rows of this process; anything that can be pickled.
 
     Returns:
         The rows of all processes, the same list everywhere, and where those of this one stand.
     """
-    start = PartialState().process_index * len(rows)
-    return gather_object(rows), slice(start, start + len(rows))
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return rows, slice(0, len(rows))
+    parts: list[list[Row]] = [[] for _ in range(distributed.get_world_size())]
+    distributed.all_gather_object(parts, rows)
+    start = sum(len(part) for part in parts[: distributed.get_rank()])
+    return [row for part in parts for row in part], slice(start, start + len(rows))
