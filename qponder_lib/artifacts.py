@@ -33,7 +33,7 @@ from qponder_lib import __version__
 
 log = logging.getLogger(__name__)
 
-SEAL_NAME = "SEALED.json"
+RECORD_NAME = "SEALED.json"
 _RECORDED_PACKAGES = ("numpy", "pydantic", "torch", "transformers", "trl", "peft", "pillow")
 Row = TypeVar("Row", bound=BaseModel)
 
@@ -404,7 +404,7 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
-class Seal(BaseModel):
+class StageRecord(BaseModel):
     """What a finished stage was made from and what it left behind.
 
     Attributes:
@@ -442,7 +442,7 @@ def hash_outputs(root: Path, paths: Iterable[Path]) -> dict[str, str]:
         if not files:
             raise FileNotFoundError(f"cannot record {path}: no such file, or an empty folder")
         for file in files:
-            if file.name != SEAL_NAME and not file.name.endswith((".tmp", ".lock")):
+            if file.name != RECORD_NAME and not file.name.endswith((".tmp", ".lock")):
                 _open_to_others(file)
                 hashes[file.relative_to(root).as_posix()] = file_sha256(file)
     return hashes
@@ -457,21 +457,21 @@ def _open_to_others(file: Path) -> None:
         file.chmod(wanted)
 
 
-def seal_folder(
+def record_folder(
     folder: Path, *, stage: str, key: str, config: dict[str, Any], seconds: float
-) -> Seal:
+) -> StageRecord:
     """Write the record of a folder whose files are complete, `SEALED.json`, into it."""
     outputs = hash_outputs(folder, [folder])
-    seal = Seal(stage=stage, key=key, config=config, outputs=outputs, seconds=seconds)
-    write_json(folder / SEAL_NAME, seal)
-    return seal
+    record = StageRecord(stage=stage, key=key, config=config, outputs=outputs, seconds=seconds)
+    write_json(folder / RECORD_NAME, record)
+    return record
 
 
-def read_seal(path: Path) -> Seal | None:
+def read_record(path: Path) -> StageRecord | None:
     """Return the record in a file or folder, or `None` if there is none that can be read."""
-    file = path / SEAL_NAME if path.is_dir() else path
+    file = path / RECORD_NAME if path.is_dir() else path
     try:
-        return Seal.model_validate(read_json(file))
+        return StageRecord.model_validate(read_json(file))
     except FileNotFoundError:
         return None
     except (ArtifactError, ValidationError) as error:
@@ -479,22 +479,22 @@ def read_seal(path: Path) -> Seal | None:
         return None
 
 
-def verify_seal(path: Path, root: Path | None = None) -> list[str]:
+def verify_record(path: Path, root: Path | None = None) -> list[str]:
     """Compare the files a record lists with what lies there.
 
     Args:
         path: A folder with a record, or the record itself.
-        root: What the seal's paths are relative to; default the folder of the seal.
+        root: What the record's paths are relative to; default its own folder.
 
     Returns:
         One line per problem; empty when every file is as recorded.
     """
-    seal = read_seal(path)
-    if seal is None:
+    record = read_record(path)
+    if record is None:
         return [f"{path}: no stage record"]
     base = root if root is not None else (path if path.is_dir() else path.parent)
     problems = []
-    for name, expected in seal.outputs.items():
+    for name, expected in record.outputs.items():
         file = base / name
         if not file.is_file():
             problems.append(f"{name}: missing")

@@ -212,8 +212,8 @@ class RunPaths:
         """Ratings by a judge of the predictions of a model on a set."""
         return self.judge_folder(judge) / model / f"{dataset}.jsonl"
 
-    def seal(self, stage: str) -> Path:
-        """Seal of a stage, written after all its files."""
+    def record(self, stage: str) -> Path:
+        """Record of a stage, written after all its files."""
         return self.root / "seals" / f"{stage}.json"
 
     def work(self, stage: str) -> Path:

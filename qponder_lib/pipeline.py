@@ -203,18 +203,18 @@ def latest_model(place: Path, kinds: Sequence[str] = IMAGE_MODELS) -> Path:
     one_run = (place / "profile.yaml").is_file()
     runs = [place] if one_run else [run for run in place.glob("*/") if run.name != "smoke"]
     for kind in kinds:
-        seals = {
-            found.parent: artifacts.read_seal(found.parent)
+        records = {
+            found.parent: artifacts.read_record(found.parent)
             for run in runs
-            for found in run.glob(f"{kind}/*/{artifacts.SEAL_NAME}")
+            for found in run.glob(f"{kind}/*/{artifacts.RECORD_NAME}")
         }
         trained = [
-            (seal.created, folder)
-            for folder, seal in seals.items()
-            if seal is not None and (kinds != CLIP_MODELS or seal.stage in TRAINED_ON_CLIPS)
+            (record.created, folder)
+            for folder, record in records.items()
+            if record is not None and (kinds != CLIP_MODELS or record.stage in TRAINED_ON_CLIPS)
         ]
         for _, folder in sorted(trained, reverse=True):
-            problems = artifacts.verify_seal(folder)
+            problems = artifacts.verify_record(folder)
             if not problems:
                 return folder
             log.warning("passed over %s: %s", folder, problems[0])
@@ -288,18 +288,18 @@ def plan(profile: Profile, run: RunPaths) -> list[PlannedStage]:
 
 def stage_state(stage: Stage, keys: Mapping[str, str], run: RunPaths) -> tuple[State, str]:
     """Return the state of a stage, and why; `keys` are those of its inputs."""
-    seal = artifacts.read_seal(run.seal(stage.name))
-    if seal is None:
+    record = artifacts.read_record(run.record(stage.name))
+    if record is None:
         return "missing", "not done yet"
-    old, new = _flat(seal.config), _flat(stage.config)
+    old, new = _flat(record.config), _flat(stage.config)
     changed = [f"{k} {old[k]} -> {new[k]}" for k in new if k in old and old[k] != new[k]]
-    if seal.key != stage.key(keys):
-        changed += [f"new {name}" for name in stage.inputs if seal.inputs.get(name) != keys[name]]
+    if record.key != stage.key(keys):
+        changed += [f"new {name}" for name in stage.inputs if record.inputs.get(name) != keys[name]]
         changed = changed or ["made by another version of the kit"]
-    changed = changed or artifacts.verify_seal(run.seal(stage.name), run.root)
+    changed = changed or artifacts.verify_record(run.record(stage.name), run.root)
     if changed:
         return "outdated", ", ".join(changed[:5]) + (", ..." if len(changed) > 5 else "")
-    return "complete", f"since {seal.created}"
+    return "complete", f"since {record.created}"
 
 
 def _flat(config: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -388,22 +388,22 @@ def stage_run(run: Run, name: str) -> Iterator[StageRun]:
         yield StageRun(True, work)
         return
     with _only_one(run.paths, name):
-        _break_seal(run.paths, name)
+        _drop_record(run.paths, name)
         work.mkdir(parents=True, exist_ok=True)
         started = time.monotonic()
         current = StageRun(False, work)
         yield current
         if not current.files:
             raise ValueError(f"stage {name!r} named no outputs; call stage.outputs(...)")
-        seal_stage(run.paths, stage, inputs, current.files, time.monotonic() - started)
+        record_stage(run.paths, stage, inputs, current.files, time.monotonic() - started)
         shutil.rmtree(run.paths.work(name))
 
 
-def seal_stage(
+def record_stage(
     run: RunPaths, stage: Stage, inputs: Mapping[str, str], files: Iterable[Path], seconds: float
 ) -> None:
     """Write the record of a stage whose files are complete."""
-    seal = artifacts.Seal(
+    record = artifacts.StageRecord(
         stage=stage.name,
         key=stage.key(inputs),
         config=stage.config,
@@ -411,16 +411,16 @@ def seal_stage(
         outputs=artifacts.hash_outputs(run.root, files),
         seconds=round(seconds, 3),
     )
-    artifacts.write_json(run.seal(stage.name), seal)
+    artifacts.write_json(run.record(stage.name), record)
 
 
-def _break_seal(run: RunPaths, name: str) -> None:
+def _drop_record(run: RunPaths, name: str) -> None:
     """Remove an old record, so that a kill in the middle does not leave it over half-new files.
 
     Files that another run has by a hard link go too, or writing would change its copy.
     """
-    old = artifacts.read_seal(run.seal(name))
-    run.seal(name).unlink(missing_ok=True)
+    old = artifacts.read_record(run.record(name))
+    run.record(name).unlink(missing_ok=True)
     for output in old.outputs if old is not None else ():
         file = run.root / output
         if file.is_file() and file.stat().st_nlink > 1:
@@ -430,22 +430,22 @@ def _break_seal(run: RunPaths, name: str) -> None:
 def _input_keys(stage: Stage, run: Run) -> dict[str, str]:
     keys = {}
     for name in stage.inputs:
-        seal = artifacts.read_seal(run.paths.seal(name))
-        if seal is None:
+        record = artifacts.read_record(run.paths.record(name))
+        if record is None:
             notebook = stage_named(name, run.profile).notebook
             raise FileNotFoundError(
                 f"stage {stage.name!r} reads what {name!r} leaves in {run.paths.root}, which is "
                 f"not done: run notebook {notebook} first, or `qponder run {run.profile.name}`"
             )
-        keys[name] = seal.key
+        keys[name] = record.key
     return keys
 
 
 @contextmanager
 def _only_one(run: RunPaths, name: str) -> Iterator[None]:
     run.work(name).mkdir(parents=True, exist_ok=True)
-    run.seal(name).parent.mkdir(parents=True, exist_ok=True)
-    lock = artifacts.OwnedLock(run.seal(name).with_suffix(".lock"))
+    run.record(name).parent.mkdir(parents=True, exist_ok=True)
+    lock = artifacts.OwnedLock(run.record(name).with_suffix(".lock"))
     try:
         lock.acquire(_LOCK_PATIENCE_S)
     except artifacts.HeldError as error:

@@ -159,7 +159,7 @@ def test_a_lock_whose_holder_has_not_signed_yet_is_refused_all_the_same(tmp_path
         JsonlAppender(tmp_path / "a.jsonl", Distortion)
 
 
-def test_a_seal_lists_no_lock_and_no_holder(tmp_path):
+def test_a_record_lists_no_lock_and_no_holder(tmp_path):
     (tmp_path / "kept.txt").write_text("x")
     with artifacts.OwnedLock(tmp_path / "a.lock"):
         assert list(artifacts.hash_outputs(tmp_path, [tmp_path])) == ["kept.txt"]
@@ -179,45 +179,45 @@ def test_csv_refuses_nan_and_unknown_columns(tmp_path):
         artifacts.write_csv(tmp_path / "a.csv", [{"a": 1, "b": 2}], ["a"])
 
 
-def seal(folder: Path) -> artifacts.Seal:
-    return artifacts.seal_folder(folder, stage="s", key="k", config={"a": 1}, seconds=1.0)
+def recorded(folder: Path) -> artifacts.StageRecord:
+    return artifacts.record_folder(folder, stage="s", key="k", config={"a": 1}, seconds=1.0)
 
 
-def test_sealed_folder_is_as_it_was_sealed(tmp_path):
+def test_recorded_folder_is_as_it_was_recorded(tmp_path):
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "w.bin").write_bytes(b"weights")
-    assert set(seal(tmp_path).outputs) == {"deep/w.bin"}
-    assert artifacts.read_seal(tmp_path).config == {"a": 1}
-    assert artifacts.verify_seal(tmp_path) == []
+    assert set(recorded(tmp_path).outputs) == {"deep/w.bin"}
+    assert artifacts.read_record(tmp_path).config == {"a": 1}
+    assert artifacts.verify_record(tmp_path) == []
 
 
-def test_one_changed_byte_of_the_same_size_breaks_the_seal(tmp_path):
+def test_one_changed_byte_of_the_same_size_breaks_the_record(tmp_path):
     file = tmp_path / "w.bin"
     file.write_bytes(b"weights")
-    seal(tmp_path)
+    recorded(tmp_path)
     file.write_bytes(b"weightz")
-    assert artifacts.verify_seal(tmp_path) == ["w.bin: changed since it was recorded"]
+    assert artifacts.verify_record(tmp_path) == ["w.bin: changed since it was recorded"]
 
 
-def test_missing_file_breaks_the_seal(tmp_path):
+def test_missing_file_breaks_the_record(tmp_path):
     (tmp_path / "w.bin").write_bytes(b"weights")
-    seal(tmp_path)
+    recorded(tmp_path)
     (tmp_path / "w.bin").unlink()
-    assert artifacts.verify_seal(tmp_path) == ["w.bin: missing"]
+    assert artifacts.verify_record(tmp_path) == ["w.bin: missing"]
 
 
-def test_torn_seal_is_no_seal(tmp_path):
-    (tmp_path / artifacts.SEAL_NAME).write_text('{"stage": "s"')
-    assert artifacts.read_seal(tmp_path) is None
+def test_torn_record_is_no_record(tmp_path):
+    (tmp_path / artifacts.RECORD_NAME).write_text('{"stage": "s"')
+    assert artifacts.read_record(tmp_path) is None
 
 
-def test_empty_or_missing_output_cannot_be_sealed(tmp_path):
+def test_empty_or_missing_output_cannot_be_recorded(tmp_path):
     with pytest.raises(FileNotFoundError, match="cannot record"):
         artifacts.hash_outputs(tmp_path, [tmp_path / "nothing"])
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077])
-def test_sealed_weights_are_readable_as_the_users_umask_says(tmp_path, umask):
+def test_recorded_weights_are_readable_as_the_users_umask_says(tmp_path, umask):
     weights, shared = tmp_path / "model.safetensors", tmp_path / "a.txt"
     weights.write_text("w")
     shared.write_text("s")
@@ -225,7 +225,7 @@ def test_sealed_weights_are_readable_as_the_users_umask_says(tmp_path, umask):
     shared.chmod(0o640)
     before = os.umask(umask)
     try:
-        seal(tmp_path)
+        recorded(tmp_path)
     finally:
         os.umask(before)
     assert weights.stat().st_mode & 0o777 == 0o666 & ~umask

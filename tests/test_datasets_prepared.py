@@ -13,7 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from qponder_lib import cli, paths, pipeline
-from qponder_lib.artifacts import file_sha256, hash_outputs, read_csv, read_seal, verify_seal
+from qponder_lib.artifacts import file_sha256, hash_outputs, read_csv, read_record, verify_record
 from qponder_lib.config import DataConfig
 from qponder_lib.data import benchmark, catalog, leaks
 from qponder_lib.data import prepare as preparing
@@ -126,7 +126,7 @@ def test_images_stay_where_they_are_and_load_through_the_run(koniq, run):
         assert (load_pixels(run, record) == np.asarray(image)).all()
 
 
-def test_a_seal_holds_the_rows_and_not_the_user_s_images(koniq, run):
+def test_a_record_holds_the_rows_and_not_the_user_s_images(koniq, run):
     prepare("koniq", koniq, run)
     names = set(hash_outputs(run.root, [run.data]))
     parts = ("train", "validation", "test")
@@ -359,7 +359,7 @@ def test_a_report_counts_files_without_a_label(bid):
     assert told.sentence == "1 files have no label: 'extra.png'"
 
 
-def test_the_notebook_seals_the_stage_from_prepared_rows(koniq, bid, run, tmp_path):
+def test_the_notebook_completes_the_stage_from_prepared_rows(koniq, bid, run, tmp_path):
     prepare("koniq", koniq, run)
     prepare("bid", bid, run)
     profile = yaml.safe_load((paths.profiles_root() / "smoke.yaml").read_text())
@@ -372,12 +372,12 @@ def test_the_notebook_seals_the_stage_from_prepared_rows(koniq, bid, run, tmp_pa
     work = pipeline.open_run({"profile": str(tmp_path / "prepared.yaml"), "run_dir": str(run.root)})
     names = {"pipeline": pipeline, "benchmark": benchmark, "prepare": preparing}
     exec(stage, {**names, "run": work, "data": work.profile.data})
-    sealed = read_seal(run.seal("data"))
-    assert "tables/benchmark.csv" in sealed.outputs
-    assert "data/bid/test.jsonl" in sealed.outputs
-    assert verify_seal(run.seal("data"), run.root) == []
+    record = read_record(run.record("data"))
+    assert "tables/benchmark.csv" in record.outputs
+    assert "data/bid/test.jsonl" in record.outputs
+    assert verify_record(run.record("data"), run.root) == []
     run.split("bid", "test").write_text("")
-    assert verify_seal(run.seal("data"), run.root) == [
+    assert verify_record(run.record("data"), run.root) == [
         "data/bid/test.jsonl: changed since it was recorded"
     ]
 

@@ -98,7 +98,7 @@ def run(root):
     return RunPaths(root / "papermill_runs" / "rehearsal")
 
 
-def test_every_stage_of_full_is_sealed(root, run):
+def test_every_stage_of_full_is_complete(root, run):
     manifest = artifacts.read_json(run.manifest)
     assert manifest["exit_state"] == "complete"
     done = {stage["name"] for stage in manifest["stages"] if stage["done"]}

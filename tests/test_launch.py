@@ -101,11 +101,11 @@ def test_rewards_that_compare_images_see_those_of_all_processes(both, tmp_path):
 def test_one_process_alone_writes_what_is_left_behind(both):
     _, several, _ = both
     for folder in (several.paths.sft("long"), several.paths.grpo("qponder")):
-        assert artifacts.verify_seal(folder) == []
+        assert artifacts.verify_record(folder) == []
     lines = (several.paths.grpo("qponder") / "completions.jsonl").read_text().splitlines()
     assert len(lines) == 2 * several.profile.grpo.num_generations
     (checkpoint,) = several.paths.work("grpo-qponder").glob("checkpoint-*")
-    assert artifacts.verify_seal(checkpoint) == []
+    assert artifacts.verify_record(checkpoint) == []
     assert {"rng_state_0.pth", "rng_state_1.pth"} <= {file.name for file in checkpoint.iterdir()}
 
 
@@ -142,7 +142,7 @@ def test_the_command_hands_over_completes_the_stage_and_shows_and_keeps_the_log(
     started = "torch.distributed.run --standalone --nproc_per_node 2 -m qponder_lib.training.launch"
     assert f"{started} sft-long" in log
     assert said.count("sft-long: step 1/1") == 1
-    assert artifacts.read_seal(run.paths.seal("sft-long")).config["launch"] == {"processes": 2}
+    assert artifacts.read_record(run.paths.record("sft-long")).config["launch"] == {"processes": 2}
     assert launch.main(given) == 0
     assert "was complete" in capsys.readouterr().out
 

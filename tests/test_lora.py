@@ -108,7 +108,7 @@ def test_sft_resumed_ends_with_the_very_adapter_of_an_uninterrupted_run(tuned):
 def test_the_base_stays_as_it_was_and_the_folder_holds_no_second_copy_of_it(tuned, base):
     folder = tuned.paths.sft("long")
     assert not (folder / "model.safetensors").exists()
-    assert artifacts.verify_seal(folder) == []
+    assert artifacts.verify_record(folder) == []
     assert artifacts.read_json(folder / "adapter_config.json")["base_model_name_or_path"] == (
         "builtin:mini"
     )

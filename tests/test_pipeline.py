@@ -1,4 +1,4 @@
-"""The plan follows from keys, and a seal is written only when a stage is whole."""
+"""The plan follows from keys, and a record is written only when a stage is whole."""
 
 import pytest
 
@@ -91,17 +91,17 @@ def test_a_setting_at_its_default_is_in_no_key_and_any_other_value_is(mini):
 def test_a_default_that_changed_since_makes_a_stage_outdated(run):
     """Its key is the same, since keys leave defaults out; its record says what it ran with."""
     do(run, "data")
-    seal = artifacts.read_seal(run.paths.seal("data"))
-    config = {"data": {**seal.config["data"], "n_train": 7}, "gone": {"setting": 1}}
-    artifacts.write_json(run.paths.seal("data"), seal.model_copy(update={"config": config}))
+    record = artifacts.read_record(run.paths.record("data"))
+    config = {"data": {**record.config["data"], "n_train": 7}, "gone": {"setting": 1}}
+    artifacts.write_json(run.paths.record("data"), record.model_copy(update={"config": config}))
     entry = next(e for e in pipeline.plan(run.profile, run.paths) if e.stage.name == "data")
     assert (entry.state, entry.why) == ("outdated", "data.n_train 7 -> 12000")
 
 
 def test_a_stage_of_another_version_says_so(run):
     do(run, "data")
-    seal = artifacts.read_seal(run.paths.seal("data"))
-    artifacts.write_json(run.paths.seal("data"), seal.model_copy(update={"key": "old"}))
+    record = artifacts.read_record(run.paths.record("data"))
+    artifacts.write_json(run.paths.record("data"), record.model_copy(update={"key": "old"}))
     entry = next(e for e in pipeline.plan(run.profile, run.paths) if e.stage.name == "data")
     assert (entry.state, entry.why) == ("outdated", "made by another version of the kit")
 
@@ -120,27 +120,27 @@ def test_with_dependants_is_everything_downstream(mini):
     assert pipeline.with_dependants(["data"], mini)[:3] == ["data", "distill", "filter"]
 
 
-def test_stage_is_done_once_sealed(run):
+def test_stage_is_complete_once_recorded(run):
     assert do(run, "data") is False
     assert do(run, "data") is True
     assert actions(run)["data"] == "complete"
     assert actions(run)["distill"] == "missing"
 
 
-def test_stage_that_fails_has_no_seal(run):
+def test_stage_that_fails_has_no_record(run):
     with pytest.raises(ZeroDivisionError), pipeline.stage_run(run, "data") as stage:
         stage.outputs(run.paths.root)
         _ = 1 / 0
-    assert not run.paths.seal("data").exists()
+    assert not run.paths.record("data").exists()
 
 
-def test_stage_that_names_no_outputs_has_no_seal(run):
+def test_stage_that_names_no_outputs_has_no_record(run):
     with pytest.raises(ValueError, match="named no outputs"), pipeline.stage_run(run, "data"):
         pass
-    assert not run.paths.seal("data").exists()
+    assert not run.paths.record("data").exists()
 
 
-def test_failed_stage_breaks_the_seal_of_an_older_one(run, mini):
+def test_failed_stage_drops_the_record_of_an_older_one(run, mini):
     do(run, "data")
     other = Run(run.paths, mini.with_overrides({"data.n_train": 10}))
     with pytest.raises(ZeroDivisionError), pipeline.stage_run(other, "data"):
@@ -202,8 +202,10 @@ def test_made_again_stage_does_not_write_into_a_linked_copy(run, tmp_path):
     copy = tmp_path / "copy.txt"
     file = run.paths.root / "data" / "file.txt"
     copy.hardlink_to(file)
-    run.paths.seal("data").write_text(
-        run.paths.seal("data").read_text().replace(pipeline.stage_keys(run.profile)["data"], "old")
+    run.paths.record("data").write_text(
+        run.paths.record("data")
+        .read_text()
+        .replace(pipeline.stage_keys(run.profile)["data"], "old")
     )
     with pipeline.stage_run(run, "data") as stage:
         assert not file.exists()

@@ -257,5 +257,5 @@ def test_both_stages_train_and_log_their_terms(cold_start):
         rows = read_csv(folder / "history.csv")
         assert [int(row["step"]) for row in rows] == [1]
         assert {f"term_{name}" for name in PRERESQ_TERMS} < set(rows[0])
-        assert artifacts.read_seal(folder).stage == training.stage
+        assert artifacts.read_record(folder).stage == training.stage
     assert folder == cold_start.paths.grpo("preresq")

@@ -118,7 +118,7 @@ def smoke(tmp_path_factory):
         profile = base.with_overrides(plan.runs[name])
         shared[name] = study.reuse_stages(profile, paths, folders)
         if name == "threshold":  # asks the cold start itself
-            paths.seal("predict-ci-long").unlink()
+            paths.record("predict-ci-long").unlink()
         bring(Run(paths, profile))
     return root, plan, shared
 

@@ -130,7 +130,7 @@ def test_notebook_that_does_not_reach_its_end_has_failed(root, capsys, cell, exp
     assert not (paths.root / "distill.txt").exists()
 
 
-def test_notebook_that_seals_nothing_has_failed(root, capsys):
+def test_notebook_that_completes_nothing_has_failed(root, capsys):
     write_notebook(root, "data")
     path = root / "notebooks" / NAMES["data"]
     notebook = nbformat.read(path, 4)
@@ -270,9 +270,9 @@ def test_the_latest_model_passes_over_a_damaged_one(root):
         folder = RunPaths.named(run).grpo("qponder")
         folder.mkdir(parents=True)
         (folder / "model.safetensors").write_text(run)
-        seal = artifacts.seal_folder(folder, stage="grpo", key="k", config={}, seconds=0.0)
+        record = artifacts.record_folder(folder, stage="grpo", key="k", config={}, seconds=0.0)
         artifacts.write_json(
-            folder / artifacts.SEAL_NAME, seal.model_copy(update={"created": created})
+            folder / artifacts.RECORD_NAME, record.model_copy(update={"created": created})
         )
     below = root / "papermill_runs"
     assert latest_model(below) == RunPaths.named("new").grpo("qponder")
@@ -289,7 +289,7 @@ def test_a_warmed_up_video_model_is_not_asked_about_clips(root):
             with pytest.raises(FileNotFoundError, match="qponder run video"):
                 latest_model(root / "papermill_runs", ("video",))
         (folder / "model.safetensors").write_text(phase)
-        artifacts.seal_folder(folder, stage=stage, key="k", config={}, seconds=0.0)
+        artifacts.record_folder(folder, stage=stage, key="k", config={}, seconds=0.0)
     assert latest_model(root / "papermill_runs", ("video",)) == paths.video("sft")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from qponder_lib import artifacts, pipeline
-from qponder_lib.artifacts import file_sha256, read_csv, read_seal, verify_seal
+from qponder_lib.artifacts import file_sha256, read_csv, read_record, verify_record
 from qponder_lib.config import load_profile
 from qponder_lib.data import benchmark
 from qponder_lib.data.images import load_records
@@ -99,8 +99,8 @@ def test_the_best_checkpoints_weights_lie_in_the_model_folder_with_all_scores_be
         (name, "2") for name in SETS
     ]
     assert len(table) == 4 * 2
-    assert "selection.csv" in read_seal(folder).outputs
-    assert not verify_seal(folder / artifacts.SEAL_NAME, folder)
+    assert "selection.csv" in read_record(folder).outputs
+    assert not verify_record(folder / artifacts.RECORD_NAME, folder)
 
 
 def test_of_equal_checkpoints_the_later_is_chosen_and_without_any_value_none(trained, tmp_path):

@@ -31,8 +31,8 @@ def two_stages(monkeypatch):
     )
 
 
-def seal_all(profile: config.Profile, folder: RunPaths) -> None:
-    """Seal every stage over a file of its own."""
+def record_all(profile: config.Profile, folder: RunPaths) -> None:
+    """Record every stage over a file of its own."""
     for stage in pipeline.stages(profile):
         with pipeline.stage_run(pipeline.Run(folder, profile), stage.name) as current:
             file = folder.root / f"{stage.name}.png"
@@ -48,7 +48,7 @@ def test_runs_of_a_study_share_what_is_equal_and_nothing_else(two_stages):
         runs={"a": {}, "b": {"distill.temperature": 0.1}},
     )
     (profile_a, a), (profile_b, b) = study.study_runs(plan)
-    seal_all(profile_a, a)
+    record_all(profile_a, a)
     assert study.reuse_stages(profile_b, b, [a, b]) == ["data"]
     assert [e.state for e in pipeline.plan(profile_b, b)] == ["complete", "missing"]
     assert (b.root / "data.png").samefile(a.root / "data.png")
@@ -56,7 +56,7 @@ def test_runs_of_a_study_share_what_is_equal_and_nothing_else(two_stages):
 
 def test_broken_stage_is_not_shared(two_stages):
     a, b = RunPaths.named("a"), RunPaths.named("b")
-    seal_all(MINI, a)
+    record_all(MINI, a)
     (a.root / "data.png").write_text("changed")
     assert study.reuse_stages(MINI, b, [a]) == ["distill"]
 
@@ -84,7 +84,7 @@ def test_runs_that_may_give_stages_are_those_below_the_folder_of_all_runs(root):
 )
 def test_predictions_come_from_a_run_with_the_same_model_images_and_decoding(changed, models):
     a, b = RunPaths.named("a"), RunPaths.named("b")
-    seal_all(MINI, a)
+    record_all(MINI, a)
     shared = study.reuse_stages(MINI.with_overrides(changed), b, [a, b])
     assert {name for name in shared if name.startswith("predict-")} >= {
         f"predict-{name}" for name in models

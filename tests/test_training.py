@@ -77,9 +77,9 @@ def start(run, stage, work):
 
 
 def kill_after_first_checkpoint(process, work):
-    seal = work / "checkpoint-2" / "SEALED.json"
+    record = work / "checkpoint-2" / "SEALED.json"
     deadline = time.monotonic() + 240
-    while not seal.exists():
+    while not record.exists():
         assert process.poll() is None, "training ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -108,7 +108,9 @@ def test_a_damaged_or_incomplete_checkpoint_is_passed_over_aloud(tmp_path, caplo
         folder.mkdir()
         (folder / "weights").write_text(f"weights of step {step}")
         if step < 6:
-            artifacts.seal_folder(folder, stage="checkpoint", key=str(step), config={}, seconds=0.0)
+            artifacts.record_folder(
+                folder, stage="checkpoint", key=str(step), config={}, seconds=0.0
+            )
     (tmp_path / "checkpoint-4" / "weights").write_text("flipped")
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-2"
     assert "no record" in caplog.text
@@ -120,7 +122,7 @@ def test_a_checkpoint_of_other_settings_data_or_processes_is_refused_by_name(tmp
     folder.mkdir()
     (folder / "weights").write_text("w")
     was = {"training.learning_rate": 1e-3, "data": "abc", "processes": 1}
-    artifacts.seal_folder(folder, stage="c", key="2", config=was, seconds=0.0)
+    artifacts.record_folder(folder, stage="c", key="2", config=was, seconds=0.0)
     assert last_checkpoint(tmp_path, was) == folder
     for name, value in (("training.learning_rate", 2e-3), ("data", "abd"), ("processes", 2)):
         with pytest.raises(ValueError, match=f"another run: {name}"):
@@ -255,5 +257,5 @@ def test_history_has_one_row_per_step_and_validation_where_it_ran(prepared):
 
 def test_a_trained_folder_is_complete_and_can_be_found_for_scoring(prepared):
     folder = prepared.paths.sft("long")
-    assert artifacts.verify_seal(folder) == []
-    assert "model.safetensors" in artifacts.read_seal(folder).outputs
+    assert artifacts.verify_record(folder) == []
+    assert "model.safetensors" in artifacts.read_record(folder).outputs

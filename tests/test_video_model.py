@@ -103,17 +103,17 @@ def test_rows_show_the_mosaic_or_single_frames_and_say_only_what_is_shown(made):
         assert row["mos"] == labels[row["image_id"]]
 
 
-def test_both_phases_train_log_their_terms_and_are_sealed(trained):
+def test_both_phases_train_log_their_terms_and_are_recorded(trained):
     folders = {phase: trained.paths.video(phase) for phase in ("motion", "sft", "grpo")}
     histories = {phase: read_csv(folder / "history.csv") for phase, folder in folders.items()}
     steps = {phase: [int(row["step"]) for row in rows] for phase, rows in histories.items()}
     assert steps == {"motion": [2], "sft": [1, 2], "grpo": [1]}
     assert set(grpo.TERMS["preresq_video"]) < set(histories["grpo"][0])
     for phase, folder in folders.items():
-        seal = artifacts.read_seal(folder)
-        assert seal.stage == f"video-{phase}"
-        assert seal.key == pipeline.stage_keys(trained.profile)[f"video-{phase}"]
-        assert artifacts.verify_seal(folder) == []
+        record = artifacts.read_record(folder)
+        assert record.stage == f"video-{phase}"
+        assert record.key == pipeline.stage_keys(trained.profile)[f"video-{phase}"]
+        assert artifacts.verify_record(folder) == []
     assert model.trainings(trained)["grpo"].config.weight_accuracy == 1.0
 
 

@@ -36,7 +36,7 @@ def test_the_notebook_runs_and_leaves_every_stage_of_the_video_model(tmp_path):
     image_model = pipeline.stage_named("grpo-qponder", profile)
     keys = pipeline.stage_keys(profile)
     inputs = {name: keys[name] for name in image_model.inputs}
-    pipeline.seal_stage(paths, image_model, inputs, [paths.grpo("qponder")], 0.0)
+    pipeline.record_stage(paths, image_model, inputs, [paths.grpo("qponder")], 0.0)
     parameters = notebooks.parameters_of(
         NOTEBOOK, profile, profile_file=str(paths.profile), run_dir=str(paths.root)
     )

@@ -61,15 +61,15 @@ def _score_images(files: Sequence[Path], model: str | None, as_json: bool) -> in
 
 
 def _score_clips(files: Sequence[Path], model: str | None, as_json: bool) -> int:
-    from qponder_lib.artifacts import read_seal, to_json
+    from qponder_lib.artifacts import read_record, to_json
     from qponder_lib.pipeline import CLIP_MODELS, TRAINED_ON_CLIPS, latest_model
     from qponder_lib.video.model import score_clips
 
     folder = Path(model) if model else latest_model(paths.runs_root(), CLIP_MODELS)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no folder; state a model folder, as RUN/video/grpo")
-    seal = read_seal(folder)
-    if seal is None or seal.stage not in TRAINED_ON_CLIPS:
+    record = read_record(folder)
+    if record is None or record.stage not in TRAINED_ON_CLIPS:
         raise ValueError(f"{folder} is a model for images; state one for clips")
     for file, row in zip(files, score_clips(files, folder), strict=True):
         if as_json:

@@ -147,7 +147,7 @@ def _planned(profile: Profile, folder: RunPaths) -> list[PlannedStage]:
     from qponder_lib import artifacts, pipeline
 
     planned = pipeline.plan(profile, folder)
-    if folder.seal("data").parent.is_dir() or not folder.manifest.exists():
+    if folder.record("data").parent.is_dir() or not folder.manifest.exists():
         return planned
     keys = {one["name"]: one["key"] for one in artifacts.read_json(folder.manifest)["stages"]}
     return [

@@ -80,7 +80,7 @@ def _bring_up_to_date(
 ) -> None:
     started = time.monotonic()
     for name in pipeline.with_dependants(redo, profile):
-        folder.seal(name).unlink(missing_ok=True)
+        folder.record(name).unlink(missing_ok=True)
     planned = pipeline.plan(profile, folder)
     print(f"plan of {profile.name} in {shown(folder.root)}\n{describe_plan(planned)}", flush=True)
     todo = _notebooks_to_execute(planned, folder, copies)
@@ -194,14 +194,14 @@ def execute_notebook(
     os.replace(partial, copy)
     for entry in stages:
         if entry.stage.only_shows:
-            pipeline.seal_stage(folder, entry.stage, {}, [copy], seconds)
+            pipeline.record_stage(folder, entry.stage, {}, [copy], seconds)
     return seconds
 
 
 def _is_done(entry: PlannedStage, folder: RunPaths) -> bool:
     """Tell whether a notebook completed a stage with the planned key."""
-    seal = artifacts.read_seal(folder.seal(entry.stage.name))
-    return entry.stage.only_shows or (seal is not None and seal.key == entry.key)
+    record = artifacts.read_record(folder.record(entry.stage.name))
+    return entry.stage.only_shows or (record is not None and record.key == entry.key)
 
 
 def _write_report(folder: RunPaths) -> None:
@@ -219,8 +219,8 @@ def _write_manifest(
     """Write what ran, from which code and settings, on what machine, and how it ended."""
     entries = []
     for entry in planned:
-        seal = artifacts.read_seal(folder.seal(entry.stage.name))
-        done = seal if seal is not None and seal.key == entry.key else None
+        record = artifacts.read_record(folder.record(entry.stage.name))
+        done = record if record is not None and record.key == entry.key else None
         entries.append(
             {
                 "name": entry.stage.name,

@@ -93,8 +93,8 @@ def show(study: Study) -> int:
 def all_runs(first: Sequence[RunPaths] = ()) -> list[RunPaths]:
     """List all runs and runs of studies below `papermill_runs/`, some of them first."""
     root, known = paths.runs_root(), {folder.root for folder in first}
-    seals = [*sorted(root.glob("*/seals")), *sorted(root.glob("*/*/seals"))]
-    return [*first, *(RunPaths(one.parent) for one in seals if one.parent not in known)]
+    records = [*sorted(root.glob("*/seals")), *sorted(root.glob("*/*/seals"))]
+    return [*first, *(RunPaths(one.parent) for one in records if one.parent not in known)]
 
 
 def reuse_stages(profile: Profile, folder: RunPaths, others: Iterable[RunPaths]) -> list[str]:
@@ -114,10 +114,10 @@ def reuse_stages(profile: Profile, folder: RunPaths, others: Iterable[RunPaths])
             continue
         for other in others:
             if other != folder and stage_state(stage, keys, other)[0] == "complete":
-                record = artifacts.read_seal(other.seal(stage.name))
+                record = artifacts.read_record(other.record(stage.name))
                 for output in record.outputs:
                     _link_or_copy(other.root / output, folder.root / output)
-                artifacts.write_json(folder.seal(stage.name), record)
+                artifacts.write_json(folder.record(stage.name), record)
                 reused.append(stage.name)
                 break
     return reused

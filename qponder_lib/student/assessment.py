@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from qponder_lib import paths
-from qponder_lib.artifacts import read_seal
+from qponder_lib.artifacts import read_record
 from qponder_lib.config import load_profile
 from qponder_lib.data.images import ImageError, plain_rgb, read_rgb
 from qponder_lib.paths import RunPaths
@@ -245,8 +245,8 @@ def load(model: str | Path | None = None) -> Model:
         run = RunPaths.at(folder.parents[1])
         profile = load_profile(str(run.profile) if run.profile.is_file() else "mini")
         name = folder.relative_to(run.root.parent).as_posix()
-        seal = read_seal(folder)
-        if seal is not None and seal.stage in TRAINED_ON_CLIPS:
+        record = read_record(folder)
+        if record is not None and record.stage in TRAINED_ON_CLIPS:
             raise ValueError(f"{folder} is a model for clips; state one for images")
     student = load_student(profile.student, folder)
     return Model(name, student, profile.student.prompt_id, profile.predict.max_new_tokens)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from qponder_lib.artifacts import seal_folder
+from qponder_lib.artifacts import record_folder
 from qponder_lib.data.images import load_records
 from qponder_lib.metrics import statistics
 from qponder_lib.pipeline import Run
@@ -76,7 +76,7 @@ class RecordCheckpoints(TrainerCallback):
         shutil.rmtree(folder / _REFERENCE, ignore_errors=True)
         stated = {**self.identity, THREADS: torch.get_num_threads()}
         step = str(state.global_step)
-        seal_folder(folder, stage="checkpoint", key=step, config=stated, seconds=0.0)
+        record_folder(folder, stage="checkpoint", key=step, config=stated, seconds=0.0)
 
 
 class StepProgress(TrainerCallback):

@@ -24,12 +24,12 @@ from torch.distributed.tensor import DTensor
 from transformers import Trainer
 
 from qponder_lib.artifacts import (
-    SEAL_NAME,
+    RECORD_NAME,
     digest,
     file_sha256,
-    read_seal,
-    seal_folder,
-    verify_seal,
+    read_record,
+    record_folder,
+    verify_record,
     write_csv,
 )
 from qponder_lib.config import GrpoConfig, Section, SftConfig
@@ -77,8 +77,10 @@ def identity(training: Training) -> dict[str, Any]:
     Returns:
         Settings by section and name, digests of data and start, and the number of processes.
     """
-    seal = read_seal(training.start) if training.start is not None else None
-    weights = {k: v for k, v in seal.outputs.items() if k.endswith(".safetensors")} if seal else {}
+    record = read_record(training.start) if training.start is not None else None
+    weights = (
+        {k: v for k, v in record.outputs.items() if k.endswith(".safetensors")} if record else {}
+    )
     return {
         **{
             f"{section}.{name}": value
@@ -86,7 +88,7 @@ def identity(training: Training) -> dict[str, Any]:
             for name, value in stated.model_dump(mode="json").items()
         },
         "data": digest({"rows": [file_sha256(path) for path in training.files]}),
-        "start": digest(weights) if seal else str(training.start),
+        "start": digest(weights) if record else str(training.start),
         "processes": world_size(),
     }
 
@@ -129,17 +131,17 @@ def checkpoints(work: Path) -> dict[int, Path]:
 
 def problem_of(checkpoint: Path) -> str | None:
     """Say why a checkpoint cannot be trusted, or None if it can."""
-    if not (checkpoint / SEAL_NAME).is_file():
+    if not (checkpoint / RECORD_NAME).is_file():
         return "it has no record: the run was killed while it was written"
-    problems = verify_seal(checkpoint / SEAL_NAME, checkpoint)
+    problems = verify_record(checkpoint / RECORD_NAME, checkpoint)
     return f"it is damaged: {problems[0]}" if problems else None
 
 
 def _check_same_run(folder: Path, identity: Mapping[str, Any] | None) -> None:
-    seal = read_seal(folder)
-    if identity is None or seal is None:
+    record = read_record(folder)
+    if identity is None or record is None:
         return
-    was = dict(seal.config)
+    was = dict(record.config)
     threads = was.pop(THREADS, torch.get_num_threads())
     changed = [
         f"{name} {was.get(name)!r} -> {identity.get(name)!r}"
@@ -216,7 +218,7 @@ def save_model(trainer: Trainer, training: Training) -> None:
     """
     folder, first = training.folder, trainer.is_world_process_zero()
     if first:
-        (folder / SEAL_NAME).unlink(missing_ok=True)
+        (folder / RECORD_NAME).unlink(missing_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.glob("*.safetensors*"):
             old.unlink()
@@ -234,7 +236,7 @@ def save_model(trainer: Trainer, training: Training) -> None:
         trainer.processing_class.tokenizer.save_pretrained(folder)
 
 
-def seal_model(training: Training, run: Run, seconds: float) -> None:
+def record_model(training: Training, run: Run, seconds: float) -> None:
     """Write the record of a model folder whose files are complete.
 
     Args:
@@ -244,7 +246,7 @@ def seal_model(training: Training, run: Run, seconds: float) -> None:
     """
     stated = {name: section.model_dump() for name, section in training.settings.items()}
     key = stage_keys(run.profile).get(training.stage, "")
-    seal_folder(training.folder, stage=training.stage, key=key, config=stated, seconds=seconds)
+    record_folder(training.folder, stage=training.stage, key=key, config=stated, seconds=seconds)
 
 
 def write_history(

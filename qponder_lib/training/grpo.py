@@ -37,8 +37,8 @@ from qponder_lib.training.checkpoints import (
     identity,
     last_checkpoint,
     load_start,
+    record_model,
     save_model,
-    seal_model,
     world_size,
     write_history,
 )
@@ -204,7 +204,7 @@ def train(run: Run, training: Training, work: Path) -> Path:
         columns = (*HISTORY, *(VALIDATED if validation else ()), *TERMS.get(config.reward, ()))
         write_history(history, columns, training.folder / "history.csv", LOGGED)
         shutil.copy(rewards.log_path, training.folder)
-        seal_model(training, run, time.monotonic() - began)
+        record_model(training, run, time.monotonic() - began)
         for line in alarms(history, LOGGED):
             print(f"ALARM: {line}", flush=True)
     return training.folder

@@ -37,8 +37,8 @@ from qponder_lib.training.checkpoints import (
     last_checkpoint,
     load_start,
     problem_of,
+    record_model,
     save_model,
-    seal_model,
     write_history,
 )
 
@@ -106,7 +106,7 @@ def train(run: Run, training: Training, work: Path) -> Path:
         del trainer, student
         if config.select_sets:
             choose_checkpoint(run, training, work)
-        seal_model(training, run, time.monotonic() - began)
+        record_model(training, run, time.monotonic() - began)
     return training.folder
 
 

@@ -25,7 +25,7 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
-from qponder_lib.artifacts import SEAL_NAME, seal_folder
+from qponder_lib.artifacts import RECORD_NAME, record_folder
 from qponder_lib.data.clips import (
     LADDERS,
     SPATIAL,
@@ -106,14 +106,14 @@ def train_motion(run: Run, work: Path) -> Path:
     seen = learn_to_see(tower, clips.rows, config.learning_rate, see, work / "tower")
     said = learn_to_say(student, clips.rows, say, work / "words") if say.steps else []
     folder = run.paths.video("motion")
-    (folder / SEAL_NAME).unlink(missing_ok=True)
+    (folder / RECORD_NAME).unlink(missing_ok=True)
     student.model.save_pretrained(folder)
     student.processor.tokenizer.save_pretrained(folder)
     write_rows(folder / "history.csv", seen)
     write_rows(folder / "words.csv", said)
     stated = {"student": run.profile.student.model_dump(), "training": config.model_dump()}
     key, seconds = stage_keys(run.profile)[STAGE], time.monotonic() - began
-    seal_folder(folder, stage=STAGE, key=key, config=stated, seconds=seconds)
+    record_folder(folder, stage=STAGE, key=key, config=stated, seconds=seconds)
     return folder
 
 
