@@ -345,10 +345,7 @@ class JsonlAppender(Generic[Row]):
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
     """Write rows as CSV with the columns in the order given, atomically.
 
-    Args:
-        path: Where to.
-        rows: One mapping per row with exactly the keys in `columns`; `None` is an empty cell.
-        columns: Column names.
+    Each row has exactly the keys in `columns`; `None` is an empty cell.
 
     Raises:
         ValueError: If a row has other keys or a number is not finite.
