@@ -100,7 +100,7 @@ def test_every_name_and_call_of_a_notebook_fits_the_library(path):
     ("source", "said"),
     [
         ("from qponder_lib import parsings", "qponder_lib has no parsings"),
-        ("from qponder_lib import parsing\nparsing.gone(1)", "parsing has no gone"),
+        ("from qponder_lib.text import parsing\nparsing.gone(1)", "parsing has no gone"),
         ("from qponder_lib.text.parsing import parse_answer\nparse_answer()", "missing a required"),
         ("from qponder_lib import scales\nscales.severity_of(1, shade=2)", "shade"),
     ],

@@ -297,7 +297,7 @@ def measure_health(groups: Groups) -> pd.DataFrame:
         sets = run.profile.predict.sets
         frames = [read_predictions(run.paths, "qponder", dataset) for dataset in sets]
         # A mean of five scores has more digits than a single one.
-        stated = [plain(score) for score in pd.concat(frames)["score"].round()]
+        stated = [plain(score) for score in pd.concat(frames)["score"].astype(float).round()]
         found = score_diversity(stated) | {name: log[name].mean() for name in ROLLOUTS}
         names = {"system": label, "seed": seed, "run": run.paths.root.name}
         rows += [names | {"metric": m, "value": found[m]} for m in (*ROLLOUTS, *DIVERSITY)]

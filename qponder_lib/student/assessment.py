@@ -57,7 +57,7 @@ class ScoreDistribution:
         return float(np.sqrt(self.probabilities @ (np.arange(101) - self.mean) ** 2))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Assessment:
     """What a model says about one image.
 
@@ -98,7 +98,7 @@ class Assessment:
             "sample": 0,
         }
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         """A card for the terminal."""
         if self.score is None:
             said = self.problem or f"no score, {self.parse_status}\n{self.text}"
