@@ -262,6 +262,21 @@ def test_missing_notebook_is_named(root, capsys):
     assert "02_*.ipynb" in capsys.readouterr().err
 
 
+def test_links_of_a_copy_lead_where_the_notebooks_do_from_any_depth(tmp_path):
+    links = "[a](../docs/a.md#d1) [b](PAPER_INDEX.md) [c](01_next.ipynb) [d](https://e.org/../f)"
+    for place in ("papermill_runs/mini/executed", "papermill_runs/reference/mini/executed"):
+        copy = tmp_path / place / "00.ipynb"
+        copy.parent.mkdir(parents=True)
+        nbformat.write(new_notebook(cells=[new_markdown_cell(links)]), copy)
+        up = "../" * (place.count("/") + 1)
+        for _ in range(2):  # a copy of a copy
+            notebooks.relink(copy, tmp_path)
+            assert nbformat.read(copy, 4).cells[0].source == (
+                f"[a]({up}docs/a.md#d1) [b]({up}notebooks/PAPER_INDEX.md) [c](01_next.ipynb) "
+                "[d](https://e.org/../f)"
+            )
+
+
 # ---- studies, commands
 
 

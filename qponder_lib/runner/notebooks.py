@@ -285,6 +285,22 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             continue
 
 
+def relink(copy: Path, root: Path) -> None:
+    """Let links of an executed copy lead where those in `notebooks/` do, from wherever it lies.
+
+    Links between notebooks stay: they lead to the copies beside it.
+    """
+    up = Path(os.path.relpath(root, copy.parent)).as_posix()
+    content = json.loads(copy.read_text(encoding="utf-8"))
+    for cell in content["cells"]:
+        if cell["cell_type"] == "markdown":
+            text = re.sub(r"\]\((?:\.\./)+", f"]({up}/", "".join(cell["source"]))
+            text = text.replace("](PAPER_INDEX.md", f"]({up}/notebooks/PAPER_INDEX.md")
+            cell["source"] = text.splitlines(keepends=True)
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    artifacts.write_text_atomic(copy, text)
+
+
 def failure_of(exit_code: int, copy: Path) -> str | None:
     """Say why a notebook did not reach its end, by papermill's exit code and the copy it left.
 

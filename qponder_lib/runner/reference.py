@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from qponder_lib import artifacts
+from qponder_lib import artifacts, paths
 from qponder_lib.paths import RunPaths
+from qponder_lib.runner.notebooks import relink
 
 KEPT = (
     "manifest.json",
@@ -74,6 +75,7 @@ def keep_reference(run: RunPaths, reference: Path) -> list[Path]:
             target.write_bytes(smaller_png(source.read_bytes()))
         elif source.suffix == ".ipynb":
             _shrink_outputs(target)
+            relink(target, paths.repository_root())
         written.append(target)
     if (run.report / "index.html").is_file():
         from qponder_lib.report.page import write_report  # pandas, which a run does not need

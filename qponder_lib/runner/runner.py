@@ -192,6 +192,7 @@ def execute_notebook(
         raise NotebookFailed(f"{notebook.name}: {error}\n{where}") from None
     copy = folder.executed / notebook.name
     os.replace(partial, copy)
+    notebooks.relink(copy, paths.repository_root())
     for entry in stages:
         if entry.stage.only_shows:
             pipeline.record_stage(folder, entry.stage, {}, [copy], seconds)
