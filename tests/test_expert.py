@@ -12,8 +12,8 @@ from qponder_lib.scales import SEVERITIES, distortion_tag
 from qponder_lib.teacher.expert import (
     DEFECTS,
     WORDING,
+    Diagnosis,
     ExpertTeacher,
-    Finding,
     diagnose,
     measure,
     score,
@@ -80,9 +80,9 @@ def test_the_text_names_exactly_the_defects_that_were_found(photographs):
 
 
 def test_the_stated_score_falls_with_every_defect_and_with_its_strength():
-    some = (Finding("blur", 0.4),)
-    more = (Finding("blur", 0.8),)
-    both = (*some, Finding("noise", 0.4))
+    some = (Diagnosis("blur", 0.4),)
+    more = (Diagnosis("blur", 0.8),)
+    both = (*some, Diagnosis("noise", 0.4))
     assert score(()) > score(some) > score(more) > 0
     assert score(both) < score(some)
 

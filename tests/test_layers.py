@@ -148,3 +148,13 @@ def test_the_public_names_are_there_and_load_nothing_before_they_are_used():
 
 def test_no_module_is_called_utils():
     assert not list(PACKAGE.rglob("utils.py"))
+
+
+def test_no_two_classes_have_one_name_and_no_module_is_longer_than_500_lines():
+    seen: dict[str, str] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        text, place = path.read_text(encoding="utf-8"), path.relative_to(PACKAGE).as_posix()
+        assert text.count("\n") <= 500, place
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ClassDef):
+                assert seen.setdefault(node.name, place) == place, (node.name, place)

@@ -14,7 +14,7 @@ from qponder_lib.cli.common import AsJson, RunName, answer
 from qponder_lib.paths import RunPaths, shown
 
 if TYPE_CHECKING:
-    from qponder_lib.report.audit import Finding
+    from qponder_lib.report.audit import AuditFinding
     from qponder_lib.report.claims import Claim, PrintedVerdict
     from qponder_lib.report.training import Health
 
@@ -137,7 +137,7 @@ def paper(as_json: AsJson = False) -> None:
 
 
 def _paper_lines(
-    findings: Sequence[Finding], claims: Sequence[tuple[Claim, PrintedVerdict]]
+    findings: Sequence[AuditFinding], claims: Sequence[tuple[Claim, PrintedVerdict]]
 ) -> Iterable[str]:
     yield "Q-Ponder (arXiv:2506.05384), tables as transcribed in qponder_lib/reported/"
     for (check, outcome), n in sorted(Counter((f.check, f.outcome) for f in findings).items()):

@@ -95,7 +95,7 @@ def shown(values: Iterable[object], n: int = 5) -> str:
 
 
 @dataclass(frozen=True)
-class Table:
+class InputTable:
     """A table as it stands in a file.
 
     Attributes:
@@ -237,7 +237,7 @@ def read_number(cell: Cell, *, is_text: bool) -> tuple[float | None, str]:
     return (number, "ok") if math.isfinite(number) else (None, "not_finite")
 
 
-def read_table(path: Path, *, names: Sequence[str] = (), sheet: str | None = None) -> Table:
+def read_table(path: Path, *, names: Sequence[str] = (), sheet: str | None = None) -> InputTable:
     """Read a table.
 
     Args:
@@ -286,7 +286,7 @@ def _decoded(content: bytes, path: Path) -> str:
     return text
 
 
-def _json_table(text: str, path: Path) -> Table:
+def _json_table(text: str, path: Path) -> InputTable:
     values, layout = _json_values(text, path), "json objects"
     if len(values) == 1 and isinstance(values[0], list):
         values, layout = values[0], "json list"
@@ -297,7 +297,7 @@ def _json_table(text: str, path: Path) -> Table:
             raise TableError(path, f"expected a JSON object, got a {type(value).__name__}", row)
     columns = dict.fromkeys(name for value in values for name in value)
     cells = {name: [value.get(name) for value in values] for name in columns}
-    return Table(path, layout, _frame(cells, range(1, len(values) + 1)))
+    return InputTable(path, layout, _frame(cells, range(1, len(values) + 1)))
 
 
 def _rows_of_object(value: dict[str, Any]) -> tuple[list[Any], str]:
@@ -337,7 +337,7 @@ def _json_values(text: str, path: Path) -> list[Any]:
     return values
 
 
-def _text_table(text: str, path: Path, names: Sequence[str]) -> Table:
+def _text_table(text: str, path: Path, names: Sequence[str]) -> InputTable:
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     first = next((line for line in text.split("\n") if line.strip()), "")
     found = [sign for sign in (",", ";") if sign in first]
@@ -372,7 +372,7 @@ def _name_index(rows: list[tuple[int, list[Cell]]]) -> None:
 
 def _table_of_rows(
     rows: list[tuple[int, list[Cell]]], path: Path, names: Sequence[str], *, is_text: bool
-) -> Table:
+) -> InputTable:
     """Find the header, give columns their names, and leave empty columns without a name out."""
     if not rows:
         raise TableError(path, "no rows")
@@ -399,7 +399,7 @@ def _table_of_rows(
         if name in columns:
             raise TableError(path, f"the column name {name!r:.80} is there twice")
         columns[name] = values
-    return Table(path, layout, _frame(columns, numbers), is_text)
+    return InputTable(path, layout, _frame(columns, numbers), is_text)
 
 
 def _is_header(rows: Sequence[Sequence[Cell]]) -> bool:
@@ -429,7 +429,7 @@ def _holds_numbers(cells: Iterable[Cell]) -> bool:
     return 2 * states.count("not_a_number") < len(states)
 
 
-def _sheet_table(content: bytes, path: Path, names: Sequence[str], sheet: str | None) -> Table:
+def _sheet_table(content: bytes, path: Path, names: Sequence[str], sheet: str | None) -> InputTable:
     import pandas as pd
 
     file = io.BytesIO(content)
@@ -459,7 +459,7 @@ def _starts_table(row: Sequence[Cell], names: Sequence[str]) -> bool:
     return set(names) <= set(filled) and len(filled) > 1
 
 
-def _mat_table(content: bytes, path: Path, names: Sequence[str]) -> Table:
+def _mat_table(content: bytes, path: Path, names: Sequence[str]) -> InputTable:
     from scipy.io import loadmat
 
     try:
@@ -480,7 +480,7 @@ def _mat_table(content: bytes, path: Path, names: Sequence[str]) -> Table:
         message = f"expected variables of one length, got {shown(lengths.items())}"
         raise TableError(path, f"{message}; write ids and scores as CSV")
     n_rows = max(lengths.values(), default=0)
-    return Table(path, "mat variables", _frame(columns, range(1, n_rows + 1)))
+    return InputTable(path, "mat variables", _frame(columns, range(1, n_rows + 1)))
 
 
 def _plain_cell(value: Cell) -> Cell:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qponder_lib.data.catalog import named_references
-from qponder_lib.data.tabular import Table, TableError, read_table, shown
+from qponder_lib.data.tabular import InputTable, TableError, read_table, shown
 from qponder_lib.evaluation import scoring
 from qponder_lib.evaluation.joining import arrange, lost_ids, match_ids
 from qponder_lib.evaluation.scoring import RAW, Predictions, Wanted
@@ -397,7 +397,7 @@ def read_labels(source: Source, *, id: str | None = None, mos: str | None = None
     return _labels(table, ids, table.column("mos", mos))
 
 
-def _open(source: Source) -> Table:
+def _open(source: Source) -> InputTable:
     if isinstance(source, str | Path):
         return read_table(Path(source))
     frame = source.reset_index() if any(source.index.names) else source
@@ -405,10 +405,10 @@ def _open(source: Source) -> Table:
     frame.index = range(1, len(frame) + 1)
     if frame.empty:
         raise TableError("data frame", "no rows")
-    return Table(Path("data frame"), "data frame", frame)
+    return InputTable(Path("data frame"), "data frame", frame)
 
 
-def _own_rows(table: Table) -> Scores:
+def _own_rows(table: InputTable) -> Scores:
     """Read prediction rows of this kit: of a run, or as `qponder score --json` prints them."""
     values, states = table.numbers("score")
     frame = table.frame.assign(score=[None if math.isnan(v) else v for v in values.tolist()])
@@ -430,7 +430,7 @@ def _own_rows(table: Table) -> Scores:
     )
 
 
-def _labels(table: Table, ids: Sequence[str], name: str) -> Labels:
+def _labels(table: InputTable, ids: Sequence[str], name: str) -> Labels:
     # Q-Bench and the JSON metas write some labels between quotation marks.
     values, states = table.numbers(name, text_too=name == "gt_score")
     there = np.flatnonzero(~np.isnan(values))

@@ -50,7 +50,7 @@ ONE_SCORE = "student_short"
 
 
 @dataclass(frozen=True)
-class Finding:
+class Check:
     """One check: what was looked at, the verdict, and what to change."""
 
     check: str
@@ -71,7 +71,7 @@ class Report:
     """
 
     profile: str
-    findings: tuple[Finding, ...]
+    findings: tuple[Check, ...]
     memory_gib: dict[str, dict[str, float]]
     hours: dict[str, float] | None
 
@@ -103,7 +103,7 @@ def preflight(profile: Profile, run: RunPaths, machine: Machine) -> Report:
     shape = shape_of(profile.student.model)
     if shape is None:
         said = f"the sizes of {profile.student.model} are not on this machine"
-        findings.append(Finding("model", "unknown", said, "fetch its config.json"))
+        findings.append(Check("model", "unknown", said, "fetch its config.json"))
         return Report(profile.name, tuple(findings), {}, None)
     tokens = lengths(profile, shape)
     findings += check_lengths(profile, shape, tokens)
@@ -117,42 +117,44 @@ def preflight(profile: Profile, run: RunPaths, machine: Machine) -> Report:
 def refused(name: str, error: ValueError) -> Report:
     """A report of a profile that cannot be read, one finding for each broken setting."""
     said = error.problems if isinstance(error, SettingsError) else [str(error)]
-    findings = tuple(Finding("settings", "problem", line, "change the profile") for line in said)
+    findings = tuple(
+        Check("settings", "problem", line, "change the profile") for line in said
+    )
     return Report(name, findings, {}, None)
 
 
 # ---- labels, steps, lengths, memory
 
 
-def _labels(profile: Profile, run: RunPaths) -> tuple[list[float], Finding | None]:
+def _labels(profile: Profile, run: RunPaths) -> tuple[list[float], Check | None]:
     file = run.split(profile.data.train_set, "train")
     if not file.is_file():
         return [], None
     try:
         rows = read_jsonl(file, ImageRecord)
     except ArtifactError as error:
-        return [], Finding("labels", "problem", str(error), "correct the row, or its scale")
+        return [], Check("labels", "problem", str(error), "correct the row, or its scale")
     missing = sum(row.mos is None for row in rows)
     if missing:
         said = f"{missing} of {len(rows)} rows in {file} have no mos"
-        return [], Finding("labels", "problem", said, "label them or leave them out")
+        return [], Check("labels", "problem", said, "label them or leave them out")
     return [row.mos for row in rows if row.mos is not None], None
 
 
-def check_labels(labels: Sequence[float]) -> Finding:
+def check_labels(labels: Sequence[float]) -> Check:
     """Do the labels use their scale? That none lies outside was seen when they were read."""
     if not labels:
-        return Finding("labels", "unknown", "no rows of the training set yet (stage 01)")
+        return Check("labels", "unknown", "no rows of the training set yet (stage 01)")
     low, high = min(labels), max(labels)
     said = f"{len(labels)} labels from {low:g} to {high:g} on a scale {MOS_MIN:g} to {MOS_MAX:g}"
     if high - low < _LEAST_SPAN * (MOS_MAX - MOS_MIN):
         said += ": less than a tenth of it, as labels of another scale (1 to 5) would"
         remedy = "rescale: mos = 100 x (raw - low) / (high - low), with the ends of their own scale"
-        return Finding("labels", "problem", said, remedy)
-    return Finding("labels", "ok", said)
+        return Check("labels", "problem", said, remedy)
+    return Check("labels", "ok", said)
 
 
-def check_steps(profile: Profile, n_images: int, machine: Machine) -> Finding:
+def check_steps(profile: Profile, n_images: int, machine: Machine) -> Check:
     """Do images and devices give steps?"""
     config = profile.grpo
     if n_images < config.images_per_step:
@@ -160,40 +162,42 @@ def check_steps(profile: Profile, n_images: int, machine: Machine) -> Finding:
             f"{n_images} images are fewer than grpo.images_per_step {config.images_per_step}: "
             "TRL would run 0 steps and report success"
         )
-        return Finding("steps", "problem", said, "lower grpo.images_per_step or add images")
+        return Check("steps", "problem", said, "lower grpo.images_per_step or add images")
     try:
         config.batch(machine.gpus)
     except ValueError as error:
         remedy = "let grpo.images_per_step be a multiple of the GPUs"
-        return Finding("steps", "problem", str(error), remedy)
+        return Check("steps", "problem", str(error), remedy)
     steps = config.steps(n_images)
     epochs = steps * config.images_per_step / n_images
     said = f"GRPO: {steps} steps x {config.images_per_step} images = {epochs:.2f} epochs"
-    return Finding("steps", "ok", said)
+    return Check("steps", "ok", said)
 
 
-def check_saves(profile: Profile) -> Finding:
+def check_saves(profile: Profile) -> Check:
     """Is a checkpoint written before training ends?"""
     for name, section in (("sft", profile.sft), ("grpo", profile.grpo)):
         every, steps = section.save_steps, section.max_steps
         if 0 < steps < every:
             said = f"{name}.save_steps {every} is beyond {name}.max_steps {steps}: none is written"
-            return Finding("checkpoints", "problem", said, "save more often")
-    return Finding("checkpoints", "ok", "written where a killed run resumes exactly")
+            return Check("checkpoints", "problem", said, "save more often")
+    return Check("checkpoints", "ok", "written where a killed run resumes exactly")
 
 
-def check_trainer_arguments(profile: Profile) -> Finding:
+def check_trainer_arguments(profile: Profile) -> Check:
     """Does TRL take the settings that are passed through to it?"""
     try:
         sft.trainer_arguments(profile.sft, Path("work"))
         grpo.trainer_arguments(profile.grpo, Path("work"))
     except (TypeError, ValueError) as error:
         said = " ".join(str(error).split())
-        return Finding("trainer arguments", "problem", said, "change sft or grpo in the profile")
-    return Finding("trainer arguments", "ok", "TRL takes the settings of sft and grpo")
+        return Check(
+            "trainer arguments", "problem", said, "change sft or grpo in the profile"
+        )
+    return Check("trainer arguments", "ok", "TRL takes the settings of sft and grpo")
 
 
-def check_lengths(profile: Profile, shape: Shape, tokens: Lengths) -> list[Finding]:
+def check_lengths(profile: Profile, shape: Shape, tokens: Lengths) -> list[Check]:
     """Do prompt, image and completion fit what bounds them?"""
     how = "counted" if tokens.counted else "estimated from letters, the tokenizer is not here"
     parts = f"prompt {tokens.prompt} ({how}) + image {tokens.image}"
@@ -208,12 +212,12 @@ def check_lengths(profile: Profile, shape: Shape, tokens: Lengths) -> list[Findi
             continue
         if tokens.prompt + tokens.image >= limit:
             said = f"{parts} leave no room for a completion in {name}, {limit}"
-            found.append(Finding("lengths", "problem", said, remedy))
+            found.append(Check("lengths", "problem", said, remedy))
         elif tokens.whole > limit:
             said = f"{whole}, more than {name}, {limit}: completions are cut off"
-            found.append(Finding("lengths", "problem", said, remedy))
+            found.append(Check("lengths", "problem", said, remedy))
         else:
-            found.append(Finding("lengths", "ok", f"{whole}, within {name}, {limit}"))
+            found.append(Check("lengths", "ok", f"{whole}, within {name}, {limit}"))
     return found
 
 
@@ -231,32 +235,32 @@ def _longest_taught(profile: Profile, run: RunPaths) -> int | None:
     return max(map(count, texts), default=None)
 
 
-def check_completions_fit(longest: int | None, limit: int) -> Finding:
+def check_completions_fit(longest: int | None, limit: int) -> Check:
     """May the student write as much in GRPO as it was taught to write?"""
     if longest is None:
         said = "no filtered responses to measure yet (stage 03)"
-        return Finding("completion length", "unknown", said)
+        return Check("completion length", "unknown", said)
     said = f"the longest text taught has {longest} tokens, grpo.max_completion_length is {limit}"
     if longest > limit:
         remedy = "raise grpo.max_completion_length above it"
-        return Finding("completion length", "problem", said, remedy)
-    return Finding("completion length", "ok", said)
+        return Check("completion length", "problem", said, remedy)
+    return Check("completion length", "ok", said)
 
 
-def _fits(needed: dict[str, dict[str, float]], machine: Machine) -> list[Finding]:
+def _fits(needed: dict[str, dict[str, float]], machine: Machine) -> list[Check]:
     found = []
     for stage, parts in needed.items() if machine.gpu_gib is not None else ():
         said = f"{stage} needs about {parts['peak']:.1f} GiB on each GPU of {machine.gpu_gib:g}"
         fits = parts["peak"] <= machine.gpu_gib
         remedy = "" if fits else "shard over more GPUs, or take adapters (full-80gb, full-24gb)"
-        found.append(Finding("memory", "ok" if fits else "problem", said, remedy))
+        found.append(Check("memory", "ok" if fits else "problem", said, remedy))
     return found
 
 
 # ---- do prompt, format check, parser and reward fit each other? completions are written to see
 
 
-def _consistency(profile: Profile) -> list[Finding]:
+def _consistency(profile: Profile) -> list[Check]:
     prompt_id = profile.student.prompt_id
     form = answer_form(prompt_id)
     prompt = "\n".join(one["content"] for one in student_messages(prompt_id))
@@ -276,7 +280,7 @@ def _consistency(profile: Profile) -> list[Finding]:
     ]
     if profile.grpo.start_from == "none" and profile.grpo.weight_format:
         said = "grpo.start_from is none: that cold start never reasons, so no text has the form"
-        found.append(Finding("cold start", "problem", said, "start from short or long"))
+        found.append(Check("cold start", "problem", said, "start from short or long"))
     return found
 
 
@@ -304,7 +308,7 @@ def own_example(prompt: str, answer: str = f"{_EXAMPLE_MOS:g}") -> str:
 
 def check_example(
     prompt: str, is_compliant: Callable[[str], bool], parse: Parse, prompt_id: str = ONE_SCORE
-) -> Finding:
+) -> Check:
     """Does a completion in the form of the prompt pass the format check and the parser?
 
     Args:
@@ -317,7 +321,7 @@ def check_example(
     if not is_compliant(example):
         said = f"the prompt's own example fails the format check: {example!r}"
         remedy = "let prompt and format check ask for the same tags in the same order"
-        return Finding("example", "problem", said, remedy)
+        return Check("example", "problem", said, remedy)
     found = parse(example)
     if found is None or abs(found - _EXAMPLE_MOS) > _NEAR:
         said = (
@@ -325,23 +329,23 @@ def check_example(
             f"{_EXAMPLE_MOS:g} of {MOS_MAX:g}"
         )
         remedy = "let prompt and parser name the same answer tag and the same scale"
-        return Finding("example", "problem", said, remedy)
-    return Finding("example", "ok", "the prompt's own example has the form and is read")
+        return Check("example", "problem", said, remedy)
+    return Check("example", "ok", "the prompt's own example has the form and is read")
 
 
-def check_scale_of_prompt(prompt: str, prompt_id: str = ONE_SCORE) -> Finding:
+def check_scale_of_prompt(prompt: str, prompt_id: str = ONE_SCORE) -> Check:
     """Does the prompt ask for the scale on which its completions are read?"""
     form = answer_form(prompt_id)
     read = f"{form.low:g} to {form.high:g}"
     asked = {(float(low), float(high)) for low, high in _RANGE.findall(prompt)}
     if not asked:
-        return Finding("prompt scale", "unknown", "the prompt names no range of scores")
+        return Check("prompt scale", "unknown", "the prompt names no range of scores")
     if asked != {(form.low, form.high)}:
         ranges = ", ".join(f"{low:g} to {high:g}" for low, high in sorted(asked))
         said = f"the prompt asks for {ranges}, completions are read and rewarded as {read}"
         remedy = "name one range in the prompt, the one that completions are read on"
-        return Finding("prompt scale", "problem", said, remedy)
-    return Finding("prompt scale", "ok", f"{read} in prompt, parser and reward")
+        return Check("prompt scale", "problem", said, remedy)
+    return Check("prompt scale", "ok", f"{read} in prompt, parser and reward")
 
 
 def reward_of(config: GrpoConfig, prompt_id: str, parse: Parse) -> Reward:
@@ -372,7 +376,9 @@ def reward_of(config: GrpoConfig, prompt_id: str, parse: Parse) -> Reward:
     return reward
 
 
-def check_perfect_answer(config: GrpoConfig, reward: Reward, prompt_id: str = ONE_SCORE) -> Finding:
+def check_perfect_answer(
+    config: GrpoConfig, reward: Reward, prompt_id: str = ONE_SCORE
+) -> Check:
     """Does the right score in the right form earn the most, at both ends of the scale and between?
 
     A reward that looks at one completion must give all there is; one that compares images must
@@ -380,7 +386,7 @@ def check_perfect_answer(config: GrpoConfig, reward: Reward, prompt_id: str = ON
     """
     most = config.weight_accuracy + config.weight_format
     if most <= 0.0:
-        return Finding("perfect completion", "problem", "both weights are 0", "set one above 0")
+        return Check("perfect completion", "problem", "both weights are 0", "set one above 0")
     rewards = reward(_right_and_wrong(_RIGHT, prompt_id), _RIGHT).tolist()
     absolute = config.reward not in _COMPARING
     for mos, (right, *wrong) in zip(_RIGHT, rewards, strict=True):
@@ -390,26 +396,28 @@ def check_perfect_answer(config: GrpoConfig, reward: Reward, prompt_id: str = ON
                 f"a wrong one up to {max(wrong):g}"
             )
             remedy = "let prompt, parser, reward and scale fit each other"
-            return Finding("perfect completion", "problem", said, remedy)
+            return Check("perfect completion", "problem", said, remedy)
     how = f"{most:g}, the most there is" if absolute else "more than any"
-    return Finding(
+    return Check(
         "perfect completion", "ok", f"the right completion earns {how} with {config.reward}"
     )
 
 
-def check_compared(config: GrpoConfig, reward: Reward, prompt_id: str = ONE_SCORE) -> Finding:
+def check_compared(config: GrpoConfig, reward: Reward, prompt_id: str = ONE_SCORE) -> Check:
     """Does a reward that compares images tell completions apart with the images of one step?"""
     n = config.images_per_step
     if config.reward not in _COMPARING:
-        return Finding("compared images", "ok", f"{config.reward} looks at one image at a time")
+        return Check("compared images", "ok", f"{config.reward} looks at one image at a time")
     labels = np.linspace(MOS_MIN, MOS_MAX, n + 2).round()[1:-1].tolist()
     if np.ptp(reward(_right_and_wrong(labels, prompt_id), labels), axis=1).max() <= _NEAR:
         said = (
             f"{config.reward} compares images, and grpo.images_per_step is {n}: right and wrong "
             "completions earn the same, so nothing is learnt"
         )
-        return Finding("compared images", "problem", said, "raise grpo.images_per_step")
-    return Finding("compared images", "ok", f"{config.reward} compares the {n} images of a step")
+        return Check("compared images", "problem", said, "raise grpo.images_per_step")
+    return Check(
+        "compared images", "ok", f"{config.reward} compares the {n} images of a step"
+    )
 
 
 def _right_and_wrong(labels: Sequence[float], prompt_id: str) -> list[list[str]]:

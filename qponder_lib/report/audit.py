@@ -47,7 +47,7 @@ Outcome = Literal["consistent", "disagrees", "notable"]
 
 
 @dataclass(frozen=True)
-class Finding:
+class AuditFinding:
     """One thing that was checked in a printed table.
 
     Attributes:
@@ -105,7 +105,7 @@ def half_digit(text: str) -> float:
     return 0.5 / 10 ** len(text.partition(".")[2])
 
 
-def audit_paper() -> list[Finding]:
+def audit_paper() -> list[AuditFinding]:
     """Check the averages, repeats and possible values of Q-Ponder's tables.
 
     Example:
@@ -125,7 +125,7 @@ def audit_paper() -> list[Finding]:
     return found
 
 
-def check_averages(table: pd.DataFrame) -> Iterator[Finding]:
+def check_averages(table: pd.DataFrame) -> Iterator[AuditFinding]:
     """Recompute every average that a table prints as the plain mean of its row.
 
     An average whose metric no cell of the table has, such as one number for three judged aspects,
@@ -150,7 +150,7 @@ def check_averages(table: pd.DataFrame) -> Iterator[Finding]:
                 f"{apart:.4f} apart; rounding explains {allowed:.4f} at most; other weights "
                 "might, and none are stated"
             )
-        yield Finding(
+        yield AuditFinding(
             f"{average.method}, {AVERAGE}, {average.metric}",
             "disagrees" if apart > allowed + EPS else "consistent",
             f"printed {average.text}, mean of {len(row)} printed cells "
@@ -158,17 +158,19 @@ def check_averages(table: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
-def check_ranges(table: pd.DataFrame) -> Iterator[Finding]:
+def check_ranges(table: pd.DataFrame) -> Iterator[AuditFinding]:
     """Find values that their metric cannot have, whatever rounding hides."""
     for cell in table[table["metric"].isin(RANGES)].itertuples():
         low, high = RANGES[cell.metric]
         if not low - cell.half - EPS <= cell.value <= high + cell.half + EPS:
             where = f"{cell.method}, {cell.dataset}, {cell.metric}"
             told = f"printed {cell.text}, but {cell.metric} lies from {low} to {high}"
-            yield Finding(where, "disagrees", told)
+            yield AuditFinding(where, "disagrees", told)
 
 
-def check_same_model(tables: Mapping[str, pd.DataFrame], row: str, other_row: str) -> list[Finding]:
+def check_same_model(
+    tables: Mapping[str, pd.DataFrame], row: str, other_row: str
+) -> list[AuditFinding]:
     """Compare two rows that should print the same values in two tables.
 
     Args:
@@ -190,9 +192,9 @@ def check_same_model(tables: Mapping[str, pd.DataFrame], row: str, other_row: st
     odd = both[(both["value"] - both["value_other"]).abs() > both["half"] + both["half_other"]]
     if odd.empty:
         told = f"the same {len(both)} values in both tables"
-        return [Finding(where, "consistent", told)]
+        return [AuditFinding(where, "consistent", told)]
     return [
-        Finding(
+        AuditFinding(
             f"{where}, {cell.dataset}, {cell.metric}",
             "disagrees",
             f"{cell.text} in one and {cell.text_other} in the other",
@@ -201,7 +203,7 @@ def check_same_model(tables: Mapping[str, pd.DataFrame], row: str, other_row: st
     ]
 
 
-def check_repeats(table: pd.DataFrame) -> list[Finding]:
+def check_repeats(table: pd.DataFrame) -> list[AuditFinding]:
     """Find values that repeat where measurements should differ.
 
     Printed numbers have few digits, so some coincide by chance. How often they do is read off the
@@ -220,10 +222,10 @@ def check_repeats(table: pd.DataFrame) -> list[Finding]:
     keys = ["method", "dataset", "metric"]
     texts = cells.set_index(keys)["text"].unstack("metric", sort=False)
     found = [
-        Finding(where, "notable", told)
+        AuditFinding(where, "notable", told)
         for where, told in (*_repeated_cells(texts, shares), *_repeated_lines(texts, shares))
     ]
-    return found or [Finding("all cells", "consistent", "no more repeats than by chance")]
+    return found or [AuditFinding("all cells", "consistent", "no more repeats than by chance")]
 
 
 def equal_shares(cells: pd.DataFrame) -> pd.Series:
@@ -298,7 +300,7 @@ def reachable(cells: pd.DataFrame, n: int) -> pd.Series:
 
 def check_whole_scores(
     table: pd.DataFrame, counts: Mapping[str, int] = IMAGE_COUNTS
-) -> Iterator[Finding]:
+) -> Iterator[AuditFinding]:
     """Ask of every column of judged scores whether it can be a mean over that many images.
 
     Args:
@@ -313,7 +315,7 @@ def check_whole_scores(
         missed = cells[~reachable(cells, n)]
         if missed.empty:
             told = f"all {len(cells)} values can be means of {n} whole scores"
-            yield Finding(str(dataset), "consistent", told)
+            yield AuditFinding(str(dataset), "consistent", told)
             continue
         first = missed.iloc[0]
         told = (
@@ -322,10 +324,10 @@ def check_whole_scores(
             "responses left out or scores with fractions would explain it, and the number of "
             "judged images is not stated"
         )
-        yield Finding(str(dataset), "notable", told)
+        yield AuditFinding(str(dataset), "notable", told)
 
 
-def check_round_count(table: pd.DataFrame) -> Iterator[Finding]:
+def check_round_count(table: pd.DataFrame) -> Iterator[AuditFinding]:
     """Ask whether judged scores look like means over a round number of images.
 
     Yields:
@@ -353,7 +355,7 @@ def check_round_count(table: pd.DataFrame) -> Iterator[Finding]:
             f"arbitrary values {expected:.1f} could; that fits {n} judged images there, and the "
             "number is not stated"
         )
-        yield Finding("all cells", "notable", told)
+        yield AuditFinding("all cells", "notable", told)
 
 
 CHECKS = (

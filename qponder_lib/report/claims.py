@@ -32,7 +32,7 @@ PrintedOutcome = Literal["holds", "holds_in_part", "does_not_hold", "not_decidab
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Contrast:
     """One row of `reported/comparisons.csv`; the module says what its columns are."""
 
     claim: str
@@ -81,7 +81,7 @@ class Claim:
     printed: str
     remark: str
     without_run: str
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[Contrast, ...]
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def load_claims() -> list[Claim]:
         >>> load_claims()[0].paper
         'Q-Ponder'
     """
-    comparisons = [Comparison(**row) for row in _reported("comparisons")]
+    comparisons = [Contrast(**row) for row in _reported("comparisons")]
     return [
         Claim(**row, comparisons=tuple(one for one in comparisons if one.claim == row["id"]))
         for row in _reported("claims")
@@ -148,7 +148,7 @@ def _printed_verdict(claim: Claim, tables: Mapping[str, pd.DataFrame]) -> Printe
     return PrintedVerdict(outcome, "; ".join(dict.fromkeys(told)))
 
 
-def _compare(one: Comparison, table: pd.DataFrame) -> tuple[str, list[bool]]:
+def _compare(one: Contrast, table: pd.DataFrame) -> tuple[str, list[bool]]:
     """Say how much higher a row prints than others, and in which places it is as claimed."""
     steps = _steps(one, table)
     if one.stated.endswith("%"):
@@ -171,7 +171,7 @@ def _compare(one: Comparison, table: pd.DataFrame) -> tuple[str, list[bool]]:
     return words, hits.tolist()
 
 
-def _steps(one: Comparison, table: pd.DataFrame) -> pd.DataFrame:
+def _steps(one: Contrast, table: pd.DataFrame) -> pd.DataFrame:
     """Compare a row with others, place by place: place, gain, other, and both values."""
     kind, _, names = one.sets.rpartition(": ")
     sets = names.split(";") if names else []

@@ -22,7 +22,7 @@ from qponder_lib.pipeline import Run
 from qponder_lib.report.audit import AVERAGE, paper_tables
 from qponder_lib.report.claims import (
     Claim,
-    Comparison,
+    Contrast,
     PrintedVerdict,
     load_claims,
     printed_verdicts,
@@ -257,7 +257,7 @@ def _above_zero(ends: np.ndarray) -> bool | None:
     return True if (ends > 0).all() else False if (ends < 0).all() else None
 
 
-def _agrees(one: Comparison, table: pd.DataFrame, numbers: pd.DataFrame) -> list[bool]:
+def _agrees(one: Contrast, table: pd.DataFrame, numbers: pd.DataFrame) -> list[bool]:
     """Say of each printed correlation, averaged over the sets, whether it meets its interval."""
     cells = table[(table["dataset"] == AVERAGE) == (one.sets == AVERAGE)]
     means = cells.groupby(["method", "metric"])[["value", "half"]].mean()
@@ -273,7 +273,7 @@ def _agrees(one: Comparison, table: pd.DataFrame, numbers: pd.DataFrame) -> list
     return found
 
 
-def measure(one: Comparison, run: Run, reward: str) -> pd.DataFrame:
+def measure(one: Contrast, run: Run, reward: str) -> pd.DataFrame:
     """Read the numbers of a comparison from the files of a run.
 
     Args:
@@ -313,9 +313,7 @@ def _conditions(text: str) -> dict[str, str]:
     return dict(part.split("=", 1) for part in text.split("; ") if part)
 
 
-def _select(
-    one: Comparison, rows: pd.DataFrame, where: Mapping[str, str], home: str
-) -> pd.DataFrame:
+def _select(one: Contrast, rows: pd.DataFrame, where: Mapping[str, str], home: str) -> pd.DataFrame:
     """Return the numbers of the rows that meet the conditions; each alternative must be there."""
     for column, wanted in where.items():
         names = [home] if wanted == "in domain" else wanted.split("|")
@@ -346,7 +344,7 @@ def _names(rows: pd.DataFrame) -> pd.Index:
     return pd.Index([" ".join(filter(None, row)) for row in judges.join(named).to_numpy()])
 
 
-def _contrasts(one: Comparison, path: Path, where: Mapping[str, str]) -> pd.DataFrame:
+def _contrasts(one: Contrast, path: Path, where: Mapping[str, str]) -> pd.DataFrame:
     """Weigh the means of five parts of a training history, as if its steps were independent.
 
     The history of an exploration, if the run began with one, stands before its own.
@@ -374,7 +372,7 @@ def _contrasts(one: Comparison, path: Path, where: Mapping[str, str]) -> pd.Data
     return pd.DataFrame.from_dict(found, orient="index")
 
 
-def _groups_without_feedback(one: Comparison, path: Path) -> pd.DataFrame:
+def _groups_without_feedback(one: Contrast, path: Path) -> pd.DataFrame:
     """Compare how often all completions of a group earn the same: under a threshold, and Eq. 5.
 
     The threshold is that of a contemporary of Q-Ponder, brought from its scale of 1 to 5 to MOS.

@@ -160,7 +160,7 @@ def _layout(luma: Plane) -> tuple[float, float]:
 # ---- from measures to defects; no label and no other image enters
 
 
-class Defect(NamedTuple):
+class DefectRule(NamedTuple):
     """How a defect is seen and what it costs; the numbers are ours, set by eye.
 
     Attributes:
@@ -175,16 +175,16 @@ class Defect(NamedTuple):
     weight: float
 
 
-DEFECTS: dict[str, Defect] = {
-    "blur": Defect("edge_width", (2.3, 2.7, 3.15, 3.6, 3.95), 0.8),
-    "motion_blur": Defect("edge_width", (2.2, 2.4, 2.55, 2.75, 3.0), 0.8),
-    "noise": Defect("noise", (4.2, 6.8, 11.0, 17.0, 25.0), 0.75),
-    "jpeg": Defect("blockiness", (1.25, 1.5, 1.8, 2.3, 3.4), 0.7),
-    "pixelation": Defect("flat_runs", (0.38, 0.53, 0.68, 0.8, 0.88), 0.85),
-    "low_contrast": Defect("contrast", (118.0, 98.0, 74.0, 50.0, 30.0), 0.95),
-    "overexposure": Defect("clipped_high", (0.08, 0.12, 0.18, 0.26, 0.36), 0.9),
-    "underexposure": Defect("brightness", (84.0, 70.0, 58.0, 46.0, 34.0), 0.95),
-    "color_cast": Defect("cast", (0.27, 0.34, 0.42, 0.5, 0.6), 0.75),
+DEFECTS: dict[str, DefectRule] = {
+    "blur": DefectRule("edge_width", (2.3, 2.7, 3.15, 3.6, 3.95), 0.8),
+    "motion_blur": DefectRule("edge_width", (2.2, 2.4, 2.55, 2.75, 3.0), 0.8),
+    "noise": DefectRule("noise", (4.2, 6.8, 11.0, 17.0, 25.0), 0.75),
+    "jpeg": DefectRule("blockiness", (1.25, 1.5, 1.8, 2.3, 3.4), 0.7),
+    "pixelation": DefectRule("flat_runs", (0.38, 0.53, 0.68, 0.8, 0.88), 0.85),
+    "low_contrast": DefectRule("contrast", (118.0, 98.0, 74.0, 50.0, 30.0), 0.95),
+    "overexposure": DefectRule("clipped_high", (0.08, 0.12, 0.18, 0.26, 0.36), 0.9),
+    "underexposure": DefectRule("brightness", (84.0, 70.0, 58.0, 46.0, 34.0), 0.95),
+    "color_cast": DefectRule("cast", (0.27, 0.34, 0.42, 0.5, 0.6), 0.75),
 }
 STRENGTHS = (0.15, 0.35, 0.55, 0.75, 0.95)
 """Strength at the five thresholds, on 0 (absent) to 1."""
@@ -203,7 +203,7 @@ _HINT_ALIASES = {
 
 
 @dataclass(frozen=True)
-class Finding:
+class Diagnosis:
     """A defect and its strength, above 0 and at most 1."""
 
     name: str
@@ -214,14 +214,14 @@ class Finding:
         """The severity word: "slight" to "extreme".
 
         Example:
-            >>> [Finding("blur", strength).severity for strength in (0.1, 0.5, 1.0)]
+            >>> [Diagnosis("blur", strength).severity for strength in (0.1, 0.5, 1.0)]
             ['slight', 'noticeable', 'extreme']
         """
         step = min(int(self.strength * len(SEVERITIES)), len(SEVERITIES) - 1)
         return SEVERITIES[::-1][step]
 
 
-def diagnose(measures: Measures, hint: str | None = None) -> tuple[Finding, ...]:
+def diagnose(measures: Measures, hint: str | None = None) -> tuple[Diagnosis, ...]:
     """List the defects of an image, strongest first.
 
     Args:
@@ -236,17 +236,17 @@ def diagnose(measures: Measures, hint: str | None = None) -> tuple[Finding, ...]
     _settle_confusions(strengths, measures)
     if hint is not None:
         strengths = _heed(hint, strengths)
-    found = [Finding(name, value) for name, value in strengths.items() if value > 0.05]
+    found = [Diagnosis(name, value) for name, value in strengths.items() if value > 0.05]
     return tuple(sorted(found, key=lambda finding: (-finding.strength, finding.name)))
 
 
-def score(findings: tuple[Finding, ...]) -> float:
+def score(findings: tuple[Diagnosis, ...]) -> float:
     """Return the score the expert states, 0 to 100: each defect takes its share of what is left.
 
     Example:
         >>> score(())
         95.0
-        >>> score((Finding("blur", 1.0),)) < score((Finding("blur", 0.5),))
+        >>> score((Diagnosis("blur", 1.0),)) < score((Diagnosis("blur", 0.5),))
         True
     """
     left = BEST_SCORE
@@ -369,10 +369,10 @@ class ExpertTeacher:
 
 
 def low_level(
-    measures: Measures, findings: Sequence[Finding], rng: np.random.Generator
+    measures: Measures, findings: Sequence[Diagnosis], rng: np.random.Generator
 ) -> list[str]:
     """One or more sentences on each of the eight low-level attributes of Table 5."""
-    by_attribute: dict[str, list[Finding]] = {}
+    by_attribute: dict[str, list[Diagnosis]] = {}
     for finding in findings:
         by_attribute.setdefault(WORDING[finding.name].attribute, []).append(finding)
     sentences = []
@@ -389,7 +389,7 @@ def low_level(
     return sentences
 
 
-def high_level(measures: Measures, findings: Sequence[Finding]) -> list[str]:
+def high_level(measures: Measures, findings: Sequence[Diagnosis]) -> list[str]:
     """The six high-level attributes of Table 5, as far as pixels can tell."""
     worst = max((finding.strength for finding in findings), default=0.0)
     step = (worst >= 0.3) + (worst >= 0.65)
@@ -407,7 +407,7 @@ def high_level(measures: Measures, findings: Sequence[Finding]) -> list[str]:
     ]
 
 
-def summary(findings: Sequence[Finding], stated: float) -> list[str]:
+def summary(findings: Sequence[Diagnosis], stated: float) -> list[str]:
     """The verdict in one word, the main defects, and what to do about them."""
     word = QUALITY_WORDS[min(int(stated / 20), 4)]
     if not findings:

@@ -160,7 +160,7 @@ def unpad(
 
 
 @dataclass(frozen=True)
-class Packed:
+class PackedBatch:
     """Model inputs of a packed batch, and where its tokens' results belong.
 
     Attributes:
@@ -182,7 +182,7 @@ class Packed:
 
 def pack(
     batch: Batch, n_completion: int, query_groups: int, positions: Callable[[Prompt], torch.Tensor]
-) -> Packed:
+) -> PackedBatch:
     """Lay a batch out as one sequence: each prompt without its last token, then the completions.
 
     A completion is the last token of its prompt and all of its own tokens but the last, so that
@@ -225,7 +225,7 @@ def pack(
     valid = (
         torch.arange(n_completion, device=device) < torch.tensor(lengths, device=device)[:, None]
     )
-    return Packed(inputs, n_prefix, valid)
+    return PackedBatch(inputs, n_prefix, valid)
 
 
 def regroup(parts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
