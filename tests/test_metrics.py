@@ -11,8 +11,13 @@ from scipy import stats
 from qponder_lib.evaluation.scoring import Predictions, compare, score
 from qponder_lib.metrics import bootstrap, statistics
 from qponder_lib.metrics.bootstrap import estimate, resample_counts
-from qponder_lib.metrics.logistic import fit_logistic, map_logistic
-from qponder_lib.metrics.statistics import STATISTICS, mean_statistic, spearman_statistic
+from qponder_lib.metrics.statistics import (
+    STATISTICS,
+    fit_logistic,
+    map_logistic,
+    mean_statistic,
+    spearman_statistic,
+)
 
 N = 200
 TIED = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=10, max_size=40)

@@ -16,7 +16,7 @@ from qponder_lib import artifacts, pipeline
 from qponder_lib.artifacts import read_csv, read_jsonl
 from qponder_lib.cli import app
 from qponder_lib.config import dump_profile, load_profile
-from qponder_lib.data import leaks
+from qponder_lib.data import check
 from qponder_lib.data.clips import CLIP_SET, LADDER_SET, encode_clip
 from qponder_lib.data.images import load_records
 from qponder_lib.paths import MINI_WEIGHTS, RunPaths
@@ -81,7 +81,7 @@ def test_every_clip_has_a_mosaic_and_three_frames_and_a_record_of_them(made):
 
 
 def test_clips_of_a_run_are_looked_through_for_leaks(made):
-    counted, findings = leaks.leaks_in_run(made.paths, progress=False)
+    counted, findings = check.leaks_in_run(made.paths, progress=False)
     assert counted[f"{CLIP_SET} (train)"] == 8
     assert counted[f"{LADDER_SET} (test)"] == 11
     assert findings == []

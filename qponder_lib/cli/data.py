@@ -133,14 +133,14 @@ def find_leaks(
     as_json: AsJson = False,
 ) -> None:
     """Find images that training and test sets share, by their pixels; exit 1 if there are any."""
-    from qponder_lib.data import leaks
+    from qponder_lib.data import check as checking
 
     if (run is None) == (not train and not test) or bool(train) != bool(test):
         raise ValueError("state either --run RUN, or --train DIR and --test DIR")
     if run is not None:
-        counted, found = leaks.leaks_in_run(RunPaths.named(run), progress=not as_json)
+        counted, found = checking.leaks_in_run(RunPaths.named(run), progress=not as_json)
     else:
-        counted, found = leaks.leaks_between(train or (), test or (), progress=not as_json)
+        counted, found = checking.leaks_between(train or (), test or (), progress=not as_json)
     n_shared = sum(finding.code == "shared_image" for finding in found)
     lines = [f"{place}: {n} images" for place, n in counted.items()]
     lines += [str(finding) for finding in found]

@@ -16,16 +16,18 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from qponder_lib import paths
 from qponder_lib.config.sections import (
+    ClipsConfig,
     DataConfig,
     DistillConfig,
     FilterConfig,
     JudgeConfig,
+    MotionConfig,
     PredictConfig,
     Section,
     StudentConfig,
+    VideoConfig,
 )
 from qponder_lib.config.training import GrpoConfig, LaunchConfig, SftConfig
-from qponder_lib.config.video import ClipsConfig, MotionConfig, VideoConfig
 
 
 class SettingsError(ValueError):

@@ -22,10 +22,17 @@ from pydantic import BaseModel, ConfigDict
 from qponder_lib.artifacts import read_jsonl, write_csv, write_json, write_jsonl
 from qponder_lib.data.benchmark import summary_row
 from qponder_lib.data.catalog import SPECS, DatasetSpec, SplitRule
-from qponder_lib.data.check import examine, five_point, load_labels
+from qponder_lib.data.check import (
+    PARTS,
+    Placed,
+    examine,
+    five_point,
+    load_labels,
+    placed,
+    shared_in_rows,
+)
 from qponder_lib.data.images import Scanned, scan
 from qponder_lib.data.labels import Copy, DatasetError, Finding, Layout, errors
-from qponder_lib.data.leaks import PARTS, Placed, placed, shared_in_rows
 from qponder_lib.paths import RunPaths
 from qponder_lib.records import Distortion, ImageRecord, Split
 from qponder_lib.scales import ASPECT_SCALE, MOS_MAX, linear_rescale, severity_of

@@ -23,7 +23,6 @@ from qponder_lib import artifacts
 from qponder_lib.evaluation.joining import arrange
 from qponder_lib.metrics import bootstrap
 from qponder_lib.metrics.bootstrap import NO_INTERVAL, Difference, Estimate, Key, Number, Runs
-from qponder_lib.metrics.logistic import fit_logistic, map_logistic
 from qponder_lib.metrics.statistics import (
     METRICS,
     MIN_N,
@@ -32,7 +31,9 @@ from qponder_lib.metrics.statistics import (
     FloatArray,
     Statistic,
     checked,
+    fit_logistic,
     krcc,
+    map_logistic,
     mean_statistic,
     on_images,
 )

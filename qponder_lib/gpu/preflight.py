@@ -117,9 +117,7 @@ def preflight(profile: Profile, run: RunPaths, machine: Machine) -> Report:
 def refused(name: str, error: ValueError) -> Report:
     """A report of a profile that cannot be read, one finding for each broken setting."""
     said = error.problems if isinstance(error, SettingsError) else [str(error)]
-    findings = tuple(
-        Check("settings", "problem", line, "change the profile") for line in said
-    )
+    findings = tuple(Check("settings", "problem", line, "change the profile") for line in said)
     return Report(name, findings, {}, None)
 
 
@@ -191,9 +189,7 @@ def check_trainer_arguments(profile: Profile) -> Check:
         grpo.trainer_arguments(profile.grpo, Path("work"))
     except (TypeError, ValueError) as error:
         said = " ".join(str(error).split())
-        return Check(
-            "trainer arguments", "problem", said, "change sft or grpo in the profile"
-        )
+        return Check("trainer arguments", "problem", said, "change sft or grpo in the profile")
     return Check("trainer arguments", "ok", "TRL takes the settings of sft and grpo")
 
 
@@ -376,9 +372,7 @@ def reward_of(config: GrpoConfig, prompt_id: str, parse: Parse) -> Reward:
     return reward
 
 
-def check_perfect_answer(
-    config: GrpoConfig, reward: Reward, prompt_id: str = ONE_SCORE
-) -> Check:
+def check_perfect_answer(config: GrpoConfig, reward: Reward, prompt_id: str = ONE_SCORE) -> Check:
     """Does the right score in the right form earn the most, at both ends of the scale and between?
 
     A reward that looks at one completion must give all there is; one that compares images must
@@ -415,9 +409,7 @@ def check_compared(config: GrpoConfig, reward: Reward, prompt_id: str = ONE_SCOR
             "completions earn the same, so nothing is learnt"
         )
         return Check("compared images", "problem", said, "raise grpo.images_per_step")
-    return Check(
-        "compared images", "ok", f"{config.reward} compares the {n} images of a step"
-    )
+    return Check("compared images", "ok", f"{config.reward} compares the {n} images of a step")
 
 
 def _right_and_wrong(labels: Sequence[float], prompt_id: str) -> list[list[str]]:
