@@ -194,7 +194,7 @@ def test_a_clip_that_breaks_off_is_scored_and_said_to(trained, tmp_path):
     assert "breaks off after" in score(trained, path).stdout
 
 
-def test_files_without_a_frame_are_refused_by_name(trained, tmp_path):
+def test_a_file_without_a_frame_costs_its_own_row(trained, tmp_path):
     sound = tmp_path / "sound.mp4"
     with av.open(str(sound), "w") as container:
         stream = container.add_stream("aac", rate=44100, layout="mono")
@@ -206,11 +206,11 @@ def test_files_without_a_frame_are_refused_by_name(trained, tmp_path):
         container.mux(stream.encode())
     text = tmp_path / "text.mp4"
     text.write_text("no video")
-    for path in (sound, text):
-        result = score(trained, path)
-        assert result.exit_code == 2
-        assert result.stderr.startswith(f"qponder: {path}: ")
-        assert result.stdout == ""
+    result = score(trained, sound, text, clip_file(tmp_path), "--json")
+    assert result.exit_code == 1
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [row["parse_status"] for row in rows[:2]] == ["no_video", "unreadable"]
+    assert [row["text"] is None for row in rows] == [True, True, False]
 
 
 def test_clips_and_images_are_not_scored_by_one_model(trained, tmp_path):

@@ -71,13 +71,15 @@ def _score_clips(files: Sequence[Path], model: str | None, as_json: bool) -> int
     record = read_record(folder)
     if record is None or record.stage not in TRAINED_ON_CLIPS:
         raise ValueError(f"{folder} is a model for images; state one for clips")
+    unusable = 0
     for file, row in zip(files, score_clips(files, folder), strict=True):
+        unusable += row.text is None
         if as_json:
             print(to_json({"clip": str(file), **row.model_dump(mode="json")}))
         else:
             shown = f"{row.score:.1f}" if row.score is not None else f"no score, {row.parse_status}"
-            print(f"{file}: {shown}{_notes(row)}\n{row.text}\n", flush=True)
-    return 0
+            print(f"{file}: {shown}{_notes(row)}\n{row.text or ''}\n", flush=True)
+    return unusable
 
 
 def _notes(row: PredictionRecord) -> str:

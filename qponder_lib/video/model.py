@@ -7,7 +7,8 @@ that it is shown, and the ladders, whose order it has to tell.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import permutations
@@ -52,7 +53,9 @@ from qponder_lib.video.dataset import (
     packed_rows,
     training_rows,
 )
-from qponder_lib.video.frames import N_STILL, pack_video
+from qponder_lib.video.frames import N_STILL, VideoProblem, pack_video
+
+log = logging.getLogger(__name__)
 
 PHASES = ("sft", "grpo")
 FRAMES = "-frames"
@@ -161,12 +164,13 @@ class ClipPrediction(PredictionRecord):
     Attributes:
         global_score: Quality over time, 1 to 5, or None where the completion is unparsed.
         local_score: Quality of the frames, 1 to 5, or None. ``score``, 0 to 100, is their mean.
-        shown: Which frames the model saw, and what is unusual about the file.
+        shown: Which frames the model saw, and what is unusual about the file; None where it
+            could not be shown.
     """
 
-    global_score: float | None
-    local_score: float | None
-    shown: dict[str, Any]
+    global_score: float | None = None
+    local_score: float | None = None
+    shown: dict[str, Any] | None = None
 
 
 def clip_predictor(run: Run, model: str) -> Predictor:
@@ -194,41 +198,41 @@ def clip_predictor(run: Run, model: str) -> Predictor:
     return predict_set
 
 
-def score_clips(paths: Sequence[Path], folder: Path) -> list[ClipPrediction]:
-    """Score clip files with a trained video model.
+def score_clips(paths: Sequence[Path], folder: Path) -> Iterator[ClipPrediction]:
+    """Score clip files with a trained video model, one after the other.
 
     Args:
         paths: Video files.
         folder: A complete model folder, ``video/<phase>/`` inside a run folder.
 
-    Returns:
-        One row per file, in their order; ``image_id`` is the file's path.
+    Yields:
+        One row per file, in their order; ``image_id`` is the file's path. A file that cannot be
+        shown has neither text nor score, its ``parse_status`` is the kind of the `VideoProblem`,
+        and what is wrong with it is logged.
 
     Raises:
-        VideoProblem: If a file has no frame that can be shown; nothing is scored then.
-        FileNotFoundError: If a file is missing.
         ValueError: If the run of the model has no settings of a video model.
     """
     run_paths = RunPaths.at(folder.parents[1])
     profile = load_profile(str(run_paths.profile) if run_paths.profile.is_file() else "video")
     video, clips = video_config(Run(run_paths, profile)), profile.clips
-    layout = {"rows": clips.rows, "columns": clips.columns, "long_side": clips.long_side}
-    packed = [pack_video(path, **layout) for path in paths]
-    completions = generate(
-        load_student(profile.student, folder),
-        [one.images for one in packed],
-        _messages(video),
-        max_new_tokens=video.max_completion_length,
-        batch_size=_BATCH,
-    )
-    rows = []
-    for path, one, said in zip(paths, packed, completions, strict=True):
+    student, form = load_student(profile.student, folder), answer_form(video.prompt_id)
+    limit = video.max_completion_length
+    for path in paths:
+        try:
+            packed = pack_video(
+                path, rows=clips.rows, columns=clips.columns, long_side=clips.long_side
+            )
+        except VideoProblem as problem:
+            log.warning("%s: %s", problem.kind, problem)
+            nothing = {"text": None, "score": None, "mos": None}
+            yield ClipPrediction(image_id=str(path), parse_status=problem.kind, **nothing)
+            continue
+        (said,) = generate(student, [packed.images], _messages(video), max_new_tokens=limit)
         row = parsed_prediction(str(path), None, said, video.prompt_id)
-        form = answer_form(video.prompt_id)
         both = parse_answer(said.text, form, finish_reason=said.finish_reason).scores
         stated = dict(zip(("global_score", "local_score"), both or (None, None), strict=True))
-        rows.append(ClipPrediction(**row.model_dump(), **stated, shown=one.record()))
-    return rows
+        yield ClipPrediction(**row.model_dump(), **stated, shown=packed.record())
 
 
 def _messages(video: VideoConfig, *, mosaic: bool = True) -> list[dict[str, Any]]:
