@@ -100,9 +100,10 @@ class Assessment:
 
     def __repr__(self) -> str:
         """A card for the terminal."""
+        if self.problem is not None:
+            return self.problem
         if self.score is None:
-            said = self.problem or f"no score, {self.parse_status}\n{self.text}"
-            return f"{self.image or 'image'}: {said}"
+            return f"{self.image or 'image'}: no score, {self.parse_status}\n{self.text}"
         filled = round(self.score / 2.5)
         lines = [f"{self.image or 'image'}", f"{self.score:5.1f} |{'█' * filled:<40}| of 100"]
         if self.distribution is not None:
