@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 from qponder_lib import cli, paths, pipeline
 from qponder_lib.artifacts import file_sha256, hash_outputs, read_csv, read_record, verify_record
 from qponder_lib.config import DataConfig
-from qponder_lib.data import benchmark, catalog, leaks
+from qponder_lib.data import benchmark, catalog
+from qponder_lib.data import check as checking
 from qponder_lib.data import prepare as preparing
 from qponder_lib.data.images import load_pixels, load_records
 from qponder_lib.data.labels import DatasetError
@@ -264,7 +265,7 @@ def test_a_test_image_of_another_set_that_was_trained_on_is_noticed(koniq, bid, 
     prepare("bid", bid, run)
     with pytest.raises(DatasetError, match=r"shared_image: data/bid/test.jsonl, row 2"):
         verify(run)
-    counted, findings = leaks.leaks_in_run(run, progress=False)
+    counted, findings = checking.leaks_in_run(run, progress=False)
     assert [one.code for one in findings] == ["shared_image"]
     assert counted["bid (test)"] == 3
 
@@ -289,7 +290,7 @@ def test_folders_are_compared_by_pixels(tmp_path):
     photograph(tmp_path / "test" / "other-name.bmp", 2)
     photograph(tmp_path / "test" / "new.bmp", 9)
     folders = [tmp_path / "train"], [tmp_path / "test"]
-    _, (shared,) = leaks.leaks_between(*folders, progress=False)
+    _, (shared,) = checking.leaks_between(*folders, progress=False)
     assert shared.code == "shared_image"
     assert "test/other-name.bmp: the same pixels as" in shared.sentence
     assert shared.sentence.endswith("train/deep/2.png")
