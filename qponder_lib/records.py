@@ -142,6 +142,10 @@ class PredictionRecord(Record):
     mos: Mos | None
     n_tokens: int | None = Field(default=None, ge=0)
     sample: int = Field(default=0, ge=0, description="0 for greedy decoding")
+    expectation: Mos | None = Field(
+        default=None, description="of the distribution at the score's place, where it was read"
+    )
+    spread: float | None = Field(default=None, ge=0.0, description="its standard deviation, points")
 
     @model_validator(mode="after")
     def _missing_score_has_a_status(self) -> Self:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 import qponder_lib
@@ -14,8 +13,9 @@ from qponder_lib import rewards
 from qponder_lib.data.images import ImageError
 from qponder_lib.pipeline import latest_model
 from qponder_lib.student import assessment
-from qponder_lib.student.assessment import Assessment, ScoreDistribution, score_distribution
-from qponder_lib.student.generation import Completion, image_messages
+from qponder_lib.student.assessment import Assessment
+from qponder_lib.student.generation import Completion
+from qponder_lib.student.readout import ScoreDistribution
 
 TEXT = "<think>Blur is visible.</think>\n<answer>62</answer>"
 
@@ -31,58 +31,15 @@ def image():
     return Image.fromarray(pixels)
 
 
-def probability_of(model, image, written):
-    """Probability of each digit after a text, by a pass of its own over all of it."""
-    processor = model.student.processor
-    prompt = processor.apply_chat_template(
-        image_messages(model.prompt_id), add_generation_prompt=True, tokenize=False
-    )
-    inputs = processor(text=[prompt + written], images=[image], return_tensors="pt")
-    with torch.no_grad():
-        logits = model.student.model(**inputs).logits[0, -1].double()
-    digits = [
-        processor.tokenizer(str(d), add_special_tokens=False)["input_ids"][0] for d in "0123456789"
-    ]
-    return torch.softmax(logits, dim=-1)[digits].numpy()
-
-
-def test_the_distribution_is_that_of_passes_without_a_shared_prefix(model, image):
-    before = TEXT[: TEXT.index("62")]
-    first = probability_of(model, image, before)
-    wanted = np.zeros(101)
-    for digit in range(10):
-        second = probability_of(model, image, before + str(digit))
-        wanted[digit] += first[digit] * (1 - second.sum())
-        wanted[10 * digit : 10 * digit + 10] += first[digit] * second
-        if digit == 1:
-            wanted[100] = first[1] * second[0] * probability_of(model, image, before + "10")[0]
-            wanted[10] -= wanted[100]
-    found = score_distribution(model.student, image, model.prompt_id, TEXT)
-    assert found.mass == pytest.approx(wanted.sum(), abs=1e-6)
-    assert found.probabilities == pytest.approx(wanted / wanted.sum(), abs=1e-6)
-    assert found.probabilities.sum() == pytest.approx(1.0)
-    assert found.mean == pytest.approx(np.arange(101) @ wanted / wanted.sum(), abs=1e-4)
-
-
-def test_a_text_without_a_score_has_no_distribution(model, image):
-    assert (
-        score_distribution(model.student, image, model.prompt_id, "<answer>good</answer>") is None
-    )
-
-
-def test_mean_and_deviation_by_hand():
-    probabilities = np.zeros(101)
-    probabilities[[40, 60]] = 0.5
-    spread = ScoreDistribution(probabilities, 1.0)
-    assert (spread.mean, spread.deviation) == (50.0, 10.0)
-
-
 @pytest.fixture
 def saying(monkeypatch):
-    """Let every model write TEXT."""
+    """Let every model write TEXT, 62 and 63 as likely as each other."""
+    probabilities = np.zeros(101)
+    probabilities[[62, 63]] = 0.5
+    even = ScoreDistribution(probabilities, 1.0)
 
-    def generate(student, images, prompt, **_):
-        return [Completion(TEXT, 20, "stop") for _ in images]
+    def generate(student, images, prompt, *, distribution, **_):
+        return [Completion(TEXT, 20, "stop", even if distribution else None) for _ in images]
 
     monkeypatch.setattr(assessment, "generate", generate)
 
@@ -96,7 +53,7 @@ def test_an_image_a_path_and_a_list_give_the_same(model, image, saying, tmp_path
     assert named.image == listed.image == str(file)
     for one in (alone, named, listed):
         assert (one.score, one.parse_status, one.reasoning) == (62.0, "ok", "Blur is visible.")
-        assert (one.distribution.probabilities == alone.distribution.probabilities).all()
+        assert one.distribution.mean == 62.5
     assert model.score(image, distribution=False).distribution is None
 
 
@@ -125,7 +82,7 @@ def test_written_assessments_are_read_by_evaluate(model, image, saying, tmp_path
     image.save(tmp_path / "a.png")
     rows = pd.DataFrame([one.as_json() for one in model.score([tmp_path / "a.png"] * 1)])
     assert rows.loc[0, "score"] == 62.0
-    assert rows.loc[0, "expected"] == pytest.approx(model.score(image).distribution.mean, abs=0.001)
+    assert rows.loc[0, "expectation"] == 62.5
 
 
 def test_the_cards_show_score_reasoning_and_no_markup_of_the_model():
@@ -140,6 +97,10 @@ def test_the_cards_show_score_reasoning_and_no_markup_of_the_model():
     assert len(re.findall("<rect", page)) == 101
     assert "62.0" in str(said)
     assert "expected 50.0" in str(said)
+    probabilities = np.zeros(101)
+    probabilities[[0, 100]] = 0.25, 0.75
+    two = dataclasses.replace(said, distribution=ScoreDistribution(probabilities, 1.0))
+    assert f"|▃{38 * ' '}█|" in str(two)
     assert "no score" in Assessment(None, "m", None, "truncated", text="x")._repr_html_()
 
 

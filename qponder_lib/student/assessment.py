@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import overload
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from PIL import Image
 
 from qponder_lib import paths
@@ -22,39 +20,16 @@ from qponder_lib.config import load_profile
 from qponder_lib.data.images import ImageError, plain_rgb, read_rgb
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import TRAINED_ON_CLIPS, latest_model
-from qponder_lib.student.generation import generate, image_messages
+from qponder_lib.student.generation import generate
 from qponder_lib.student.model import BUILTIN, Student, is_adapter, load_student
+from qponder_lib.student.readout import ScoreDistribution
 from qponder_lib.text.parsing import parse_answer
 from qponder_lib.text.prompts import answer_form
 
 log = logging.getLogger(__name__)
 
 _BATCH = 16
-_SCORE_PLACE = re.compile(r".*<answer>\s*(?=\d)", re.DOTALL)
 Picture = Image.Image | Path | str
-
-
-@dataclass(frozen=True, eq=False)
-class ScoreDistribution:
-    """The probability of every whole score, given the image and the reasoning that was written.
-
-    Attributes:
-        probabilities: Shape (101,), of the scores 0 to 100; they sum to 1.
-        mass: Probability, before it was scaled to 1, that a number of 0 to 100 is written at all.
-    """
-
-    probabilities: NDArray[np.float64]
-    mass: float
-
-    @property
-    def mean(self) -> float:
-        """The expected score, 0 to 100."""
-        return float(self.probabilities @ np.arange(101))
-
-    @property
-    def deviation(self) -> float:
-        """Standard deviation of the score, points."""
-        return float(np.sqrt(self.probabilities @ (np.arange(101) - self.mean) ** 2))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -90,8 +65,8 @@ class Assessment:
             "image_id": self.image,
             "score": self.score,
             "parse_status": self.parse_status,
-            "expected": None if found is None else round(found.mean, 3),
-            "deviation": None if found is None else round(found.deviation, 3),
+            "expectation": None if found is None else round(found.mean, 3),
+            "spread": None if found is None else round(found.deviation, 3),
             "model": self.model,
             "text": self.text,
             "mos": None,
@@ -108,6 +83,9 @@ class Assessment:
         lines = [f"{self.image or 'image'}", f"{self.score:5.1f} |{'█' * filled:<40}| of 100"]
         if self.distribution is not None:
             mean, deviation = self.distribution.mean, self.distribution.deviation
+            shares = np.histogram(range(101), 40, weights=self.distribution.probabilities)[0]
+            heights = np.round(8 * shares / shares.max()).astype(int)
+            lines.append(f"      |{''.join(' ▁▂▃▄▅▆▇█'[high] for high in heights)}|")
             lines.append(f"      expected {mean:.1f}, standard deviation {deviation:.1f}")
         lines += textwrap.wrap(
             self.reasoning or "", 88, initial_indent="  ", subsequent_indent="  "
@@ -173,8 +151,7 @@ class Model:
         Args:
             images: A decoded image (any mode), the path of a file, or a list of these. Each is
                 scaled to the pixel limits that the model was trained with.
-            distribution: Also read the distribution over scores: one pass of the model over
-                prompt and reasoning, and two short ones.
+            distribution: Also read the distribution over scores, some milliseconds an image.
 
         Returns:
             One assessment, or one per entry in their order; there a file that cannot be used
@@ -197,7 +174,14 @@ class Model:
         read = [_read(one) for one in images]
         shown = [one for one in read if isinstance(one, Image.Image)]
         limit = self.max_new_tokens
-        completions = generate(self.student, shown, self.prompt_id, max_new_tokens=limit)
+        form = answer_form(self.prompt_id)
+        completions = generate(
+            self.student,
+            shown,
+            self.prompt_id,
+            max_new_tokens=limit,
+            distribution=distribution and form.n_scores == 1,
+        )
         said = iter(completions)
         found = []
         for given, image in zip(images, read, strict=True):
@@ -206,11 +190,8 @@ class Model:
                 found.append(Assessment(place, self.name, None, image.kind, problem=str(image)))
                 continue
             one = next(said)
-            form = answer_form(self.prompt_id)
             parsed = parse_answer(one.text, form, finish_reason=one.finish_reason)
-            spread = None
-            if distribution and parsed.score is not None and form.n_scores == 1:
-                spread = score_distribution(self.student, image, self.prompt_id, one.text)
+            spread = None if parsed.score is None else one.distribution
             found.append(
                 Assessment(
                     place, self.name, parsed.score, parsed.status, parsed.think, spread, one.text
@@ -276,62 +257,3 @@ def _read(image: Picture) -> Image.Image | ImageError:
     except ImageError as error:
         log.warning("%s: %s", error.kind, error)
         return error
-
-
-@torch.no_grad()
-def score_distribution(
-    student: Student, image: Image.Image, prompt_id: str, text: str
-) -> ScoreDistribution | None:
-    """Read the distribution over scores that a model holds where its completion has the score.
-
-    The prompt and the text up to the score pass through the model once; the ten first digits
-    share that prefix. A third digit is looked at after 10 alone, since no other number of three
-    digits is on the scale, and digits after a point are not: the value is the whole score.
-
-    Args:
-        student: Model and processor; the tokenizer has a token for each digit.
-        image: RGB image as the completion was written for.
-        prompt_id: A prompt that asks for one score of 0 to 100.
-        text: The completion.
-
-    Returns:
-        The distribution, or None if the text holds no score or the tokenizer no tokens of single
-        digits.
-
-    Source:
-        The expected score over token probabilities, as Q-Align reads its five levels and
-        Q-Insight's followers the score; over all whole scores, exact: ours.
-    """
-    processor, model = student.processor, student.model
-    place = _SCORE_PLACE.match(text)
-    digits = processor.tokenizer([str(digit) for digit in range(10)], add_special_tokens=False)
-    if place is None or any(len(ids) != 1 for ids in digits["input_ids"]):
-        return None
-    tokens = torch.tensor(digits["input_ids"], device=model.device)
-    prompt = processor.apply_chat_template(
-        image_messages(prompt_id), add_generation_prompt=True, tokenize=False
-    )
-    inputs = processor(text=[prompt + place.group()], images=[image], return_tensors="pt")
-    out = model(**inputs.to(model.device), use_cache=True, logits_to_keep=1)
-    first = _digit_probabilities(out.logits, tokens)[0]
-    cache = out.past_key_values
-    cache.batch_repeat_interleave(10)
-    out = model(input_ids=tokens, past_key_values=cache, use_cache=True)
-    second = _digit_probabilities(out.logits, tokens)
-    cache = out.past_key_values
-    cache.batch_select_indices(torch.tensor([1], device=model.device))
-    out = model(input_ids=tokens[:1], past_key_values=cache, use_cache=True)
-    hundred = first[1] * second[1, 0] * _digit_probabilities(out.logits, tokens)[0, 0]
-
-    numbers = np.zeros(101)
-    numbers[:10] = first * (1.0 - second.sum(axis=1))
-    numbers[:100] += (first[:, None] * second).ravel()
-    numbers[10] -= hundred
-    numbers[100] = hundred
-    return ScoreDistribution(numbers / numbers.sum(), float(numbers.sum()))
-
-
-def _digit_probabilities(logits: torch.Tensor, tokens: torch.Tensor) -> NDArray[np.float64]:
-    """Probabilities of the ten digits as the next token, shape (batch, 10)."""
-    found = torch.softmax(logits[:, -1].double(), dim=-1)[:, tokens[:, 0]]
-    return found.cpu().numpy()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from qponder_lib.student.model import Student
+from qponder_lib.student.readout import ScoreDistribution, score_distributions
 from qponder_lib.text.prompts import student_messages
 
 Pictured = Image.Image | Sequence[Image.Image]
@@ -18,11 +19,15 @@ Pictured = Image.Image | Sequence[Image.Image]
 
 @dataclass(frozen=True)
 class Completion:
-    """A generated text, its length in tokens, and whether it ended by itself ("stop")."""
+    """A generated text, its length in tokens, and whether it ended by itself ("stop").
+
+    The distribution is that of its score, if it has one and the distribution was asked for.
+    """
 
     text: str
     n_tokens: int
     finish_reason: str
+    distribution: ScoreDistribution | None = None
 
 
 @torch.no_grad()  # tensors of inference mode would break the next training step under FSDP2
@@ -33,6 +38,7 @@ def generate(
     *,
     max_new_tokens: int,
     temperature: float = 0.0,
+    distribution: bool = False,
     batch_size: int = 64,
     progress: str | None = None,
 ) -> list[Completion]:
@@ -45,6 +51,7 @@ def generate(
         max_new_tokens: Length of a completion, tokens, at most.
         temperature: 0 takes the likeliest token; above 0 tokens are drawn, by torch's global
             generator.
+        distribution: Also read the distribution over scores; see `score_distributions`.
         batch_size: Prompts per batch.
         progress: Label of a progress bar, shown after five seconds, or None for no bar.
 
@@ -70,7 +77,7 @@ def generate(
         ]
         inputs = processor(text=[text] * len(batch), images=flat, padding=True, return_tensors="pt")
         inputs = inputs.to(student.model.device)
-        tokens = student.model.generate(
+        made = student.model.generate(
             **inputs,
             max_new_tokens=max_new_tokens,
             do_sample=temperature > 0,
@@ -80,8 +87,17 @@ def generate(
             repetition_penalty=1.0,  # Qwen2.5-VL publishes 1.05, which spares the digit 9 alone
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
-        )[:, inputs["input_ids"].shape[1] :]
-        completions += [_completion(row, tokenizer) for row in tokens]
+            return_dict_in_generate=True,
+        )
+        prompts = inputs["attention_mask"]
+        tokens = made.sequences[:, prompts.shape[1] :]
+        said = [_completion(row, tokenizer) for row in tokens]
+        if distribution:
+            found = score_distributions(
+                student.model, tokenizer, prompts, tokens, made.past_key_values
+            )
+            said = [replace(one, distribution=d) for one, d in zip(said, found, strict=True)]
+        completions += said
     return completions
 
 

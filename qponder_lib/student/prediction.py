@@ -109,6 +109,7 @@ def predictor(run: Run, model: str, work: Path) -> Predictor:
                 sample=sample,
                 max_new_tokens=config.max_new_tokens,
                 temperature=config.sampling_temperature if sampled else 0.0,
+                distribution=not sampled,
                 progress=records[0].dataset,
             )
         return rows
@@ -137,7 +138,7 @@ def predict(
         prompt_id: What it is asked; None for the run's prompt for images.
         messages: The prompt with a block for every image; None for one image.
         opened: Decodes the image of a row, or the images of a clip; None reads images of the run.
-        options: Of `generate`: ``max_new_tokens``, ``temperature``, ``batch_size``, ``progress``.
+        options: Of `generate`, such as ``max_new_tokens``.
     """
     prompt_id = prompt_id or run.profile.student.prompt_id
     images = LazyImages(records, opened or partial(load_image, run.paths))
@@ -213,7 +214,9 @@ def parsed_prediction(
     image_id: str, mos: float | None, said: Completion, prompt_id: str, sample: int = 0
 ) -> PredictionRecord:
     """Parse a completion into the row of an image or clip."""
-    parsed = parse_answer(said.text, answer_form(prompt_id), finish_reason=said.finish_reason)
+    form = answer_form(prompt_id)
+    parsed = parse_answer(said.text, form, finish_reason=said.finish_reason)
+    read = said.distribution if parsed.score is not None and form.n_scores == 1 else None
     return PredictionRecord(
         image_id=image_id,
         text=said.text,
@@ -222,4 +225,6 @@ def parsed_prediction(
         mos=mos,
         n_tokens=said.n_tokens,
         sample=sample,
+        expectation=None if read is None else round(read.mean, 4),
+        spread=None if read is None else round(read.deviation, 4),
     )
