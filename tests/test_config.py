@@ -16,6 +16,7 @@ from qponder_lib.config import (
     SftConfig,
     Study,
 )
+from qponder_lib.report.studies import label_of
 
 PROFILES = Path(__file__).parents[1] / "papermill_runs" / "profiles"
 HEAD = {"name": "p", "description": "d"}
@@ -89,7 +90,7 @@ def test_every_default_of_ours_is_a_setting_of_trl():
         (SftConfig, {"learning_rate": "fast"}, "learning_rate: expected float, got 'fast'"),
         (GrpoConfig, {"num_generations": 2.5}, "num_generations: expected int | None, got 2.5"),
         (GrpoConfig, {"temperature": float("nan")}, "temperature: expected float, got nan"),
-        (GrpoConfig, {"exploration_steps": 60}, "must leave steps"),
+        (GrpoConfig, {"exploration_steps": 120}, "must leave steps"),
         (GrpoConfig, {"num_generations": 1}, "nothing is learnt"),
         (GrpoConfig, {"epsilon": -0.2}, "epsilon: expected a number above 0"),
         (SftConfig, {"max_steps": 0}, "max_steps 0: expected at least 1"),
@@ -155,20 +156,24 @@ def test_full_gives_a_place_or_says_ours_on_every_line(name):
     assert [line for line in settings if not said.search(line)] == []
 
 
-def test_study_has_three_seeds_their_controls_and_a_gamma_sweep():
+def test_study_has_five_seeds_three_controls_the_long_cold_start_and_a_gamma_sweep():
     study = config.load_profile_or_study("study")
     assert isinstance(study, Study)
-    runs = list(study.profiles().values())
-    real = {(p.sft.seed, p.grpo.seed) for p in runs if not p.grpo.shuffle_rewards}
-    control = {(p.sft.seed, p.grpo.seed) for p in runs if p.grpo.shuffle_rewards}
-    assert real == control == {(0, 0), (1, 1), (2, 2)}
-    assert {p.filter.gamma for p in runs} >= {0.5, 0.8, 1.0}
-    assert all(not p.grpo.shuffle_rewards for p in runs if p.filter.gamma != 0.8)
+    runs = study.profiles()
+    seeds: dict[str, set[int]] = {}
+    for name, profile in runs.items():
+        assert profile.sft.seed == profile.grpo.seed
+        seeds.setdefault(label_of(name), set()).add(profile.grpo.seed)
+    assert (seeds[""], seeds["shuffled"], seeds["long"]) == (set(range(5)), {0, 1, 2}, {0, 1, 2})
+    assert {p.filter.gamma for p in runs.values()} == {0.5, 0.6, 0.7, 0.8, 0.9, 1.0}
     trained = ("grpo", "data", "distill", "student")
-    usual = runs[0].model_dump(include=trained, exclude={"grpo": {"seed", "shuffle_rewards"}})
-    for profile in runs:
-        same = profile.model_dump(include=trained, exclude={"grpo": {"seed", "shuffle_rewards"}})
+    varied = {"grpo": {"seed", "shuffle_rewards", "start_from"}}
+    usual = runs["seed-0"].model_dump(include=trained, exclude=varied)
+    for name, profile in runs.items():
+        same = profile.model_dump(include=trained, exclude=varied)
         assert same == usual, "a control differs in nothing else"
+        assert profile.grpo.shuffle_rewards == name.startswith("shuffled")
+        assert profile.grpo.start_from == ("long" if name.startswith("long") else "short")
 
 
 @pytest.mark.parametrize(

@@ -299,7 +299,7 @@ def test_hours_of_a_measured_run_follow_from_a_measured_throughput():
     history = read_csv(REFERENCE / "grpo/qponder/history.csv")
     length = sum(float(row["completion_length"]) for row in history) / len(history)
     tokens = Lengths(prompt=mini["prompt"] - 16, image=16, completion=round(length), counted=True)
-    said = hours(load_profile("mini"), tokens, machine)["grpo"] * 3600
+    said = hours(load_profile(REFERENCE / "profile.yaml"), tokens, machine)["grpo"] * 3600
     assert said == pytest.approx(float(history[-1]["seconds"]), rel=0.25)
 
 

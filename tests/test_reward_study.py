@@ -70,12 +70,15 @@ def test_control_differs_from_its_run_by_the_shuffle_alone():
         assert real.with_overrides({"grpo.shuffle_rewards": True}) == control
 
 
-def test_q_ponder_in_its_own_form_is_the_run_of_the_study():
+def test_q_ponder_in_its_own_form_differs_in_form_and_reward_alone():
     _, profiles = shipped()
-    mini = config.load_profile("mini")
+    mini, first = config.load_profile("mini"), profiles["preresq-seed-0"]
+    own = profiles["one-score-seed-0"]
     for name in ("data", "distill", "filter", "student"):
-        assert getattr(profiles["one-score-seed-0"], name) == getattr(mini, name)
-    assert profiles["one-score-seed-0"].grpo == mini.grpo
+        assert getattr(own, name) == getattr(mini, name)
+    budget = ("start_from", "max_steps", "learning_rate", "images_per_step", "num_generations")
+    assert [getattr(own.grpo, x) for x in budget] == [getattr(first.grpo, x) for x in budget]
+    assert (own.grpo.reward, own.grpo.weight_accuracy) == ("qponder", mini.grpo.weight_accuracy)
 
 
 def test_two_stages_share_the_steps_and_draw_other_images(tmp_path):

@@ -54,6 +54,7 @@ SEVERAL = {
     "predict.sampled_sets": ("mini-koniq",),
     "predict.models": ("ci-none", "ci-short", "ci-long", "qponder"),
     "predict.n_samples": 2,
+    "grpo.start_from": "long",
 }
 
 
@@ -195,6 +196,7 @@ FEW = {
     "predict.models": ("ci-long", "qponder"),
     "predict.n_samples": 2,
     "sft.variants": ("long",),
+    "grpo.start_from": "long",
     "student.prompt_id": "preresq_image",
 }
 MADE = {

@@ -153,10 +153,10 @@ class GrpoConfig(TrainerSection):
         "use_bias_correction_kl": False,  # Eq. 2 does not weight the KL term by the ratio
         "multi_objective_aggregation": "sum_then_normalize",
         "mask_truncated_completions": False,
-        "learning_rate": 1.5e-4,  # section 4.1: 2e-5
+        "learning_rate": 1e-4,  # section 4.1: 2e-5
         "lr_scheduler_type": "cosine",  # section 4.1
         "warmup_steps": 10,
-        "max_steps": 60,  # section 4.1: one epoch
+        "max_steps": 120,  # section 4.1: one epoch
         "temperature": 0.7,
         "top_p": 1.0,
         "max_completion_length": 160,
@@ -170,7 +170,7 @@ class GrpoConfig(TrainerSection):
     reward: Literal["qponder", "preresq", "preresq_video", "threshold", "fidelity", "gaussian"] = (
         Field("qponder", description="reward of scores; qponder: exponential, Eqs. 5-7")
     )
-    start_from: Variant = Field("long", description="SFT variant to start from; section 4.3")
+    start_from: Variant = Field("short", description="SFT variant to start from; section 4.3: long")
     alpha: float = Field(
         30.0,
         gt=0.0,
