@@ -3,8 +3,9 @@
 Rules: no outputs; kernel `python3`; a first cell whose title comes with a question; a table of
 what is read, what is written and how many minutes it takes; one cell tagged `parameters` with one
 literal per line; no functions or classes; short cells; nothing that ends the kernel or waits for
-input; a last cell headed "What to remember". Relative links, in notebooks and in pages, lead to a
-file that exists and to a heading or an anchor in it.
+input; a numbered one prints the answer to its title; a last cell headed "What to remember".
+Relative links, in notebooks and in pages, lead to a file that exists and to a heading or an
+anchor in it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,7 @@ def lint_notebook(path: Path, defaults: Profile) -> list[Problem]:
     problems = [
         *_frame_problems(notebook, cells),
         *_prose_problems(cells),
+        *(_answer_problems(cells) if path.name[0].isdigit() else ()),
         *_parameter_problems(cells, defaults),
     ]
     for number, cell in enumerate(cells):
@@ -102,6 +105,14 @@ def _prose_problems(cells: list[dict[str, Any]]) -> Iterator[tuple[int | None, s
     last = _source(cells[-1])
     if cells[-1]["cell_type"] != "markdown" or not re.match(r"#+ What to remember", last):
         yield len(cells) - 1, 'the last cell must be headed "What to remember"'
+
+
+def _answer_problems(cells: list[dict[str, Any]]) -> Iterator[tuple[int | None, str]]:
+    """The answer is computed where it is printed, so that it cannot go stale."""
+    pairs = [(_source(a), b["cell_type"], _source(b)) for a, b in pairwise(cells)]
+    told = [code for above, kind, code in pairs if "## The answer" in above and kind == "code"]
+    if len(told) != 1 or "Answer" not in told[0] or 'print(f"' not in told[0]:
+        yield None, 'expected one code cell under "## The answer" that prints an answer it computed'
 
 
 def _parameter_problems(

@@ -29,6 +29,8 @@ def notebook() -> nbformat.NotebookNode:
         new_markdown_cell(OPENING),
         new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}),
         new_code_cell("print(filter_gamma)"),
+        new_markdown_cell("## The answer"),
+        new_code_cell('print(f"Answer: {filter_gamma:.0%} of them.")'),
         new_markdown_cell("## What to remember\nLess is more."),
     ]
     made = new_notebook(cells=cells)
@@ -149,6 +151,13 @@ def test_missing_question_table_and_summary_are_found(tmp_path):
     assert len(found) == 5
     assert "question" in found[0]
     assert "What to remember" in found[-1]
+
+
+@pytest.mark.parametrize("code", ["print('Answer: most of them.')", "print(f'{filter_gamma}')"])
+def test_an_answer_that_is_missing_or_typed_in_is_found(tmp_path, code):
+    made = notebook()
+    made.cells[4].source = code
+    assert "prints an answer it computed" in messages(made, tmp_path)[0]
 
 
 def test_other_kernel_is_found(tmp_path):

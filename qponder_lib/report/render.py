@@ -351,6 +351,38 @@ def interval(low: Any, high: Any, digits: int = 3) -> str:
     return f"[{number(low, digits)}, {number(high, digits)}]"
 
 
+def told(row: Mapping[str, Any] | None, *, difference: bool = False) -> str:
+    """Tell a measured number in a sentence: value, interval, what it was measured on.
+
+    Args:
+        row: Of a CSV: value, ci_low, ci_high, reason, and n, n_references and metric if known;
+            None if there is no such row.
+        difference: Whether it is one, which has a sign and may be no larger than chance.
+
+    Example:
+        >>> gain = {"value": 0.031, "ci_low": 0.012, "ci_high": 0.049, "n": 300}
+        >>> told(gain | {"n_references": 127}, difference=True)
+        '+0.031 [0.012, 0.049], n 300 of 127 photographs, larger than chance'
+        >>> told({"value": None, "reason": "too_few"}), told(None)
+        ('no value (too_few)', 'not measured')
+    """
+    if row is None:
+        return "not measured"
+    if plain(row["value"]) is None:
+        return f"no value ({row['reason']})"
+    sign, digits = "+" * (difference and row["value"] > 0), DIGITS.get(row.get("metric", ""), 3)
+    ends = interval(row["ci_low"], row["ci_high"], digits) or "(no interval)"
+    parts = [f"{sign}{number(row['value'], digits)} {ends}"]
+    if "n" in row:
+        n, references = row["n"], plain(row.get("n_references"))
+        each_its_own = references in (None, n)
+        parts.append(f"n {n:,.0f}" + ("" if each_its_own else f" of {references:,.0f} photographs"))
+    if difference and plain(row["ci_low"]) is not None:
+        holds = row["ci_low"] > 0 or row["ci_high"] < 0
+        parts.append("larger than chance" if holds else "not to be told from chance")
+    return ", ".join(parts)
+
+
 def estimates(rows: pd.DataFrame, digits: int | None = None) -> str:
     r"""Write the estimates of one cell, as the papers do: PLCC / SRCC, the intervals below.
 
