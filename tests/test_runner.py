@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import torch
 from filelock import FileLock
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
@@ -97,6 +98,10 @@ def test_run_does_all_then_nothing_then_only_what_is_outdated(root, capsys, fore
     manifest = artifacts.read_json(folder.manifest)
     assert manifest["exit_state"] == "complete"
     assert [entry["done"] for entry in manifest["stages"]] == [True, True]
+    machine = manifest["machine"]  # what rounding depends on
+    assert machine["cpu"]
+    assert machine["instruction_set"] == torch.backends.cpu.get_cpu_capability()
+    assert machine["threads"] == torch.get_num_threads()
 
     assert runner.run(first, folder) == runner.EXIT_OK
     assert "nothing to do" in capsys.readouterr().out

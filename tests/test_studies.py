@@ -187,6 +187,18 @@ def test_markdown_shows_no_number_that_is_not_in_the_csv(study):
     assert shown <= known
 
 
+def test_study_of_two_seeds_writes_its_spread_of_training(study):
+    spread = frame(study, "training_spread").set_index("name")
+    name = "qponder, mini-koniq, greedy, mae, raw"
+    scores = frame(study, "study_scores")
+    mine = select(scores, model="qponder", run=["seed-0", "seed-1"], **WHERE)["value"]
+    assert spread.loc[name, "sd_seeds"] == pytest.approx(mine.std())
+    assert (spread.loc[name, "n_seeds"], spread.loc[name, "profile"]) == (2, "base")
+    drawn = pd.read_csv(study[0] / "figures" / "training_noise.csv")
+    assert "Q-Ponder − Cold start, long, greedy, mini-koniq" in set(drawn["row"])
+    assert drawn["sd_rounding"].isna().all()
+
+
 # ---- rewards
 
 

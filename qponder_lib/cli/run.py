@@ -17,9 +17,6 @@ from qponder_lib.paths import RunPaths, shown
 if TYPE_CHECKING:
     from qponder_lib.config import Profile
     from qponder_lib.pipeline import PlannedStage
-    from qponder_lib.runner.reference import Compared
-
-_MOST_LINES = 40
 
 
 class NamesProfiles(TyperCommand):
@@ -207,35 +204,39 @@ def _interval(row: Any) -> str:
 def diff(
     run: RunName,
     reference: Annotated[str, typer.Argument(help="the same, such as reference/mini")],
+    every: Annotated[bool, typer.Option("--all", help="list all numbers that differ")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare the numbers of a run with a reference.
 
-    Exit code 1 if any moved.
+    A number is equal to rounding, within the measured spread of training, or drifted. Exit code 1
+    if any drifted or is missing.
     """
-    from qponder_lib.runner.reference import compare
+    import json
 
-    rows = compare(RunPaths.find(run), RunPaths.find(reference))
-    by_state = {
-        state: [row for row in rows if row.state == state]
-        for state in ("moved", "missing", "new", "within")
+    from qponder_lib.report import reproduction
+
+    folders = RunPaths.find(run), RunPaths.find(reference)
+    spread = reproduction.find_spread(folders[1])
+    numbers = reproduction.compare(*folders, spread)
+    models, differing = reproduction.summary(numbers), numbers[numbers["state"] != "equal"]
+    first, second = (reproduction.machine(one) for one in folders)
+    settings = reproduction.other_settings(*folders)
+    verdict = reproduction.verdict(numbers, spread)
+    lines = [f"run {run} ({first}) against {reference} ({second})"]
+    lines += [f"setting {name}: {new}, there {old}" for name, (new, old) in settings.items()]
+    lines.append(models.drop(columns=["run", "reference"]).to_string(float_format="{:.2f}".format))
+    if every:
+        lines.append(differing.to_string(index=False, float_format="{:.4g}".format))
+    data = {
+        "machines": {"run": first, "reference": second},
+        "settings": settings,
+        "models": json.loads(models.to_json(orient="index")),
+        "numbers": json.loads(differing.to_json(orient="records", double_precision=15)),
+        "verdict": verdict,
     }
-    counts = {state: len(some) for state, some in by_state.items()}
-    del by_state["within"]
-    head = {"run": run, "reference": reference, "compared": len(rows), "counts": counts}
-    text = ", ".join(f"{n} {state}" for state, n in counts.items())
-    lines = [text, *(line for some in by_state.values() for line in _diff_lines(some))]
-    answer(as_json, head | by_state, "\n".join(lines), ok=not counts["moved"])
-
-
-def _diff_lines(rows: Sequence[Compared]) -> list[str]:
-    lines = []
-    for row in rows[:_MOST_LINES]:
-        old, new = ("none" if one is None else f"{one:.4g}" for one in (row.reference, row.run))
-        lines.append(f"{row.state:<8}{row.file}: {row.name}: {old} -> {new} ({row.why})")
-    if len(rows) > _MOST_LINES:
-        lines.append(f"{rows[0].state:<8}and {len(rows) - _MOST_LINES} more; --json lists all")
-    return lines
+    text = "\n".join([*lines, verdict])
+    answer(as_json, data, text, ok=reproduction.reproduced(numbers))
 
 
 def reference(run: RunName) -> None:

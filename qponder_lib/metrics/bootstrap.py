@@ -23,6 +23,8 @@ N_RESAMPLES = 10_000
 """Resamples of every interval of the kit."""
 CONFIDENCE = 0.95
 """Coverage of every interval of the kit."""
+Z_95 = 1.959963984540054
+"""Half-width of a normal 95 % interval in standard errors."""
 
 NO_INTERVAL = "no_interval"
 ONE_REFERENCE = "one_reference"

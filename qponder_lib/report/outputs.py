@@ -16,6 +16,7 @@ from qponder_lib.report import (
     filtering,
     gallery,
     render,
+    reproduction,
     results,
     rewards,
     studies,
@@ -74,8 +75,9 @@ FIGURES: Mapping[str, Callable[[Run], tuple[Figure, pd.DataFrame]]] = {
 STUDY_FIGURES = {
     "study_differences": studies.differences_figure,
     "reward_comparison": studies.differences_figure,
+    "training_noise": reproduction.noise_figure,
 }
-"""Figures of the folder of a study, drawn from the CSV of its differences."""
+"""Figures of the folder of a study, drawn from CSVs in its `tables/`."""
 T = TypeVar("T")
 _JUDGED = ("table2", "table4", "fig4b_lines")
 
@@ -154,13 +156,15 @@ def write_study(folder: Path, study: config.Study | None = None) -> list[Path]:
 
     Returns:
         The files written: `tables/reward_*` and `figures/reward_comparison` of a study of rewards,
-        `tables/study_*` and `figures/study_differences` of any other. Runs that are missing are
+        `tables/study_*` and `figures/study_differences` of any other; of two seeds or more of the
+        base, `tables/training_spread.csv` and `figures/training_noise`. Runs that are missing are
         named in the table of runs and in the note of every table.
 
     Raises:
         FileNotFoundError: If not one run has been evaluated.
     """
     runs = studies.find_runs(folder, study)
+    runs = [run for run in runs if not run.paths.root.name.startswith("rounding-")]
     there = [run for run in runs if studies.state_of(run) == studies.EVALUATED]
     if not there:
         raise FileNotFoundError(f"no evaluated run in {folder}; run `qponder run {folder.name}`")
@@ -179,4 +183,7 @@ def write_study(folder: Path, study: config.Study | None = None) -> list[Path]:
     written = []
     for name, table in tables.items():
         written += render.write(f"{prefix}_{name}", table, folder / "tables")
-    return [*written, *style.save(*studies.differences_figure(folder), folder / "figures" / figure)]
+    written += style.save(*studies.differences_figure(folder), folder / "figures" / figure)
+    base = next((groups[label] for label in studies.BASES if label in groups), {})
+    seeds = {seed: run.paths for seed, run in base.items()}
+    return written + reproduction.write_spread(folder, studies.setting(folder, study), seeds)

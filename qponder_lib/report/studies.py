@@ -111,6 +111,12 @@ def _study_named(name: str) -> config.Study | None:
     return found if isinstance(found, config.Study) else None
 
 
+def setting(folder: Path, study: config.Study | None = None) -> str:
+    """Name the profile that the runs of a study vary; empty if no study of the name is known."""
+    study = study or _study_named(folder.name)
+    return Path(study.base).stem if study else ""
+
+
 def state_of(run: Run) -> str:
     """Say whether a run is `EVALUATED`, or what it lacks."""
     if run.paths.scores.is_file():

@@ -17,6 +17,7 @@ import pandas as pd
 from qponder_lib import artifacts, config
 from qponder_lib.artifacts import ArtifactError
 from qponder_lib.data.prepare import prepared_sets
+from qponder_lib.metrics.bootstrap import Z_95
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.report.audit import AVERAGE, paper_tables
@@ -38,8 +39,6 @@ REWARDS = {"Q-Ponder": "qponder", "PreResQ-R1": "preresq"}
 SEVERAL = 3
 """Training runs that a claim about a method needs at least."""
 DIRECTION = {True: "shows", False: "does not show", None: "undecided"}
-Z_95 = 1.959963984540054
-"""Half-width of a 95 % interval in standard errors."""
 
 Outcome = Literal["shows", "does_not_show", "undecided", "few_runs", "not_decidable", "not_run"]
 

@@ -241,13 +241,26 @@ def _write_manifest(
         "profile": profile,
         "stages": entries,
         "versions": artifacts.package_versions(),
-        "machine": {
-            "system": platform.platform(),
-            "architecture": platform.machine(),
-            "cpu_count": os.cpu_count(),
-        },
+        "machine": _machine(),
     }
     artifacts.write_json(folder.manifest, manifest)
+
+
+def _machine() -> dict[str, object]:
+    """Describe what rounding depends on: processor, instruction set of torch's kernels, threads."""
+    import torch  # not before there is a run to describe
+
+    listed = Path("/proc/cpuinfo")  # Linux; elsewhere platform knows the processor
+    lines = listed.read_text(encoding="utf-8").splitlines() if listed.is_file() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return {
+        "system": platform.platform(),
+        "architecture": platform.machine(),
+        "cpu": models[0] if models else platform.processor(),
+        "cpu_count": os.cpu_count(),
+        "instruction_set": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+    }
 
 
 def _git() -> dict[str, object]:
