@@ -13,7 +13,7 @@ PIP = $(BIN)/python -m pip install --disable-pip-version-check --quiet
 TORCH_INDEX ?= $(shell test "$$(uname -s)" = Linux && ! command -v nvidia-smi >/dev/null \
 	&& echo --extra-index-url https://download.pytorch.org/whl/cpu)
 
-.PHONY: help setup reproduce reproduce-all smoke study test lint format clean
+.PHONY: help setup reproduce reproduce-all smoke study test lint format docs clean
 help:
 	@echo "make reproduce   the mini profile: every notebook, about 28 minutes on two cores"
 	@echo "make reproduce-all  and the video model, notebook 13, under an hour more,"
@@ -21,6 +21,7 @@ help:
 	@echo "make test        lint, unit tests, doctests and the smoke profile"
 	@echo "make smoke       every notebook with hardly any work, under 4 minutes"
 	@echo "make study       ablation, seeds and controls at mini scale, hours"
+	@echo "make docs        the documentation, docs/_build/html; under a minute"
 	@echo "make lint        ruff, the notebooks' rules, the paper index"
 
 setup: $(STAMP)
@@ -61,5 +62,13 @@ test: $(STAMP)
 	$(BIN)/ruff format --check .
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
+docs: $(VENV)/.installed-docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
+
+$(VENV)/.installed-docs: requirements-docs.lock $(STAMP)
+	$(PIP) --no-deps -r requirements-docs.lock
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist docs/_build docs/generated *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -12,11 +12,15 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-LOCK = {
-    canonicalize_name(line.split("==")[0]): line.split("==")[1]
-    for line in (ROOT / "requirements.lock").read_text().splitlines()
-    if line and not line.startswith("#")
-}
+
+
+def locked(name: str) -> dict[str, str]:
+    lines = (ROOT / name).read_text().splitlines()
+    pairs = (line.split("==") for line in lines if line and not line.startswith("#"))
+    return {canonicalize_name(package): version for package, version in pairs}
+
+
+LOCK, DOCS_LOCK = locked("requirements.lock"), locked("requirements-docs.lock")
 REQUIRED = [
     Requirement(text)
     for text in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
@@ -28,8 +32,15 @@ def test_lock_satisfies_every_requirement(requirement):
     assert LOCK[canonicalize_name(requirement.name)] in requirement.specifier
 
 
+def test_lock_of_the_documentation_satisfies_its_extra_and_repeats_nothing():
+    for requirement in map(Requirement, PROJECT["optional-dependencies"]["docs"]):
+        assert DOCS_LOCK[canonicalize_name(requirement.name)] in requirement.specifier
+    assert not LOCK.keys() & DOCS_LOCK.keys()
+
+
 def test_lock_holds_plain_versions_only():
-    assert all(re.fullmatch(r"\d+(\.\w+)*", version) for version in LOCK.values())
+    versions = [*LOCK.values(), *DOCS_LOCK.values()]
+    assert all(re.fullmatch(r"\d+(\.\w+)*", version) for version in versions)
 
 
 def test_lock_has_no_gpu_packages():

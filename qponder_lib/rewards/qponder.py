@@ -36,7 +36,7 @@ def accuracy_reward(score: float, mos: float, *, alpha: float = ALPHA) -> float:
         alpha: Tolerance in MOS units, above 0; the reward at an error of alpha is 1/e.
 
     Returns:
-        exp(-|score - mos| / alpha), in (0, 1].
+        `exp(-|score - mos| / alpha)`, in (0, 1].
 
     Raises:
         ValueError: If alpha is not positive or a value is not finite.
