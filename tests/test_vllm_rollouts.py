@@ -128,7 +128,14 @@ def test_an_image_of_more_tokens_than_vllm_reads_at_once_is_refused(profile, stu
 
 def test_the_server_is_started_with_what_trl_needs(profile, tmp_path):
     command = serve_command(profile.with_overrides(SERVER).grpo, tmp_path)
-    for part in ("VLLM_SERVER_DEV_MODE=1 vllm serve", "processed_logprobs", '{"backend":"nccl"}'):
+    for part in (
+        "VLLM_SERVER_DEV_MODE=1 vllm serve",
+        "--enable-scale-out",  # without it vLLM 0.31 answers TRL's images with 404
+        "--port 8000 --max-model-len 4096 --dtype bfloat16",
+        '{"image":1,"video":0}',
+        "processed_logprobs",
+        '{"backend":"nccl"}',
+    ):
         assert part in command
 
 

@@ -159,11 +159,13 @@ class GrpoConfig(TrainerSection):
         "max_steps": 120,  # section 4.1: one epoch
         "temperature": 0.7,
         "top_p": 1.0,
+        "repetition_penalty": 1.0,  # Qwen2.5-VL publishes 1.05, which spares the digit 9 alone
         "max_completion_length": 160,
         "save_steps": 20,
         "logging_steps": 1,
         "use_vllm": False,
         "vllm_mode": "colocate",
+        "vllm_importance_sampling_mode": "token_truncate",  # TRL's would drop whole completions
     }
     DERIVED = _DERIVED | {"gradient_accumulation_steps", "reward_weights"}
 

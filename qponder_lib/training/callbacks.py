@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.distributed.fsdp import FSDPModule
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from qponder_lib.artifacts import record_folder
@@ -20,14 +21,21 @@ from qponder_lib.pipeline import Run
 from qponder_lib.records import PredictionRecord
 from qponder_lib.student.model import ImageTextProcessor, Student
 from qponder_lib.student.prediction import predict
-from qponder_lib.training.checkpoints import THREADS, check_finite
+from qponder_lib.training.checkpoints import THREADS, check_finite, check_same_everywhere
 
 _REFERENCE = "ref"
 _SECONDS_BETWEEN_LINES = 10.0
+_SAMPLED_APART = "sampling/sampling_logp_difference/mean"
+MOST_KL_AT_START, MOST_SAMPLED_APART = 1e-2, 0.1
+"""Nats per token: of rounding in bfloat16, either is a tenth of that or less."""
 
 
 class StopAtNonsense(TrainerCallback):
-    """Ends a run at the first logged loss, gradient or reward that is not a finite number."""
+    """Ends a run at the first logged number that shows it to be worth nothing.
+
+    That is a loss, gradient or reward that is not finite; a KL term of the first step, when the
+    policy still is its reference model; or log-probabilities of vLLM that are not the trainer's.
+    """
 
     def on_log(
         self,
@@ -46,6 +54,36 @@ class StopAtNonsense(TrainerCallback):
                     "lengthen warmup_steps; with float16, use bfloat16. The last complete "
                     "checkpoint is from before"
                 )
+        kl, apart = (float((logs or {}).get(name, 0.0)) for name in ("kl", _SAMPLED_APART))
+        at_start = state.global_step == 1 and getattr(args, "num_iterations", 1) == 1
+        if at_start and kl > MOST_KL_AT_START:
+            raise ValueError(
+                f"kl is {kl:.3g} at step 1, where policy and reference model are the same: expected"
+                f" at most {MOST_KL_AT_START}. The reference was not loaded whole in every process "
+                "(FSDP2: fsdp_cpu_ram_efficient_loading must be false)"
+            )
+        if apart > MOST_SAMPLED_APART:
+            raise ValueError(
+                f"vLLM's log-probabilities and the trainer's are {apart:.3g} apart in the mean at "
+                f"step {state.global_step}, expected at most {MOST_SAMPLED_APART}: they read "
+                "other prompts, images or weights; set grpo.use_vllm to false"
+            )
+
+
+class AverageTheHead(TrainerCallback):
+    """Gathers an untied head before each forward pass under FSDP2, so that its gradient is shared.
+
+    TRL 1.16 reads the head's weight without calling the head, so FSDP2 would leave each process
+    with the gradient of its own rows (decision D76).
+    """
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
+    ) -> None:
+        """Called by the trainer once the model is cut up."""
+        head = given["model"].get_output_embeddings()
+        if isinstance(head, FSDPModule):
+            given["model"].register_forward_pre_hook(lambda *_: head.unshard() and None)
 
 
 class RecordCheckpoints(TrainerCallback):
@@ -64,9 +102,11 @@ class RecordCheckpoints(TrainerCallback):
         """Called by the trainer, in every process, after it wrote a checkpoint.
 
         Raises:
-            ValueError: If a weight is not a number; the checkpoint stays incomplete.
+            ValueError: If a weight is not a number, or processes hold different weights; the
+                checkpoint stays incomplete.
         """
         check_finite(given.get("model"), state.global_step)
+        check_same_everywhere(given.get("model"), state.global_step)
         if torch.distributed.is_initialized():
             torch.distributed.barrier()  # every process writes a random state of its own
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"

@@ -26,6 +26,7 @@ from qponder_lib.text.prompts import PRERESQ_POOL, preresq_messages
 from qponder_lib.text.sft_format import grpo_rows
 from qponder_lib.training import vllm
 from qponder_lib.training.callbacks import (
+    AverageTheHead,
     RecordCheckpoints,
     StepProgress,
     StopAtNonsense,
@@ -39,6 +40,8 @@ from qponder_lib.training.checkpoints import (
     load_start,
     record_model,
     save_model,
+    sharded,
+    train_in_float32,
     world_size,
     write_history,
 )
@@ -186,6 +189,7 @@ def train(run: Run, training: Training, work: Path) -> Path:
         processing_class=student.processor,
         callbacks=[
             StopAtNonsense(),
+            AverageTheHead(),
             *validation,
             RecordCheckpoints(same_run),
             StepProgress(training.stage),
@@ -197,6 +201,9 @@ def train(run: Run, training: Training, work: Path) -> Path:
         # transformers keeps the processes in step while they sample only for FSDP of its own.
         base_model(trainer.model)._is_fsdp_managed_module = True
     trainer.remove_callback(PrinterCallback)
+    train_in_float32(trainer)
+    if config.use_vllm and config.vllm_mode == "colocate":
+        vllm.one_token_per_image(trainer.vllm_generation, student.model.config.image_token_id)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     save_model(trainer, training)
     if trainer.is_world_process_zero():
@@ -238,7 +245,10 @@ def trainer_arguments(config: GrpoConfig, work: Path) -> TrlGrpoConfig:
     loss type, KL weight and KL correction, and have moved between versions.
     """
     rows, accumulated = config.batch(world_size())
-    given = {"log_multimodal": False, **common_arguments(config, work)}
+    given = {"log_multimodal": False, "logging_first_step": True, **common_arguments(config, work)}
+    if sharded():
+        # TRL 1.16 would put the reference model of every FSDP2 process over all GPUs.
+        given |= {"model_init_kwargs": {"device_map": None}}
     given |= {"per_device_train_batch_size": rows, "gradient_accumulation_steps": accumulated}
     return TrlGrpoConfig(**given, reward_weights=[config.weight_accuracy, config.weight_format])
 

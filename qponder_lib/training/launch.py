@@ -20,6 +20,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -31,7 +32,7 @@ from qponder_lib.config import LaunchConfig, dump_profile, load_profile
 from qponder_lib.paths import RunPaths, instead, repository_root, runs_root, safe_name
 from qponder_lib.pipeline import Run, stage_run
 from qponder_lib.training import grpo, sft
-from qponder_lib.training.checkpoints import Training, world_size
+from qponder_lib.training.checkpoints import Training, sharded, world_size
 
 MODULE = "qponder_lib.training.launch"
 _FAILED, _USAGE = 1, 2
@@ -84,13 +85,18 @@ def launched() -> bool:
 
 
 def check_processes(launch: LaunchConfig) -> None:
-    """Raise ValueError if more or fewer processes train together than the profile says."""
+    """Raise ValueError if other processes train, or share otherwise, than the profile says."""
     there = world_size()
     if launch.processes != there:
         raise ValueError(
             f"launch.processes is {launch.processes}, but the number of processes started is "
             f"{there}: a batch, and so the trained model, depends on it; start as many, or change "
             "the profile"
+        )
+    if launch.accelerate and not sharded():
+        raise ValueError(
+            f"launch.accelerate is {launch.accelerate!r}, but the processes share nothing out: "
+            "start them by `accelerate launch --config_file` with that file, not by torchrun"
         )
 
 
@@ -234,7 +240,10 @@ def main(arguments: list[str] | None = None) -> int:
     except (FileNotFoundError, ValueError) as error:
         print(f"qponder: {error}", file=sys.stderr)
         return _USAGE
-    state = PartialState(cpu=not torch.cuda.is_available()) if launched() else None
+    state = None
+    if launched():
+        # A disk that takes long over a checkpoint must not look like a process that is lost.
+        state = PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(hours=2))
     try:
         if given.work is not None:
             train(run, given.stage, given.work)

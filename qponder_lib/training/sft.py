@@ -24,6 +24,7 @@ from qponder_lib.student.model import load_student
 from qponder_lib.student.prediction import predict
 from qponder_lib.text.sft_format import SftFormat, sft_rows
 from qponder_lib.training.callbacks import (
+    AverageTheHead,
     RecordCheckpoints,
     StepProgress,
     StopAtNonsense,
@@ -39,6 +40,7 @@ from qponder_lib.training.checkpoints import (
     problem_of,
     record_model,
     save_model,
+    train_in_float32,
     write_history,
 )
 
@@ -94,9 +96,15 @@ def train(run: Run, training: Training, work: Path) -> Path:
         args=arguments,
         train_dataset=training.dataset(),
         processing_class=student.processor,
-        callbacks=[StopAtNonsense(), RecordCheckpoints(same_run), StepProgress(training.stage)],
+        callbacks=[
+            StopAtNonsense(),
+            AverageTheHead(),
+            RecordCheckpoints(same_run),
+            StepProgress(training.stage),
+        ],
     )
     trainer.remove_callback(PrinterCallback)
+    train_in_float32(trainer)
     weigh_all_tokens_alike(trainer)
     check_labels(trainer, config.max_length)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)

@@ -6,6 +6,8 @@ import json
 import shlex
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 from huggingface_hub import snapshot_download
 
@@ -32,9 +34,8 @@ def check_installed(config: GrpoConfig) -> None:
     """Raise ValueError if vLLM is to sample and is not there; TRL would say so hours later."""
     if config.use_vllm and find_spec("vllm") is None:
         raise ValueError(
-            "grpo.use_vllm is true, but vllm is not installed: it pins other versions of "
-            "transformers, so give it an environment of its own with pip install 'trl[vllm]', or "
-            "set grpo.use_vllm to false"
+            "grpo.use_vllm is true, but vllm is not installed here, where the trainer needs it: "
+            "install requirements-gpu.lock (or 'qponder[vllm]'), or set grpo.use_vllm to false"
         )
 
 
@@ -49,6 +50,32 @@ def check_images_fit(processor: ImageTextProcessor) -> None:
             f"a vLLM in the training reads {TOKENS_AT_ONCE} at once: at most "
             f"{TOKENS_AT_ONCE * side**2 - side**2} pixels"
         )
+
+
+def one_token_per_image(generation: Any, image_token: int) -> None:
+    """Let a vLLM in the training get each image as one token, which it expands by itself.
+
+    TRL 1.16 hands over prompts in which images are expanded already; vLLM would expand them again
+    and sample from a prompt that holds the image's place twice (huggingface/trl issue 6294).
+
+    Args:
+        generation: The trainer's ``vllm_generation``; changed in place.
+        image_token: Id of the token that stands for an image, or a part of one.
+    """
+    expand = generation.generate
+
+    def generate(prompts: list[list[int]], **rest: Any) -> Any:
+        short = [
+            [
+                one
+                for one, before in zip(ids, [None, *ids], strict=False)
+                if one != image_token or before != image_token
+            ]
+            for ids in prompts
+        ]
+        return expand(prompts=short, **rest)
+
+    generation.generate = generate
 
 
 def save_rollout_model(student: Student, config: StudentConfig, start: Path, folder: Path) -> Path:
@@ -92,8 +119,16 @@ def _weights_of(config: StudentConfig, start: Path) -> Path:
 
 def serve_command(config: GrpoConfig, folder: Path) -> str:
     """Return the command that starts the server for ``vllm_mode: server``, on other GPUs."""
-    share = str(config.trl.get("vllm_tensor_parallel_size", 1))
-    command = ["vllm", "serve", str(folder), "--tensor-parallel-size", share]
+    address = urlsplit(config.trl.get("vllm_server_base_url") or "http://localhost:8002")
+    stated = {
+        "--tensor-parallel-size": config.trl.get("vllm_tensor_parallel_size", 1),
+        "--port": address.port or 8002,
+        "--max-model-len": config.trl.get("vllm_max_model_length") or TOKENS_AT_ONCE,
+        "--dtype": "bfloat16",
+        "--limit-mm-per-prompt": '{"image":1,"video":0}',
+    }
+    command = ["vllm", "serve", str(folder), "--enable-scale-out"]  # TRL's way to send images
+    command += [str(part) for pair in stated.items() for part in pair]
     command += ["--weight-transfer-config", '{"backend":"nccl"}']
     command += ["--logprobs-mode", "processed_logprobs", "--max-logprobs", "-1"]
     return f"VLLM_SERVER_DEV_MODE=1 {shlex.join(command)}"
