@@ -1,6 +1,10 @@
 """pyproject.toml, requirements.lock and environment.yml say the same."""
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -12,30 +16,61 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
 
 
-def locked(name: str) -> dict[str, str]:
-    lines = (ROOT / name).read_text().splitlines()
-    pairs = (line.split("==") for line in lines if line and not line.startswith("#"))
-    return {canonicalize_name(package): version for package, version in pairs}
+def locked(file):
+    lines = (ROOT / file).read_text().splitlines()
+    pairs = [line.split("==") for line in lines if line and not line.startswith("#")]
+    return {canonicalize_name(name): version for name, version in pairs}
 
 
-LOCK, DOCS_LOCK = locked("requirements.lock"), locked("requirements-docs.lock")
-REQUIRED = [
-    Requirement(text)
-    for text in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
-]
+def required(*extras):
+    texts = [*PROJECT["dependencies"], *(one for extra in extras for one in EXTRAS[extra])]
+    return [Requirement(text) for text in texts]
 
 
-@pytest.mark.parametrize("requirement", REQUIRED, ids=str)
+LOCK, DOCS_LOCK, GPU_LOCK = (locked(f"requirements{kind}.lock") for kind in ("", "-docs", "-gpu"))
+
+
+@pytest.mark.parametrize("requirement", required("dev"), ids=str)
 def test_lock_satisfies_every_requirement(requirement):
     assert LOCK[canonicalize_name(requirement.name)] in requirement.specifier
 
 
 def test_lock_of_the_documentation_satisfies_its_extra_and_repeats_nothing():
-    for requirement in map(Requirement, PROJECT["optional-dependencies"]["docs"]):
+    for requirement in map(Requirement, EXTRAS["docs"]):
         assert DOCS_LOCK[canonicalize_name(requirement.name)] in requirement.specifier
     assert not LOCK.keys() & DOCS_LOCK.keys()
+
+
+@pytest.mark.parametrize("requirement", required("dev", "vllm", "gpu", "train"), ids=str)
+def test_lock_for_gpus_satisfies_every_requirement(requirement):
+    assert GPU_LOCK[canonicalize_name(requirement.name)] in requirement.specifier
+
+
+def test_lock_for_gpus_moves_only_what_vllm_moves():
+    moved = {name for name, version in LOCK.items() if GPU_LOCK.get(name) != version}
+    assert moved <= {"lark", "numpy", "overrides", "setuptools"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
+@pytest.mark.parametrize("extras", [("vllm", "gpu", "train"), ("ray",)], ids="-".join)
+def test_extras_can_be_installed(python, extras, tmp_path):
+    uv = shutil.which(
+        "uv", path=os.pathsep.join([os.environ["PATH"], str(Path(sys.executable).parent)])
+    )
+    if uv is None:
+        pytest.skip("uv resolves them: pip install uv")
+    command = [uv, "pip", "compile", "-q", "--python-version", python, "pyproject.toml"]
+    command += ["--python-platform", "x86_64-manylinux_2_28", "-o", str(tmp_path / "lock")]
+    command += [part for extra in extras for part in ("--extra", extra)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if re.search(r"Failed to fetch|error sending request|dns error", done.stderr):
+        pytest.skip("the package index cannot be reached")
+    assert done.returncode == 0, done.stderr
+    assert {"ray": "ray==", "vllm": "vllm=="}[extras[0]] in (tmp_path / "lock").read_text()
 
 
 def test_lock_holds_plain_versions_only():
@@ -81,13 +116,13 @@ def test_vllm_extra_is_the_newest_that_goes_with_the_lock():
 def test_every_imported_package_is_required():
     """A package that is there only because another one needs it can go without notice."""
     distributions = metadata.packages_distributions()
-    required = {canonicalize_name(requirement.name) for requirement in REQUIRED}
-    extras = [text for group in PROJECT["optional-dependencies"].values() for text in group]
+    needed = {canonicalize_name(requirement.name) for requirement in required("dev")}
+    extras = [text for group in EXTRAS.values() for text in group]
     optional = {canonicalize_name(Requirement(text).name) for text in extras}
     missing = set()
     for path in (ROOT / "qponder_lib").rglob("*.py"):
         for top in re.findall(r"(?m)^\s*(?:from|import) (\w+)", path.read_text(encoding="utf-8")):
             names = {canonicalize_name(name) for name in distributions.get(top, [])}
-            if names and not names & (required | optional | {"qponder"}):
+            if names and not names & (needed | optional | {"qponder"}):
                 missing.add((path.name, top))
     assert not missing
