@@ -258,5 +258,5 @@ def test_the_full_profile_starts_eight_processes_by_accelerate():
         True,
         "qponder_lib.training.launch",
     )
-    assert Path(read.config_file).name == "fsdp2.yaml"
+    assert Path(read.config_file).name == "zero3.yaml"
     assert read.training_script_args == ["grpo-qponder", "--config", "full"]

@@ -201,10 +201,10 @@ def test_a_cold_start_that_never_reasons_is_found(tmp_path):
 
 
 def test_the_papers_setting_fits_eight_gpus_sharded_and_not_one(tmp_path):
-    assert problems(checked(tmp_path, Machine(8, True, 80.0))) == {}
-    assert "memory" in problems(checked(tmp_path, Machine(1, False, 80.0)))
-    assert problems(checked(tmp_path, Machine(1, False, 80.0), "full-80gb")) == {}
-    assert problems(checked(tmp_path, Machine(1, False, 24.0), "full-24gb")) == {}
+    assert problems(checked(tmp_path, Machine(8, "zero3", 80.0))) == {}
+    assert "memory" in problems(checked(tmp_path, Machine(1, "", 80.0)))
+    assert problems(checked(tmp_path, Machine(1, "", 80.0), "full-80gb")) == {}
+    assert problems(checked(tmp_path, Machine(1, "", 24.0), "full-24gb")) == {}
 
 
 @pytest.fixture(scope="module")
@@ -274,7 +274,9 @@ def test_prompt_tokens_are_counted_as_the_processor_counts_them():
 
 
 def test_hours_follow_from_the_stated_throughput(tmp_path):
-    machine = Machine(gpus=8, sharded=True, train_tokens_per_s=1000.0, generate_tokens_per_s=500.0)
+    machine = Machine(
+        gpus=8, sharded="zero3", train_tokens_per_s=1000.0, generate_tokens_per_s=500.0
+    )
     report = checked(tmp_path, machine)
     tokens = lengths(load_profile("full"), shape_of("Qwen/Qwen2.5-VL-7B-Instruct"))
     answers = 700 * 8 * 8 / 8
@@ -307,7 +309,7 @@ def test_the_command_prints_strict_json_and_exits_by_the_verdict(tmp_path):
     result = CliRunner().invoke(app, ["preflight", "full", "--json", "--run-dir", str(tmp_path)])
     assert result.exit_code == 0
     assert json.loads(result.stdout)["ok"] is True
-    poor = ["preflight", "full", "--gpu-gib", "80", "--run-dir", str(tmp_path)]
+    poor = ["preflight", "full", "--gpus", "1", "--gpu-gib", "80", "--run-dir", str(tmp_path)]
     assert CliRunner().invoke(app, poor).exit_code == 1
     missing = CliRunner().invoke(app, ["preflight", "maxi"])
     assert missing.exit_code == 2

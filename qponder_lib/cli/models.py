@@ -104,9 +104,10 @@ def preflight(
     profile: Annotated[str, typer.Argument(help="name or path of a profile")],
     as_json: AsJson = False,
     run_dir: Annotated[Path | None, typer.Option(help="default: papermill_runs/PROFILE")] = None,
-    gpus: Annotated[int, typer.Option(min=1, help="GPUs that train together")] = 1,
+    gpus: Annotated[
+        int | None, typer.Option(min=1, help="that train together; default: the profile's")
+    ] = None,
     gpu_gib: Annotated[float | None, typer.Option(help="memory of each GPU, GiB")] = None,
-    sharded: Annotated[bool, typer.Option(help="FSDP2 or ZeRO-3 over the GPUs")] = False,
     train_tokens_per_s: Annotated[
         float | None, typer.Option(help="tokens one GPU trains on in a second")
     ] = None,
@@ -122,7 +123,6 @@ def preflight(
     from qponder_lib.gpu import preflight as checks
     from qponder_lib.gpu.sizes import Machine
 
-    machine = Machine(gpus, sharded, gpu_gib, train_tokens_per_s, generate_tokens_per_s)
     profile_path(profile)  # a missing file is bad usage, not a profile that cannot work
     try:
         settings = load_profile(profile)
@@ -130,6 +130,9 @@ def preflight(
         report = checks.refused(profile, error)
     else:
         run = RunPaths.at(run_dir.absolute()) if run_dir else RunPaths.named(Path(profile).stem)
+        stated, rates = settings.launch, (train_tokens_per_s, generate_tokens_per_s)
+        gpus = gpus or stated.processes
+        machine = Machine(gpus, stated.accelerate if gpus > 1 else "", gpu_gib, *rates)
         report = checks.preflight(settings, run, machine)
     answer(as_json, {**asdict(report), "ok": report.ok}, _preflight_text(report), ok=report.ok)
 

@@ -81,6 +81,7 @@ class StudentConfig(Section):
     model: str = Field(
         "builtin:mini", description="builtin:mini, a hub name or a folder; section 4.1: 7B"
     )
+    revision: str = Field("main", description=f"commit of a model on the hub; {OURS}")
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description=OURS)
     attn_implementation: Literal["sdpa", "eager", "flash_attention_2"] = Field(
         "sdpa", description=OURS

@@ -86,6 +86,7 @@ class DatasetSpec(BaseModel):
         name: How commands and run folders call it.
         title: Its published name.
         terms: Licence or access, as far as known.
+        page: Where its authors offer it; "" where that is not known.
         notes: Traps.
         media: What its files are.
         n_images: Labelled images or clips; None where only the user knows.
@@ -117,6 +118,7 @@ class DatasetSpec(BaseModel):
     name: str
     title: str
     terms: str
+    page: str = ""
     notes: str = ""
     media: Literal["image", "clip"] = "image"
     n_images: int | None

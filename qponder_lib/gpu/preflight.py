@@ -227,7 +227,7 @@ def _longest_taught(profile: Profile, run: RunPaths) -> int | None:
             texts.append(replace_score(row.text or "", 50.0, form))
         except ValueError:
             continue  # training skips it too, and counts it
-    count, _ = token_counter(profile.student.model)
+    count, _ = token_counter(profile.student.model, profile.student.revision)
     return max(map(count, texts), default=None)
 
 

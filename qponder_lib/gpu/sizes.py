@@ -122,14 +122,14 @@ def _published(model: str) -> Qwen2_5_VLConfig:
     )
 
 
-def model_file(model: str, name: str) -> Path | None:
+def model_file(model: str, name: str, revision: str = "main") -> Path | None:
     """Return a file of a model if it lies on this machine."""
     folder = paths.MINI_WEIGHTS if model == BUILTIN else Path(model)
     if (folder / name).is_file():
         return folder / name
     if folder.is_dir() or model.count("/") != 1:
         return None
-    found = try_to_load_from_cache(model, name)
+    found = try_to_load_from_cache(model, name, revision=revision)
     return Path(found) if isinstance(found, str) else None
 
 
@@ -158,12 +158,12 @@ class Lengths:
         return self.prompt + self.image + self.completion
 
 
-def token_counter(model: str) -> tuple[Callable[[str], int], bool]:
+def token_counter(model: str, revision: str = "main") -> tuple[Callable[[str], int], bool]:
     """Return what counts the tokens of a text, and whether that is the model's own tokenizer.
 
     Where that is not on this machine, letters are divided.
     """
-    file = model_file(model, "tokenizer.json")
+    file = model_file(model, "tokenizer.json", revision)
     if file is None:
         return lambda text: math.ceil(len(text) / LETTERS_PER_TOKEN), False
     tokenizer = Tokenizer.from_file(str(file))
@@ -172,7 +172,7 @@ def token_counter(model: str) -> tuple[Callable[[str], int], bool]:
 
 def lengths(profile: Profile, shape: Shape) -> Lengths:
     """Count what one sequence of GRPO holds at most."""
-    count, counted = token_counter(profile.student.model)
+    count, counted = token_counter(profile.student.model, profile.student.revision)
     messages = student_messages(profile.student.prompt_id)
     texts = [message["content"] for message in messages]
     if messages[0]["role"] != "system":
@@ -195,14 +195,14 @@ class Machine:
 
     Attributes:
         gpus: Number of GPUs that train together.
-        sharded: True if FSDP2 or ZeRO-3 spreads weights, gradients and moments over them.
+        sharded: What spreads weights, gradients and moments over them: "zero3", "fsdp2", or "".
         gpu_gib: Memory of each, GiB, or None to compare with nothing.
         train_tokens_per_s: Tokens that one GPU trains on in a second, or None.
         generate_tokens_per_s: Tokens that one GPU samples in a second, or None.
     """
 
     gpus: int = 1
-    sharded: bool = False
+    sharded: str = ""
     gpu_gib: float | None = None
     train_tokens_per_s: float | None = None
     generate_tokens_per_s: float | None = None
@@ -222,18 +222,20 @@ def memory(
 
     Returns:
         GiB by part; weights, reference, gradients and optimizer are divided by the GPUs if they
-        are sharded:
+        are sharded. What is trained is float32, with a copy in the profile's type under ZeRO-3:
 
         - weights: bytes x parameters; in 4 bits 0.516 x linear layers of the language model +
-          bytes x the rest.
+          bytes x the rest; for trained ones the bytes of float32.
         - reference: bytes x parameters if beta > 0 and all weights are trained; with adapters a
           copy of the adapter.
-        - gradients: bytes x trained parameters.
-        - optimizer: 2 x bytes x trained parameters; AdamW keeps two moments in the weights' type.
+        - gradients: 4 x trained parameters.
+        - optimizer: 8 x trained parameters, the two moments of AdamW.
         - adapter: 16 x adapter parameters.
+        - gathered: what is whole on every GPU for a while. ZeRO-3: the weights, to sample. FSDP2:
+          the reference, which TRL cuts up as one piece, with its copy, and the head in float32.
         - activations: see `activations`.
         - cache: keys and values of the completions of a step on the GPU.
-        - peak: their sum, of activations and cache the larger one.
+        - peak: what stands, and the larger of activations and the cache with what is gathered.
     """
     section = profile.sft if stage == "sft" else profile.grpo
     size = _BYTES[profile.student.dtype]
@@ -245,10 +247,10 @@ def memory(
     adapter = shape.adapter(rank)
     rows = _rows_at_once(profile, machine, stage)
     found = {
-        "weights": _weights(profile, shape) / share,
+        "weights": (_weights(profile, shape) + _float32(trained, size, machine)) / share,
         "reference": 0.0,
-        "gradients": size * trained / share,
-        "optimizer": 2 * size * trained / share,
+        "gradients": 4 * trained / share,
+        "optimizer": 8 * trained / share,
         "adapter": float(_TRAINED_ADAPTER_BYTES * adapter),
     }
     if stage == "grpo" and profile.grpo.beta > 0:
@@ -257,7 +259,8 @@ def memory(
     found["activations"] = activations(shape, tokens, rows, size, head_trained=trained > 0)
     sampled = _sampled_at_once(profile, machine) if stage == "grpo" else 0
     found["cache"] = cache(shape, sampled, tokens.whole, size)
-    found["peak"] = standing + max(found["activations"], found["cache"])
+    found["gathered"] = _gathered(shape, size, machine, stage) if trained else 0.0
+    found["peak"] = standing + max(found["activations"], found["cache"] + found["gathered"])
     return {name: value / GIB for name, value in found.items()}
 
 
@@ -328,6 +331,18 @@ def _sampled_at_once(profile: Profile, machine: Machine) -> int:
     """TRL samples the completions of a whole optimiser step in one go."""
     grpo = profile.grpo
     return max(grpo.images_per_step // machine.gpus, 1) * grpo.num_generations
+
+
+def _float32(trained: int, size: int, machine: Machine) -> int:
+    """Bytes that float32 adds to the weights as they are loaded."""
+    return (4 if machine.sharded == "zero3" else 4 - size) * trained
+
+
+def _gathered(shape: Shape, size: int, machine: Machine, stage: str) -> float:
+    whole = float(size * shape.parameters) if stage == "grpo" else 0.0
+    if machine.sharded == "fsdp2":
+        return 2 * whole + 2 * 4.0 * shape.text.hidden_size * shape.text.vocab_size
+    return whole if machine.sharded else 0.0
 
 
 def _weights(profile: Profile, shape: Shape) -> float:

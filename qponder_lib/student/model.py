@@ -109,6 +109,7 @@ def load_base(config: StudentConfig, folder: Path | None = None) -> Student:
     transformers_logging.disable_progress_bar()
     model = AutoModelForImageTextToText.from_pretrained(
         source,
+        revision=config.revision,
         dtype=getattr(torch, config.dtype),
         attn_implementation=config.attn_implementation,
         quantization_config=_four_bit(config.dtype) if rounded else None,
@@ -128,7 +129,7 @@ def _processor(config: StudentConfig, base: str, model: PreTrainedModel) -> Imag
         merge_size=vision.spatial_merge_size,
         temporal_patch_size=vision.temporal_patch_size,
     )
-    tokenizer = AutoTokenizer.from_pretrained(base, padding_side="left")
+    tokenizer = AutoTokenizer.from_pretrained(base, revision=config.revision, padding_side="left")
     return ImageTextProcessor(images, tokenizer, chat_template=tokenizer.chat_template)
 
 

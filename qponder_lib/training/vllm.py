@@ -114,7 +114,9 @@ def _weights_of(config: StudentConfig, start: Path) -> Path:
     if config.model == BUILTIN:
         return MINI_WEIGHTS
     known = Path(config.model)
-    return known if known.is_dir() else Path(snapshot_download(config.model))
+    return (
+        known if known.is_dir() else Path(snapshot_download(config.model, revision=config.revision))
+    )
 
 
 def serve_command(config: GrpoConfig, folder: Path) -> str:
