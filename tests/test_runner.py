@@ -335,3 +335,36 @@ def test_of_a_study_only_the_named_runs_are_brought_up_to_date(monkeypatch):
     assert done == ["seed-2", "gamma-0.5"]
     with pytest.raises(ValueError, match="no run 'seed-9'; did you mean"):
         study.run_study(given, ["seed-9"])
+
+
+def test_a_run_ends_and_begins_with_the_notebook_of_a_stage(root):
+    for stage in NAMES:
+        write_notebook(root, stage)
+    profile, folder = job()
+    assert runner.run(profile, folder, last="data") == runner.EXIT_OK
+    assert states(profile, folder) == ["complete", "missing"]
+    assert artifacts.read_json(folder.manifest)["exit_state"] == "partial:  to data"
+    (folder.executed / "01_data.ipynb").unlink()  # its copy alone would be made again
+    assert runner.run(profile, folder, first="distill") == runner.EXIT_OK
+    assert states(profile, folder) == ["complete", "complete"]
+    assert not (folder.executed / "01_data.ipynb").exists()
+
+
+def test_what_a_stage_needs_is_looked_for_before_hours_are_spent(root, capsys):
+    for stage in NAMES:
+        write_notebook(root, stage)
+    address = "http://127.0.0.1:9/v1"
+    served = {"teacher": "server", "teacher_model": "org/teacher", "base_url": address}
+    profile, folder = job(**{f"distill__{name}": value for name, value in served.items()})
+    assert runner.run(profile, folder) == runner.EXIT_FAILED
+    said = capsys.readouterr().err
+    assert f"server: {address}/models does not answer for org/teacher" in said
+    assert "do: vllm serve org/teacher --port 9 --tensor-parallel-size 4" in said
+    assert states(profile, folder) == ["complete", "missing"]  # the data need no server
+
+
+def test_offline_is_the_default_and_the_users_choice(tmp_path, monkeypatch):
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    assert notebooks.child_environment(ROOT, tmp_path)["HF_HUB_OFFLINE"] == "1"
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    assert notebooks.child_environment(ROOT, tmp_path)["HF_HUB_OFFLINE"] == "0"

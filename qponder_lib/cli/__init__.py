@@ -43,6 +43,7 @@ for command in (
     report.health,
     run.diff,
     run.reference,
+    run.fetch,
     models.preflight,
     models.score,
     evaluate.evaluate,

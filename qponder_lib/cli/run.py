@@ -46,6 +46,12 @@ def run(
     only: Annotated[
         list[str] | None, typer.Option(help="of a study, this run alone; repeatable")
     ] = None,
+    first: Annotated[
+        str | None, typer.Option("--from", help="begin with the notebook of this stage")
+    ] = None,
+    last: Annotated[
+        str | None, typer.Option("--until", help="end with the notebook of this stage")
+    ] = None,
 ) -> None:
     """Run or resume a profile.
 
@@ -57,17 +63,29 @@ def run(
     loaded = config.load_profile_or_study(profile)
     overrides = parse_settings(settings or [])
     if isinstance(loaded, config.Study):
-        if name or overrides or redo:
-            raise ValueError("a study states its runs itself; --run, --set, --redo do not go")
+        if name or overrides or redo or first or last:
+            raise ValueError("a study states its runs itself; of the options only --only goes")
         raise typer.Exit(study.run_study(loaded, only or ()))
     if only:
         raise ValueError(f"{loaded.name} is not a study: --only does not go")
     varied, folder = loaded.with_overrides(overrides), RunPaths.named(name or loaded.name)
-    pipeline.with_dependants(redo or (), varied)  # names a wrong stage before any work
-    code = runner.run(varied, folder, redo=redo or ())
+    for stage in (*(redo or ()), *filter(None, (first, last))):
+        pipeline.stage_named(stage, varied)  # names a wrong one before any work
+    code = runner.run(varied, folder, redo=redo or (), first=first, last=last)
     if code == runner.EXIT_OK:
         print(results(folder))
     raise typer.Exit(code)
+
+
+def fetch(profile: Annotated[str, typer.Argument(help="name or path of a profile")]) -> None:
+    """Fetch the model of a profile; say where its image sets are.
+
+    The one command that goes online; HF_HOME says where the model lies.
+    """
+    from qponder_lib.config import load_profile
+    from qponder_lib.gpu.ready import fetch as fetched
+
+    print("\n".join(fetched(load_profile(profile))) or f"{profile} needs nothing from elsewhere")
 
 
 def parse_settings(settings: list[str]) -> dict[str, Any]:

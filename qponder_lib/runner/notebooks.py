@@ -161,14 +161,14 @@ def parameters_of(
 
 
 def child_environment(root: Path, kernels: Path) -> dict[str, str]:
-    """Return the environment of a notebook process: offline, quiet, inline figures.
+    """Return the environment of a notebook process: inline figures; offline if not said otherwise.
 
     Args:
         root: The repository.
         kernels: Folder that says what the kernel `python3` is: this very Python, and no other
             that JUPYTER_PATH or the user's own kernels may name so.
     """
-    environment = {**os.environ, **_OFFLINE, "QPONDER_ROOT": str(root)}
+    environment = {**_OFFLINE, **os.environ, "QPONDER_ROOT": str(root)}
     environment.pop("MPLBACKEND", None)
     for name, first in (("PYTHONPATH", root), ("JUPYTER_PATH", kernels)):
         parts = [str(first), environment.get(name, "")]

@@ -25,11 +25,18 @@ from qponder_lib.runner import notebooks
 from qponder_lib.runner.notebooks import NotebookFailed, clock
 
 EXIT_OK, EXIT_FAILED, EXIT_LOCKED, EXIT_INTERRUPTED = 0, 1, 75, 130
+_EXPENSIVE = ("distill", "sft", "grpo", "predict", "judge")
 _GOES_ON = "The same command goes on from here."
 
 
 def run(
-    profile: Profile, folder: RunPaths, *, redo: Sequence[str] = (), copies: bool = True
+    profile: Profile,
+    folder: RunPaths,
+    *,
+    redo: Sequence[str] = (),
+    copies: bool = True,
+    first: str | None = None,
+    last: str | None = None,
 ) -> int:
     """Bring a run folder up to date with a profile.
 
@@ -38,6 +45,8 @@ def run(
         folder: The run folder.
         redo: Stages to run again though they are complete, and with them what depends on them.
         copies: Whether a notebook whose stages are all complete is executed for its copy alone.
+        first: Stage with whose notebook it begins; None for the first one.
+        last: Stage with whose notebook it ends; None for the last one.
 
     Returns:
         The exit code: 0 done, 1 failed, 75 locked by another runner, 130 interrupted.
@@ -48,7 +57,7 @@ def run(
     folder.root.mkdir(parents=True, exist_ok=True)
     try:
         with artifacts.OwnedLock(folder.lock), _terminate_as_interrupt():
-            _bring_up_to_date(profile, folder, redo, copies)
+            _bring_up_to_date(profile, folder, redo, copies, first, last)
     except artifacts.HeldError as error:
         print(f"{shown(folder.root)} is locked by {error}", file=sys.stderr)
         return EXIT_LOCKED
@@ -76,14 +85,21 @@ def _terminate_as_interrupt() -> Iterator[None]:
 
 
 def _bring_up_to_date(
-    profile: Profile, folder: RunPaths, redo: Sequence[str], copies: bool
+    profile: Profile,
+    folder: RunPaths,
+    redo: Sequence[str],
+    copies: bool,
+    first: str | None,
+    last: str | None,
 ) -> None:
     started = time.monotonic()
     for name in pipeline.with_dependants(redo, profile):
         folder.record(name).unlink(missing_ok=True)
     planned = pipeline.plan(profile, folder)
     print(f"plan of {profile.name} in {shown(folder.root)}\n{describe_plan(planned)}", flush=True)
-    todo = _notebooks_to_execute(planned, folder, copies)
+    begin, end = (one and pipeline.stage_named(one, profile).notebook for one in (first, last))
+    within = [one for one in planned if (begin or "") <= one.stage.notebook <= (end or "99")]
+    todo = _notebooks_to_execute(within, folder, copies)
     state = "failed" if todo else "complete"
     if todo:
         folder.manifest.unlink(missing_ok=True)
@@ -91,19 +107,38 @@ def _bring_up_to_date(
     try:
         for number, (notebook, stages) in enumerate(todo, start=1):
             print(f"\n[{number}/{len(todo)}] {notebook.name}", flush=True)
+            _stop_unless_ready(profile, folder, stages)
             seconds = execute_notebook(notebook, profile, folder, shown(folder.profile), stages)
             print(f"  completed in {clock(seconds)}", flush=True)
-        state = "complete"
+        state = "complete" if within == planned else f"partial: {first or ''} to {last or ''}"
     except KeyboardInterrupt:
         state = "interrupted"
         raise
     finally:
         if todo or not folder.manifest.exists():
             _write_manifest(profile, folder, planned, state)
-    if todo or not (folder.report / "index.html").exists():
+    if within == planned and (todo or not (folder.report / "index.html").exists()):
         _write_report(folder)
     said = f"done: {shown(folder.root)}" if todo else "nothing to do"
     print(f"\n{said} ({clock(time.monotonic() - started)})", flush=True)
+
+
+def _stop_unless_ready(profile: Profile, folder: RunPaths, stages: Sequence[PlannedStage]) -> None:
+    """Look, before hours are spent, for what the stages of a notebook need.
+
+    Raises:
+        NotebookFailed: If something is not there; the message says what to do.
+    """
+    asks = profile.distill.teacher == "server" or profile.judge.base_urls
+    undone = [one.stage for one in stages if one.state != "complete"]
+    dear = [one for one in undone if one.name.split("-")[0] in _EXPENSIVE]
+    if not dear or not (asks or profile.launch.processes > 1):
+        return
+    from qponder_lib.gpu import ready  # torch, which other profiles do not need here
+
+    if found := ready.problems(profile, folder, dear):
+        lines = [f"{one.check}: {one.said}\n  do: {one.remedy}" for one in found]
+        raise NotebookFailed("\n".join(["is not begun", *lines]))
 
 
 def describe_plan(planned: Sequence[PlannedStage]) -> str:
