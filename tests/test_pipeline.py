@@ -60,8 +60,9 @@ def test_new_learning_rate_of_grpo_leaves_sft_and_its_predictions_alone(mini):
 
 
 def test_new_settings_of_sampling_touch_the_models_that_are_sampled_only(mini):
-    sampled = {"predict-ci-long", "predict-qponder", "evaluate", "judge", "cases", "tables"}
-    assert changed(mini, predict__sampled_sets=["mini-csiq"]) == sampled
+    sampled = {f"predict-{name}" for name in ("ci-none", "ci-short", "ci-long", "qponder")}
+    read_on = {"evaluate", "judge", "cases", "tables"}
+    assert changed(mini, predict__sampled_sets=["mini-csiq"]) == sampled | read_on
 
 
 def test_the_teachers_settings_are_in_the_key_of_its_predictions(mini):

@@ -126,11 +126,11 @@ class PredictConfig(Section):
     )
     batch_size: int = Field(64, ge=1, description=f"images per batch; {OURS}")
     max_new_tokens: int = Field(192, ge=1, description=f"tokens per prediction; {OURS}")
-    n_samples: int = Field(4, ge=1, description=f"sampled predictions per image; {OURS}")
+    n_samples: int = Field(8, ge=1, description=f"sampled predictions per image; {OURS}")
     sampling_temperature: float = Field(0.7, gt=0.0, description=f"of sampled predictions; {OURS}")
     sampled_sets: tuple[str, ...] = Field(
         ("mini-koniq",),
-        description=f"sets on which ci-long and qponder are also sampled; {OURS}",
+        description=f"sets on which cold starts and qponder are also sampled; {OURS}",
     )
 
     @model_validator(mode="after")
@@ -143,8 +143,9 @@ class PredictConfig(Section):
     @property
     def sampled_models(self) -> tuple[str, ...]:
         """Models that are also sampled, on `sampled_sets`."""
-        both = ("ci-long", "qponder")
-        return tuple(one for one in both if one in self.models) if self.sampled_sets else ()
+        if not self.sampled_sets:
+            return ()
+        return tuple(one for one in self.models if one.startswith(("ci-", "qponder")))
 
     def of(self, model: str) -> PredictConfig:
         """Return the settings that decide what one model predicts."""
