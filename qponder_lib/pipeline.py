@@ -1,4 +1,4 @@
-"""The graph of stages, their keys, the plan that follows, and the two calls a notebook makes.
+"""The graph of stages, their keys, the plan that follows, and the stages a notebook runs.
 
 A stage's key is a digest of its name, its settings and the keys of its inputs, so the whole plan
 is known before anything runs: change one setting and exactly the stages that depend on it have
@@ -8,7 +8,7 @@ as it says.
 
 In a notebook:
 
-    run = pipeline.open_run(globals())
+    run = runs.open_run(globals(), "03")
     with pipeline.stage_run(run, "filter") as stage:
         if not stage.done:
             ...
@@ -18,6 +18,7 @@ In a notebook:
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from qponder_lib import artifacts, paths
-from qponder_lib.config import SECTIONS, Profile, Section, load_profile
+from qponder_lib.config import Profile, Section
 from qponder_lib.paths import RunPaths
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ log = logging.getLogger(__name__)
 State = Literal["complete", "outdated", "missing"]
 IMAGE_MODELS, CLIP_MODELS = ("grpo", "sft"), ("video",)
 TRAINED_ON_CLIPS = ("video-sft", "video-grpo")
+_PASSED = re.compile(r"^smoke$|-whatif-")
 _LOCK_PATIENCE_S = 15.0  # a kernel whose runner was killed needs a moment to go
 
 
@@ -194,14 +196,14 @@ def latest_model(place: Path, kinds: Sequence[str] = IMAGE_MODELS) -> Path:
 
     Args:
         place: The folder of one run, or that of all runs; there study runs, which hold controls,
-            lie deeper and are not looked at, and a smoke run is passed over.
+            lie deeper and are not looked at, and smoke runs and what-ifs are passed over.
         kinds: Folders of a run that hold models, the first that has one counts.
 
     Raises:
         FileNotFoundError: If there is none.
     """
     one_run = (place / "profile.yaml").is_file()
-    runs = [place] if one_run else [run for run in place.glob("*/") if run.name != "smoke"]
+    runs = [place] if one_run else [run for run in place.glob("*/") if not _PASSED.search(run.name)]
     for kind in kinds:
         records = {
             found.parent: artifacts.read_record(found.parent)
@@ -313,6 +315,13 @@ def _flat(config: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 # ---- what a notebook uses
 
 
+class NotReady(RuntimeError):
+    """A notebook cannot work yet; a kernel shows the message, which says what to do, alone."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"Not ready: {self}"]
+
+
 @dataclass(frozen=True)
 class Run:
     """A run folder and the profile that a notebook works with.
@@ -324,28 +333,6 @@ class Run:
 
     paths: RunPaths
     profile: Profile
-
-
-def open_run(namespace: Mapping[str, Any]) -> Run:
-    """Read a notebook's parameters.
-
-    Args:
-        namespace: The notebook's `globals()`: `profile` (name or path of a profile), `run_dir`
-            (absolute, or relative to the repository) and any `<section>_<field>` parameters,
-            such as `filter_gamma`, which win over the profile.
-
-    Raises:
-        KeyError: If `profile` or `run_dir` is missing.
-        ValueError: If a value does not fit its field.
-    """
-    overrides = {
-        f"{section}.{name}": namespace[f"{section}_{name}"]
-        for section, model in SECTIONS.items()
-        for name in model.names()
-        if f"{section}_{name}" in namespace
-    }
-    profile = load_profile(namespace["profile"]).with_overrides(overrides)
-    return Run(RunPaths.at(namespace["run_dir"]), profile)
 
 
 @dataclass
@@ -371,20 +358,20 @@ def stage_run(run: Run, name: str) -> Iterator[StageRun]:
     """Run a stage, or find that it is complete; record it when the block ends without an error.
 
     Args:
-        run: From `open_run`.
+        run: From `runs.open_run`.
         name: Name of the stage, such as `filter` or `sft-long`.
 
     Raises:
-        FileNotFoundError: If a stage it reads from is not complete; the message says which
-            notebook to run first.
-        RuntimeError: If another process is at work on this stage.
+        NotReady: If a stage it reads from is not done, the folder cannot be written, or another
+            process is at work on this stage; the message says what to do.
         ValueError: If the block ends without naming its outputs.
     """
     stage = stage_named(name, run.profile)
-    inputs = _input_keys(stage, run)
+    inputs = input_keys(stage, run)
     work = run.paths.work(name) / stage.key(inputs)[:12]
-    if stage_state(stage, inputs, run.paths)[0] == "complete":
-        log.info("%s: complete, nothing to do", name)
+    state, since = stage_state(stage, inputs, run.paths)
+    if state == "complete":
+        print(f"{name}: complete {since}, reused")
         yield StageRun(True, work)
         return
     with _only_one(run.paths, name):
@@ -427,15 +414,17 @@ def _drop_record(run: RunPaths, name: str) -> None:
             file.unlink()
 
 
-def _input_keys(stage: Stage, run: Run) -> dict[str, str]:
+def input_keys(stage: Stage, run: Run) -> dict[str, str]:
+    """Return the recorded keys of what a stage reads, or raise `NotReady`."""
     keys = {}
     for name in stage.inputs:
         record = artifacts.read_record(run.paths.record(name))
         if record is None:
             notebook = stage_named(name, run.profile).notebook
-            raise FileNotFoundError(
-                f"stage {stage.name!r} reads what {name!r} leaves in {run.paths.root}, which is "
-                f"not done: run notebook {notebook} first, or `qponder run {run.profile.name}`"
+            raise NotReady(
+                f"stage {stage.name!r} reads what {name!r} leaves in {paths.shown(run.paths.root)},"
+                f" which is not done: run notebook {notebook} first, or "
+                f"`qponder run {run.profile.name}`"
             )
         keys[name] = record.key
     return keys
@@ -443,13 +432,19 @@ def _input_keys(stage: Stage, run: Run) -> dict[str, str]:
 
 @contextmanager
 def _only_one(run: RunPaths, name: str) -> Iterator[None]:
-    run.work(name).mkdir(parents=True, exist_ok=True)
-    run.record(name).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        run.work(name).mkdir(parents=True, exist_ok=True)
+        run.record(name).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise NotReady(
+            f"stage {name!r} has to be made, but {run.root} cannot be written "
+            f"({error.strerror}): set run_dir to a folder of yours"
+        ) from error
     lock = artifacts.OwnedLock(run.record(name).with_suffix(".lock"))
     try:
         lock.acquire(_LOCK_PATIENCE_S)
     except artifacts.HeldError as error:
-        raise RuntimeError(f"stage {name!r} is being run by another process: {error}") from error
+        raise NotReady(f"stage {name!r} is being run by another process: {error}") from error
     try:
         yield
     finally:

@@ -12,7 +12,7 @@ from faulty_copies import check, photograph
 from PIL import Image
 from typer.testing import CliRunner
 
-from qponder_lib import cli, paths, pipeline
+from qponder_lib import cli, paths, pipeline, runs
 from qponder_lib.artifacts import file_sha256, hash_outputs, read_csv, read_record, verify_record
 from qponder_lib.config import DataConfig
 from qponder_lib.data import benchmark, catalog
@@ -370,7 +370,7 @@ def test_the_notebook_completes_the_stage_from_prepared_rows(koniq, bid, run, tm
     notebook = json.loads((paths.notebooks_root() / "01_datasets.ipynb").read_text())
     cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
     stage = next(cell for cell in cells if "stage_run" in cell)
-    work = pipeline.open_run({"profile": str(tmp_path / "prepared.yaml"), "run_dir": str(run.root)})
+    work = runs.open_run({"profile": str(tmp_path / "prepared.yaml"), "run_dir": str(run.root)})
     names = {"pipeline": pipeline, "benchmark": benchmark, "prepare": preparing}
     exec(stage, {**names, "run": work, "data": work.profile.data})
     record = read_record(run.record("data"))

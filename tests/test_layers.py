@@ -13,7 +13,7 @@ import qponder_lib
 PACKAGE = Path(__file__).parents[1] / "qponder_lib"
 # A folder (or a file of the contracts) imports from those listed before it.
 LAYERS = [
-    ["records", "scales", "paths", "artifacts", "config", "pipeline"],
+    ["records", "scales", "paths", "artifacts", "config", "pipeline", "runs"],
     ["text", "rewards", "metrics", "data", "evaluation"],
     ["teacher", "student", "training", "video", "judging", "gpu"],
     ["report"],

@@ -2,7 +2,7 @@
 
 import pytest
 
-from qponder_lib import artifacts, config, pipeline
+from qponder_lib import artifacts, config, pipeline, runs
 from qponder_lib.config import Profile
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
@@ -166,7 +166,7 @@ def test_changed_file_is_stale_and_says_which(run):
 
 def test_missing_upstream_names_the_notebook_to_run(run):
     with (
-        pytest.raises(FileNotFoundError, match="notebook 01"),
+        pytest.raises(pipeline.NotReady, match="notebook 01"),
         pipeline.stage_run(run, "distill"),
     ):
         pass
@@ -188,14 +188,41 @@ def test_killed_stage_finds_its_own_scratch_folder_but_not_that_of_other_setting
 
 def test_notebook_parameters_win_over_the_profile(tmp_path):
     namespace = {"profile": "mini", "run_dir": str(tmp_path), "filter_gamma": 0.5, "other": 1}
-    opened = pipeline.open_run(namespace)
+    opened = runs.open_run(namespace)
     assert opened.profile.filter.gamma == 0.5
     assert opened.paths.root == tmp_path
 
 
+def test_a_parameter_at_its_default_leaves_what_the_profile_says(tmp_path):
+    namespace = {"profile": "full", "run_dir": str(tmp_path), "grpo_alpha": 30.0}
+    assert runs.open_run(namespace).profile.grpo.alpha == 10.0
+    assert runs.open_run(namespace | {"grpo_alpha": 25.0}).profile.grpo.alpha == 25.0
+
+
+def test_a_notebook_opened_too_early_says_which_to_run_first_and_no_traceback(run):
+    namespace = {"profile": "mini", "run_dir": str(run.paths.root)}
+    assert runs.open_run(namespace, "01").paths == run.paths
+    with pytest.raises(pipeline.NotReady, match="run notebook 01 first") as caught:
+        runs.open_run(namespace, "02")
+    assert caught.value._render_traceback_() == [f"Not ready: {caught.value}"]
+
+
+def test_a_folder_that_cannot_be_written_is_named(run):
+    run.paths.work("data").parent.write_text("in the way")
+    with pytest.raises(pipeline.NotReady, match="cannot be written"):
+        do(run, "data")
+
+
+def test_a_reused_stage_says_since_when_it_is_complete(run, capsys):
+    do(run, "data")
+    do(run, "data")
+    created = artifacts.read_record(run.paths.record("data")).created
+    assert capsys.readouterr().out == f"data: complete since {created}, reused\n"
+
+
 def test_notebook_with_mini_values_has_the_keys_of_the_mini_profile(mini, tmp_path):
     namespace = {"profile": "mini", "run_dir": str(tmp_path), "filter_gamma": 0.8}
-    assert pipeline.stage_keys(pipeline.open_run(namespace).profile) == pipeline.stage_keys(mini)
+    assert pipeline.stage_keys(runs.open_run(namespace).profile) == pipeline.stage_keys(mini)
 
 
 def test_made_again_stage_does_not_write_into_a_linked_copy(run, tmp_path):

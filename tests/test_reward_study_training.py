@@ -17,6 +17,7 @@ from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.rewards.batch import PUBLISHED_WEIGHTS
 from qponder_lib.runner import study
+from qponder_lib.runs import reuse_stages
 from qponder_lib.student.prediction import predict_model
 from qponder_lib.teacher.distill import current_responses, distill, open_teacher
 from qponder_lib.training import grpo
@@ -116,7 +117,7 @@ def smoke(tmp_path_factory):
     shared = {}
     for name, paths in zip(plan.runs, folders, strict=True):
         profile = base.with_overrides(plan.runs[name])
-        shared[name] = study.reuse_stages(profile, paths, folders)
+        shared[name] = reuse_stages(profile, paths, folders)
         if name == "threshold":  # asks the cold start itself
             paths.record("predict-ci-long").unlink()
         bring(Run(paths, profile))

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 PARAMETERS = (
     'profile: str = "mini"  # name or path\nrun_dir: str = "papermill_runs/mini"  # folder\n'
 )
-OPEN = "from qponder_lib import pipeline\nrun = pipeline.open_run(globals())"
+OPEN = "from qponder_lib import pipeline, runs\nrun = runs.open_run(globals())"
 STAGE = """
 with pipeline.stage_run(run, "{stage}") as stage:
     if not stage.done:

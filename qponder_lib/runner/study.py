@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from qponder_lib import artifacts, paths
+from qponder_lib import paths
 from qponder_lib.config import Profile, Study, load_profile
 from qponder_lib.paths import RunPaths
-from qponder_lib.pipeline import stage_keys, stage_state, stages
 from qponder_lib.runner import runner
 from qponder_lib.runner.notebooks import NotebookFailed
-
-_NEVER_APPENDED = (".png", ".safetensors")
+from qponder_lib.runs import reuse_stages
 
 
 def study_runs(study: Study) -> list[tuple[Profile, RunPaths]]:
@@ -95,40 +90,3 @@ def all_runs(first: Sequence[RunPaths] = ()) -> list[RunPaths]:
     root, known = paths.runs_root(), {folder.root for folder in first}
     records = [*sorted(root.glob("*/seals")), *sorted(root.glob("*/*/seals"))]
     return [*first, *(RunPaths(one.parent) for one in records if one.parent not in known)]
-
-
-def reuse_stages(profile: Profile, folder: RunPaths, others: Iterable[RunPaths]) -> list[str]:
-    """Reuse stages that another run has completed with the same key.
-
-    Args:
-        profile: Settings of the run that takes.
-        folder: The run that takes.
-        others: Runs that may give.
-
-    Returns:
-        Names of the stages reused.
-    """
-    reused, keys = [], stage_keys(profile)
-    for stage in stages(profile):
-        if stage_state(stage, keys, folder)[0] == "complete":
-            continue
-        for other in others:
-            if other != folder and stage_state(stage, keys, other)[0] == "complete":
-                record = artifacts.read_record(other.record(stage.name))
-                for output in record.outputs:
-                    _link_or_copy(other.root / output, folder.root / output)
-                artifacts.write_json(folder.record(stage.name), record)
-                reused.append(stage.name)
-                break
-    return reused
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    """Link large files that are only ever replaced; copy those that could be appended to."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
-    if source.suffix in _NEVER_APPENDED:
-        with contextlib.suppress(OSError):  # another disk, or a file system without links: copy
-            os.link(source, target)
-            return
-    shutil.copyfile(source, target)
