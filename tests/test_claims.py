@@ -90,10 +90,10 @@ def verdict(run: RunPaths, claim_id: str) -> Verdict:
     return next(v for v in verdicts(run) if v.claim.id == claim_id)
 
 
-def write_rl(run: RunPaths, srcc: tuple[float, float], plcc: tuple[float, float]) -> None:
+def write_rl(run: RunPaths, srcc: tuple[float, float], plcc: tuple[float, float], start="ci-short"):
     """Write what RL changed."""
     ends = {"srcc": srcc, "plcc": plcc}
-    write_differences(run, *(difference("qponder", "ci-long", m, *ends[m]) for m in ends))
+    write_differences(run, *(difference("qponder", start, m, *ends[m]) for m in ends))
 
 
 # The list of claims
@@ -264,9 +264,9 @@ def test_state_of_the_art_is_not_decidable_without_the_compared_models(run):
     ("accuracy", "holds"), [(3.0, False), (3.4, None), (4.0, True), (None, None)]
 )
 def test_fewer_hallucinations_need_smaller_errors_and_better_judged_text(run, accuracy, holds):
-    write_differences(run, difference("qponder", "ci-long", "mae", -4.5, -3.4))
+    write_differences(run, difference("qponder", "ci-short", "mae", -4.5, -3.4))
     if accuracy is not None:
-        means = {"qponder": accuracy, "ci-long": 3.5}
+        means = {"qponder": accuracy, "ci-short": 3.5}
         write_judged(run, {("j", m, a): v for m, v in means.items() for a in ASPECTS})
     found = verdict(run, "fewer-hallucinations")
     assert found.holds is holds
@@ -285,9 +285,10 @@ def test_at_mini_scale_no_number_agrees_with_a_reported_one(run):
     # Table 3: 0.821 - 0.800 and 0.845 - 0.834.
     write_rl(run, (0.020, 0.022), (0.010, 0.012))
     assert verdict(run, "rl-gain").agrees is None
-    set_profile(run, "full")
+    set_profile(run, "full")  # which goes on from the long form
+    write_rl(run, (0.020, 0.022), (0.010, 0.012), start="ci-long")
     assert verdict(run, "rl-gain").agrees is True
-    write_rl(run, (0.05, 0.06), (0.010, 0.012))
+    write_rl(run, (0.05, 0.06), (0.010, 0.012), start="ci-long")
     # The direction holds, and yet the number is another one.
     found = verdict(run, "rl-gain")
     assert (found.agrees, found.holds) == (False, True)
@@ -315,7 +316,7 @@ def test_mean_scores_at_full_scale_are_held_against_table_1(run):
 
 
 def test_missing_value_is_not_run_with_the_reason_of_the_file(run):
-    row = difference("qponder", "ci-long", "mae", 0, 1)
+    row = difference("qponder", "ci-short", "mae", 0, 1)
     row |= {"value": None, "ci_low": None, "ci_high": None, "reason": "every set: too_few"}
     write_differences(run, row)
     found = verdict(run, "fewer-hallucinations")
@@ -324,7 +325,7 @@ def test_missing_value_is_not_run_with_the_reason_of_the_file(run):
 
 
 def test_two_rows_for_one_number_are_an_error(run):
-    row = difference("qponder", "ci-long", "mae", -1, 0)
+    row = difference("qponder", "ci-short", "mae", -1, 0)
     write_differences(run, row, row)
     with pytest.raises(artifacts.ArtifactError, match="several rows"):
         verdicts(run)
@@ -343,14 +344,14 @@ def test_longer_chains_fail_if_one_step_goes_down(run):
 def test_format_is_compared_on_sampled_completions(run):
     write_differences(
         run,
-        difference("qponder", "ci-long", "parse_rate", -0.1, 0.0, "mini-koniq"),
-        difference("qponder", "ci-long", "parse_rate", 0.01, 0.1, "mini-koniq", "sampled"),
+        difference("qponder", "ci-short", "parse_rate", -0.1, 0.0, "mini-koniq"),
+        difference("qponder", "ci-short", "parse_rate", 0.01, 0.1, "mini-koniq", "sampled"),
     )
     assert verdict(run, "format-errors").holds is True
 
 
 def test_accuracy_for_completeness_needs_both_directions(run):
-    rows = {"qponder": (3, 4, 4), "ci-long": (4, 3, 3), "teacher": (4, 3, 3)}
+    rows = {"qponder": (3, 4, 4), "ci-short": (4, 3, 3), "teacher": (4, 3, 3)}
     values = {
         ("j", model, aspect): value
         for model, row in rows.items()

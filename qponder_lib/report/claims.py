@@ -6,8 +6,9 @@ each compares printed values, numbers of a run (`report.verdicts`), or both. Its
 - `table`, `row`, `against` (rows by name, `best other`, `every other`, or nothing for a value that
   is only held against a measured one), `sets` (names, `mean: ` of names, or `most: ` names that
   gain more than any other set) and `metrics`: printed values; empty means all but averages;
-- `file`, `where` (column=value, `|` between alternatives; a history is weighed by `fifths` of its
-  steps) and `minus` (the conditions of what is subtracted): numbers of a run;
+- `file`, `where` (column=value, `|` between alternatives, `cold start` for the model that GRPO
+  starts from; a history is weighed by `fifths` of its steps) and `minus` (the conditions of what
+  is subtracted): numbers of a run;
 - `sign`: + or -, or nothing for numbers that are told and decide nothing;
 - `stated`: a printed margin or, in %, the largest relative gain.
 """

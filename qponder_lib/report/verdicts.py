@@ -298,11 +298,11 @@ def measure(one: Contrast, run: Run, reward: str) -> pd.DataFrame:
     where = _conditions(one.where)
     if path.name == "history.csv":
         return _contrasts(one, path, where)
-    rows, home = pd.DataFrame(artifacts.read_csv(path)), run.profile.data.train_set
-    found = _select(one, rows, where, home)
+    rows = pd.DataFrame(artifacts.read_csv(path))
+    found = _select(one, rows, where, run)
     if not one.minus:
         return found
-    less = _select(one, rows, where | _conditions(one.minus), home)
+    less = _select(one, rows, where | _conditions(one.minus), run)
     # The widest interval that the two allow: these means were not taken in pairs.
     ends = {"low": found["low"] - less["high"], "high": found["high"] - less["low"]}
     return pd.DataFrame({"value": found["value"] - less["value"], **ends})
@@ -312,10 +312,12 @@ def _conditions(text: str) -> dict[str, str]:
     return dict(part.split("=", 1) for part in text.split("; ") if part)
 
 
-def _select(one: Contrast, rows: pd.DataFrame, where: Mapping[str, str], home: str) -> pd.DataFrame:
+def _select(one: Contrast, rows: pd.DataFrame, where: Mapping[str, str], run: Run) -> pd.DataFrame:
     """Return the numbers of the rows that meet the conditions; each alternative must be there."""
+    home = run.profile.data.train_set
+    of_run = {"in domain": [home], "cold start": [f"ci-{run.profile.grpo.start_from}"]}
     for column, wanted in where.items():
-        names = [home] if wanted == "in domain" else wanted.split("|")
+        names = of_run.get(wanted, wanted.split("|"))
         if wanted == "out of domain":
             names = [name for name in rows[column].unique() if name not in (home, "mean")]
         absent = [name for name in names if name not in set(rows[column])]
