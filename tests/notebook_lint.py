@@ -216,3 +216,26 @@ def _anchors(page: Path) -> set[str]:
     headings = re.findall(r"(?m)^#+ (.+)$", re.sub(r"<[^>]+>", "", text))
     slugs = {re.sub(r"[^\w\- ]", "", one.strip().lower()).replace(" ", "-") for one in headings}
     return slugs | set(re.findall(r'id="([^"]+)"', text))
+
+
+def unlinked_terms(root: Path) -> list[str]:
+    """Name the terms of the glossary that a notebook uses before any has linked them.
+
+    Args:
+        root: The repository.
+    """
+    terms = re.findall(r"(?m)^## (.+)$", (root / "docs" / "glossary.md").read_text("utf-8"))
+    prose = {path.name: _prose(path) for path in sorted(root.glob("notebooks/[0-9]*.ipynb"))}
+    bare = {
+        name: re.sub(r"(?s)`.*?`|\$.*?\$|\]\([^)]*\)", " ", text) for name, text in prose.items()
+    }
+    found = []
+    for term in terms:
+        anchor = f"glossary.md#{re.sub(r'[^a-z -]', '', term.lower()).replace(' ', '-')})"
+        link = min((name for name in prose if anchor in prose[name]), default="none")
+        same_case = re.NOFLAG if term.isupper() else re.IGNORECASE
+        word = re.compile(rf"(?<![\w-]){re.escape(term)}(?:s|es)?(?![\w-])", same_case)
+        used = min((name for name in bare if word.search(bare[name])), default="")
+        if used and used < link:
+            found.append(f"{used}: {term} (linked in {link})")
+    return found

@@ -6,7 +6,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from notebook_lint import link_problems, lint_notebook, lint_notebooks
+from notebook_lint import link_problems, lint_notebook, lint_notebooks, unlinked_terms
 
 from qponder_lib import config
 from qponder_lib.runner import notebooks
@@ -51,6 +51,24 @@ def test_notebooks_of_the_kit_keep_all_rules():
 
 def test_links_of_notebooks_and_pages_lead_somewhere():
     assert link_problems(ROOT) == []
+
+
+def test_every_term_is_linked_where_it_first_stands():
+    assert unlinked_terms(ROOT) == []
+
+
+def test_a_term_that_stands_before_its_link_is_found(tmp_path):
+    for folder in ("docs", "notebooks"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "docs" / "glossary.md").write_text("# Glossary\n\n## Dead leaves\n\nDiscs.\n")
+    for name, text in {
+        "01_a": "Dead leaves and `dead leaves`.",
+        "02_b": "[Dead leaves](../docs/glossary.md#dead-leaves)",
+    }.items():
+        made = new_notebook(cells=[new_markdown_cell(text)])
+        nbformat.write(made, tmp_path / "notebooks" / f"{name}.ipynb")
+    expected = ["01_a.ipynb: Dead leaves (linked in 02_b.ipynb)"]
+    assert unlinked_terms(tmp_path) == expected
 
 
 @pytest.mark.parametrize(
