@@ -1,0 +1,122 @@
+"""Notebooks in JupyterLab, in a real browser: every cell runs, a slider moves its picture.
+
+`make test-browser` makes the smoke run and installs Playwright; the browser is the system's.
+"""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from qponder_lib.paths import RunPaths
+
+ROOT = Path(__file__).parents[1]
+SMOKE = RunPaths(ROOT / "papermill_runs" / "smoke")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+NOTEBOOKS = {"00_overview": False, "01_datasets": True, "05_rewards": True, "07_predict": False}
+"""Notebook -> whether it has sliders."""
+SETTINGS = Path("settings") / "@jupyterlab" / "notebook-extension" / "tracker.jupyterlab-settings"
+CELLS = "jupyterapp.shell.currentWidget.content.model.sharedModel.cells"
+PICTURE = "document.querySelector('.widget-output img, .jp-OutputArea .widget-interact img').src"
+
+pytestmark = pytest.mark.slow
+playwright = pytest.importorskip(
+    "playwright.sync_api", reason="Playwright is not installed; `make test-browser` installs it"
+)
+
+
+def wait_for(url: str, seconds: float = 120.0) -> None:
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+            return
+        except OSError:
+            assert time.monotonic() < end, f"no answer from {url}"
+            time.sleep(0.5)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """JupyterLab over copies of the notebooks that read the smoke run; its address."""
+    if not SMOKE.manifest.is_file():
+        pytest.skip("no smoke run in papermill_runs/smoke; `make test-browser` makes it")
+    folder = tmp_path_factory.mktemp("lab")
+    for name in NOTEBOOKS:
+        (folder / f"{name}.ipynb").write_text(json.dumps(of_smoke(name)))
+    (folder / SETTINGS).parent.mkdir(parents=True)
+    (folder / SETTINGS).write_text('{"windowingMode": "none"}')  # every output is in the page
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = ["--no-browser", "--allow-root", f"--port={port}", f"--notebook-dir={folder}"]
+    options += ["--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True"]
+    options += ["--LabApp.news_url=None", "--ServerApp.port_retries=0"]
+    environment = {"QPONDER_ROOT": str(ROOT), "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings")}
+    server = subprocess.Popen(
+        [sys.executable, "-m", "jupyterlab", *options],
+        env=os.environ | environment | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        stdout=(folder / "lab.log").open("w"),
+        stderr=subprocess.STDOUT,
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        wait_for(f"{address}/api")
+        yield address
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def of_smoke(name: str) -> dict:
+    """Return a notebook as the runner gave it to the smoke run, without outputs, with widgets."""
+    notebook = json.loads((SMOKE.executed / f"{name}.ipynb").read_text())
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            cell["outputs"], cell["execution_count"] = [], None
+        if "injected-parameters" in cell["metadata"].get("tags", ()):
+            text = "".join(cell["source"])
+            cell["source"] = text.replace("interactive = False", "interactive = True")
+    return notebook
+
+
+@pytest.fixture(scope="module")
+def browser():
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed")
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.mark.parametrize(("name", "has_slider"), NOTEBOOKS.items())
+def test_notebook_runs_in_jupyterlab_and_its_slider_moves_the_picture(
+    lab, browser, name, has_slider
+):
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(f"{lab}/lab/tree/{name}.ipynb?reset")
+    page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=120_000)
+    page.evaluate("jupyterapp.shell.currentWidget.sessionContext.ready")
+    page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
+    outputs = page.evaluate(
+        f"{CELLS}.filter(c => c.cell_type == 'code').map(c => [c.execution_count, c.outputs])"
+    )
+    assert all(count is not None for count, _ in outputs)
+    shown = [one for _, several in outputs for one in several]
+    assert [one["evalue"] for one in shown if one["output_type"] == "error"] == []
+    if has_slider:
+        before = page.evaluate(PICTURE)
+        handle = page.locator(".jp-OutputArea .noUi-handle").first
+        handle.focus()
+        handle.press("ArrowRight")
+        page.wait_for_function("before => " + PICTURE + " != before", arg=before)
+    page.close()
