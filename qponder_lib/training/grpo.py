@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import time
 from pathlib import Path
@@ -289,6 +290,9 @@ def open_batch(run: Run, *, n_images: int = 3, seed: int = 0) -> list[Rollout]:
         max_new_tokens=config.max_completion_length,
         temperature=config.temperature,
     )
+    del student  # a model of 7B would keep its GPU full while others train there
+    gc.collect()
+    torch.cuda.empty_cache()
     rollouts, _ = score_rollouts(
         [one.text for one in completions],
         [float(record.mos) for record in repeated],
