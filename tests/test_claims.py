@@ -234,7 +234,40 @@ def test_three_training_seeds_decide_if_they_agree(run, other, outcome):
     write_rl(third, other, (0.01, 0.03))
     found = verdict(run, "rl-gain")
     assert (found.outcome, found.n_runs) == (outcome, 3)
-    assert f"(other seeds 0.020, {sum(other) / 2:.3f})" in found.numbers[0]
+    # Over photographs a standard error of 0.01 / 1.96; over training the deviation of the three.
+    mean = (0.02 + 0.02 + sum(other) / 2) / 3
+    assert f"{mean:.3f} [" in found.numbers[0]
+    assert f"(runs 0.020, 0.020, {sum(other) / 2:.3f})" in found.numbers[0]
+    assert "3 runs, intervals of their mean over photographs and training" in found.why
+
+
+def test_several_runs_that_agree_only_by_photographs_do_not_decide(run):
+    values = [(0.01, 0.03), (0.04, 0.06), (0.10, 0.12)]  # 0.02, 0.05, 0.11: mean 0.06, sd 0.0458
+    for paths, ends in zip([run, *with_seeds(run, 1, 2)], values, strict=True):
+        write_rl(paths, ends, ends)
+    found = verdict(run, "rl-gain")
+    # Variance 0.0051^2 + 0.0458^2 / 3 = 0.000726; 2.15 degrees of freedom, quantile 4.02.
+    assert found.outcome == "undecided"
+    assert "0.060 [-0.048, 0.168]" in found.numbers[0]
+    assert found.why.endswith("shows, shows, shows")
+
+
+def test_one_run_borrows_the_measured_spread_of_training(run):
+    write_rl(run, (0.01, 0.03), (0.01, 0.03))
+    assert "one run, intervals over photographs, for these weights" in verdict(run, "rl-gain").why
+    name = "qponder, ci-short, mean, greedy, raw, {}"
+    rows = [
+        {"profile": "mini", "file": "eval/differences.csv", "name": name.format(metric)}
+        | {"model_b": "ci-short", "sd_seeds": 0.02, "n_seeds": 5, "sd": 0.03, "borrowed_from": None}
+        for metric in ("srcc", "plcc")
+    ]
+    tables = run.root.parent / "study" / "tables"
+    artifacts.write_csv(tables / "training_spread.csv", rows, list(rows[0]))
+    found = verdict(run, "rl-gain")
+    assert found.label == "one run: undecided"
+    assert "intervals over photographs and the measured spread of training" in found.why
+    # Variance 0.0051^2 + 0.02^2 = 0.000426; 4.54 degrees of freedom, quantile 2.65.
+    assert "0.020 [-0.035, 0.075]" in found.numbers[0]
 
 
 def test_runs_with_other_settings_or_the_same_seeds_do_not_count(run):

@@ -6,7 +6,7 @@ from urllib.parse import unquote
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from synthetic_run import SETS, write_run
@@ -218,6 +218,7 @@ def test_command_prints_where_the_page_is(run):
 # ---- markup
 
 
+@settings(deadline=None)
 @given(st.text(min_size=1), st.text())
 def test_text_of_a_table_never_leaves_its_place(heading, text):
     reader = Reader()

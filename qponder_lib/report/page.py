@@ -244,7 +244,8 @@ class Page:
         numbers = [*claims["rl-gain"].numbers, *claims["fewer-hallucinations"].numbers]
         if numbers:
             listed = "; ".join(numbers).replace(", after RL minus before", "")
-            told.append(f"RL, after minus before, in the mean over the sets: {listed}.")
+            basis = claims["rl-gain"].basis or claims["fewer-hallucinations"].basis
+            told.append(f"RL, after minus before, mean over the sets ({basis}): {listed}.")
         return told
 
     def outcomes(self) -> Counter[str]:

@@ -30,6 +30,7 @@ import yaml
 
 from qponder_lib import artifacts
 from qponder_lib.evaluation.scoring import MEAN
+from qponder_lib.metrics import bootstrap
 from qponder_lib.metrics.bootstrap import CONFIDENCE, Z_95
 from qponder_lib.paths import RunPaths, runs_root
 from qponder_lib.report import style
@@ -305,6 +306,28 @@ def find_spread(run: RunPaths) -> pd.DataFrame | None:
             if study == beside or profile == found["profile"].iloc[0]:
                 return found
     return None
+
+
+def over_training(rows: pd.DataFrame, file: str, spread: pd.DataFrame | None) -> pd.DataFrame:
+    """Widen the intervals of a run's rows by the measured spread of training.
+
+    Args:
+        rows: Of `eval/scores.csv`, `eval/differences.csv` or another file in `COMPARED`.
+        file: Which.
+        spread: See `find_spread`.
+
+    Returns:
+        The rows whose spread is known, with ci_low and ci_high for the method (see
+        `metrics.bootstrap.over_training`) in place of those for these weights.
+    """
+    if spread is None:
+        return rows.iloc[:0]
+    known = spread[spread["file"] == file].set_index("name")
+    known = known.reindex(_joined(rows, COMPARED[file][0]))
+    numbers = [pd.to_numeric(rows[name]).to_numpy() for name in ("value", "ci_low", "ci_high")]
+    sd = known["sd_seeds"].fillna(known["sd"]).to_numpy()
+    low, high = bootstrap.over_training(*numbers, sd, known["n_seeds"].to_numpy())
+    return rows.assign(ci_low=low, ci_high=high)[~np.isnan(low)]
 
 
 @house_style()

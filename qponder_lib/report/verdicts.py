@@ -1,13 +1,14 @@
 """What a run shows about the papers' claims (decision D29).
 
 A claim of several parts needs them all. One about competitors is not decidable without them. One
-about a method needs several training runs; one run tells its direction, with the interval.
+about a method needs several training runs, and the interval of their mean covers photographs and
+training; one run tells its direction, by an interval that the measured spread of training widens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,9 +18,10 @@ import pandas as pd
 from qponder_lib import artifacts, config
 from qponder_lib.artifacts import ArtifactError
 from qponder_lib.data.prepare import prepared_sets
-from qponder_lib.metrics.bootstrap import Z_95
+from qponder_lib.metrics.bootstrap import Z_95, over_training
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
+from qponder_lib.report import reproduction
 from qponder_lib.report.audit import AVERAGE, paper_tables
 from qponder_lib.report.claims import (
     Claim,
@@ -29,6 +31,7 @@ from qponder_lib.report.claims import (
     printed_verdicts,
 )
 from qponder_lib.report.render import CORRELATIONS, interval, number
+from qponder_lib.report.reproduction import COMPARED, find_spread
 from qponder_lib.rewards.alternatives import THRESHOLD
 from qponder_lib.scales import ASPECT_SCALE, MOS_MAX, MOS_MIN
 
@@ -60,6 +63,7 @@ class Verdict:
         why: What stands in the way of a verdict, or what it rests on.
         holds: Whether the direction claimed shows in all parts of the claim, their intervals
             away from no difference; None if an interval holds both or a part is missing.
+        basis: Runs behind the numbers of a claim about a method, and what their intervals cover.
         numbers: What was measured, one sentence per comparison.
         n_runs: Training runs that were looked at.
         agrees: Whether every printed correlation meets its measured interval; None unless the
@@ -72,6 +76,7 @@ class Verdict:
     outcome: Outcome
     why: str = ""
     holds: bool | None = None
+    basis: str = ""
     numbers: Sequence[str] = ()
     n_runs: int = 0
     agrees: bool | None = None
@@ -91,14 +96,20 @@ class Verdict:
 class _Measured:
     """The comparisons of one claim in one run."""
 
+    claim: Claim
     numbers: dict[str, pd.DataFrame] = field(default_factory=dict)
-    directions: list[bool | None] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     agrees: list[bool] = field(default_factory=list)
+    widened: bool = False
 
     @property
     def holds(self) -> bool | None:
-        return together([*self.directions, *[None] * len(self.missing)])
+        found: list[bool | None] = [None] * len(self.missing)
+        for one in self.claim.comparisons:
+            if one.sign and one.label in self.numbers:
+                signed = self.numbers[one.label][["low", "high"]] * one.direction
+                found += [_above_zero(ends) for ends in signed.to_numpy()]
+        return together(found)
 
 
 def verdicts(paths: RunPaths) -> list[Verdict]:
@@ -116,12 +127,13 @@ def verdicts(paths: RunPaths) -> list[Verdict]:
     """
     if not paths.root.is_dir():
         raise FileNotFoundError(f"no folder {paths.root}; expected a run or a reference")
-    tables, runs = paper_tables(), runs_over_seeds(paths)
+    tables, runs, spread = paper_tables(), runs_over_seeds(paths), find_spread(paths)
     at_scale = bool(runs) and not smaller_than_the_paper(runs[0])
     found = []
     for claim in load_claims():
         used = runs if "runs" in claim.needs else runs[:1]
-        measured = [_measure_claim(claim, run, tables) for run in used]
+        known = spread if "runs" in claim.needs and len(runs) < SEVERAL else None
+        measured = [_measure_claim(claim, run, tables, known) for run in used]
         found.append(_verdict(claim, printed_verdicts().get(claim.id), measured, at_scale))
     return found
 
@@ -182,7 +194,17 @@ def _verdict(
         outcome: Outcome = "not_decidable" if competitors else "not_run"
         return Verdict(claim, printed, outcome, competitors or "; ".join(missing))
     own, each = runs[0], [run.holds for run in runs]
-    holds = each[0] if len(set(each)) == 1 else None
+    holds, numbers, basis = each[0] if len(set(each)) == 1 else None, own.numbers, ""
+    if "runs" in claim.needs:
+        covered = "photographs and the measured spread of training"
+        covered = covered if own.widened else "photographs, for these weights"
+        basis = f"one run, intervals over {covered}"
+        if len(runs) > 1:
+            basis = f"{len(runs)} runs, intervals of the first over {covered}"
+    if "runs" in claim.needs and len(runs) >= SEVERAL:
+        basis = f"{len(runs)} runs, intervals of their mean over photographs and training"
+        numbers = {label: over_runs([run.numbers[label] for run in runs]) for label in own.numbers}
+        holds = replace(own, numbers=numbers).holds
     outcome = {True: "shows", False: "does_not_show", None: "undecided"}[holds]
     why = [f"not measured: {text}" for text in dict.fromkeys(own.missing)]
     if competitors and holds is not False:
@@ -190,6 +212,7 @@ def _verdict(
         why.append(competitors)
     elif "runs" in claim.needs and len(runs) < SEVERAL:
         outcome = "few_runs"
+    why += [basis] if basis else []
     if len(runs) > 1:
         told = ", ".join(DIRECTION[one] for one in each)
         why.append(f"{len(runs)} runs that differ in training seeds alone: {told}")
@@ -199,20 +222,35 @@ def _verdict(
         outcome,
         "; ".join(why),
         holds,
-        [_words(label, [run.numbers[label] for run in runs]) for label in own.numbers],
+        basis,
+        [_words(label, numbers[label], [run.numbers[label] for run in runs]) for label in numbers],
         len(runs),
         all(own.agrees) if at_scale and own.agrees else None,
         list(dict.fromkeys(one.file for one in claim.comparisons if one.label in own.numbers)),
     )
 
 
-def _words(label: str, runs: Sequence[pd.DataFrame]) -> str:
-    """Tell the numbers of a comparison, with the values of other training seeds behind each."""
+def over_runs(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Average numbers over runs, with intervals over photographs and training runs.
+
+    Args:
+        frames: Of each run, as `measure` returns them; all runs saw the same photographs, so the
+            mean is as uncertain by these as one run is.
+    """
+    first = frames[0]
+    runs = np.stack([frame.reindex(first.index).to_numpy(dtype=float) for frame in frames])
+    mean, n = runs.mean(axis=0), len(frames)
+    low, high = over_training(*mean.T, runs[:, :, 0].std(axis=0, ddof=1), n, n)
+    return pd.DataFrame({"value": mean[:, 0], "low": low, "high": high}, first.index)
+
+
+def _words(label: str, numbers: pd.DataFrame, runs: Sequence[pd.DataFrame]) -> str:
+    """Tell the numbers of a comparison, with the values of several runs behind each."""
     told = []
-    for name, row in runs[0].iterrows():
+    for name, row in numbers.iterrows():
         ends = interval(row["low"], row["high"]) or "(no interval)"
-        others = [number(run.loc[name, "value"]) for run in runs[1:] if name in run.index]
-        seeds = f" (other seeds {', '.join(others)})" if others else ""
+        each = [number(run.loc[name, "value"]) for run in runs if name in run.index]
+        seeds = f" (runs {', '.join(each)})" if len(each) > 1 else ""
         told.append(f"{name} {number(row['value'])} {ends}{seeds}".strip())
     return f"{label}: {', '.join(told)}"
 
@@ -232,20 +270,20 @@ def together(directions: Sequence[bool | None]) -> bool | None:
 # ---- the numbers of one run
 
 
-def _measure_claim(claim: Claim, run: Run, tables: Mapping[str, pd.DataFrame]) -> _Measured:
-    found = _Measured()
+def _measure_claim(
+    claim: Claim, run: Run, tables: Mapping[str, pd.DataFrame], spread: pd.DataFrame | None
+) -> _Measured:
+    found = _Measured(claim)
     for one in claim.comparisons:
         if not one.file:
             continue
         try:
-            numbers = measure(one, run, REWARDS[claim.paper])
+            numbers = measure(one, run, REWARDS[claim.paper], spread)
         except NotMeasured as missing:
             found.missing.append(str(missing))
             continue
         found.numbers[one.label] = numbers
-        if one.sign:
-            signed = numbers[["low", "high"]] * one.direction
-            found.directions += [_above_zero(ends) for ends in signed.to_numpy()]
+        found.widened |= spread is not None and one.file in set(spread["file"])
         if one.table:
             found.agrees += _agrees(one, tables[one.table], numbers)
     return found
@@ -272,13 +310,17 @@ def _agrees(one: Contrast, table: pd.DataFrame, numbers: pd.DataFrame) -> list[b
     return found
 
 
-def measure(one: Contrast, run: Run, reward: str) -> pd.DataFrame:
+def measure(
+    one: Contrast, run: Run, reward: str, spread: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """Read the numbers of a comparison from the files of a run.
 
     Args:
         one: A comparison with a file.
         run: The run.
         reward: The reward that its last model must be trained with, where it is compared.
+        spread: The spread of training that widens the intervals of trained models' scores,
+            differences and ratings; None to leave them over photographs.
 
     Returns:
         A row per number: value, low and high, indexed by what tells it from the others.
@@ -299,6 +341,10 @@ def measure(one: Contrast, run: Run, reward: str) -> pd.DataFrame:
     if path.name == "history.csv":
         return _contrasts(one, path, where)
     rows = pd.DataFrame(artifacts.read_csv(path))
+    if spread is not None and one.file in COMPARED and "ci_low" in rows:
+        ends = ["ci_low", "ci_high"]
+        rows[ends] = rows[ends].apply(pd.to_numeric)
+        rows.update(reproduction.over_training(rows, one.file, spread)[ends])
     found = _select(one, rows, where, run)
     if not one.minus:
         return found
