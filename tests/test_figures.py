@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from qponder_lib.cli import app
 from qponder_lib.data import distortions
+from qponder_lib.evaluation.readouts import evaluate_readouts
 from qponder_lib.evaluation.scoring import MEAN, evaluate_run
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
@@ -32,6 +33,7 @@ def run(tmp_path_factory):
     few = {"predict.sets": ("mini-koniq", "mini-spaq", "mini-csiq")}
     run = write_run(tmp_path_factory.mktemp("runs") / "here", **few)
     evaluate_run(run)
+    evaluate_readouts(run)
     filter_answers(run)
     filtering.write_filter(run)
     outputs.write_tables(run)
@@ -348,6 +350,7 @@ def test_models_that_say_nothing_readable_are_drawn_as_missing(tmp_path, monkeyp
     few = {"predict.models": ("base", "ci-long", "qponder")}
     run = write_run(tmp_path, 12, **few, **{"predict.sets": ("mini-koniq", "mini-csiq")})
     evaluate_run(run)
+    evaluate_readouts(run)
     outputs.write_tables(run)
     assert (
         one(results.product_of_correlations(run.paths), model="base", dataset=MEAN)["product"]

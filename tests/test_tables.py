@@ -9,6 +9,7 @@ from synthetic_run import write_run
 
 from qponder_lib import artifacts
 from qponder_lib.evaluation import filtering
+from qponder_lib.evaluation.readouts import evaluate_readouts
 from qponder_lib.evaluation.scoring import evaluate_run
 from qponder_lib.metrics import statistics
 from qponder_lib.records import ImageRecord, ResponseRecord
@@ -41,6 +42,7 @@ def filter_answers(run):
 def run(tmp_path_factory):
     run = write_run(tmp_path_factory.mktemp("runs") / "here")
     evaluate_run(run)
+    evaluate_readouts(run)
     write_tables(run)
     return run
 

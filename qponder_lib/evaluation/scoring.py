@@ -5,7 +5,7 @@ interval, how many images and photographs stand behind it and how many predictio
 nothing is filled in. Images of one reference photograph are drawn together.
 
 Protocols: "raw" is the metric on single predictions (with k samples per image the mean over them),
-"mean_of_k" the metric of the mean of an image's parsed samples, "softmax" that of the share of
+"mean_of_k" and "median_of_k" that of an image's parsed samples, "softmax" that of the share of
 *good* where scores are differences of two logits, "logistic4" and "logistic5" after a fitted curve.
 """
 
@@ -105,18 +105,20 @@ class Predictions:
         cls,
         rows: Sequence[PredictionRecord],
         references: Mapping[str, str] | None = None,
+        readout: str = "score",
     ) -> Self:
         """Sort prediction rows by sample and image, the images by id.
 
         Args:
             rows: Predictions of one model for one set. Images without a MOS are left out.
             references: Photograph by image id, or None.
+            readout: The field that is measured: "score" or "expectation".
 
         Raises:
             ValueError: If no row has a MOS, a sample lacks an image, a prediction is there twice,
                 or the MOS of one image differs between rows.
         """
-        known = ((row.image_id, row.sample, row.score, row.mos) for row in rows)
+        known = ((row.image_id, row.sample, getattr(row, readout), row.mos) for row in rows)
         ids, samples, mos = arrange(row for row in known if row[3] is not None)
         if not ids:
             raise ValueError("no prediction has a mos")
@@ -369,6 +371,7 @@ def read_predictions(
     dataset: str,
     decoding: Decoding = "greedy",
     split: Split = "test",
+    readout: str = "score",
 ) -> Predictions:
     """Read the predictions of a run's model for a set, with the photographs of its images.
 
@@ -383,7 +386,8 @@ def read_predictions(
         )
     images = artifacts.read_jsonl(paths.split(dataset, split), ImageRecord)
     rows = artifacts.read_jsonl(path, PredictionRecord)
-    return Predictions.of_rows(rows, {image.image_id: image.photograph for image in images})
+    photographs = {image.image_id: image.photograph for image in images}
+    return Predictions.of_rows(rows, photographs, readout)
 
 
 def compared_models(models: Iterable[str], start_from: str = "long") -> list[tuple[str, str]]:
@@ -430,6 +434,10 @@ def _view(predictions: Predictions, protocol: str) -> tuple[Predictions, str | N
         with np.errstate(invalid="ignore"):  # 0 / 0 is NaN: no sample could be read
             mean = np.where(there, scores, 0.0).sum(axis=0) / there.sum(axis=0)
         return replace(predictions, samples=mean[None]), None
+    if protocol == "median_of_k":
+        there = predictions.answered
+        median = np.nanmedian(np.where(there, scores, 0.0), axis=0)
+        return replace(predictions, samples=np.where(there, median, np.nan)[None]), None
     if protocol == "softmax":
         return replace(predictions, samples=0.5 * (1.0 + np.tanh(scores / 2.0))), None
     if protocol not in ("logistic4", "logistic5"):

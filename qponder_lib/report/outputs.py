@@ -15,6 +15,7 @@ from qponder_lib.report import (
     breakdowns,
     filtering,
     gallery,
+    readouts,
     render,
     reproduction,
     results,
@@ -41,6 +42,8 @@ TABLES: Mapping[str, Callable[[Run], render.Table]] = {
     "protocols": results.protocols,
     "breakdown": breakdowns.breakdown_table,
     "clustering": breakdowns.diversity_table,
+    "readouts": readouts.readouts_table,
+    "headroom": readouts.headroom_table,
     "filter": filtering.filter_table,
 }
 """Tables of a run, laid out from its CSVs."""
@@ -65,6 +68,7 @@ FIGURES: Mapping[str, Callable[[Run], tuple[Figure, pd.DataFrame]]] = {
     "scatter_models": results.scatter_models,
     "scatter_sets": results.scatter_sets,
     "decoding": results.decoding,
+    "headroom": readouts.headroom_figure,
     "mos_histograms": gallery.mos_histograms,
     "breakdown": breakdowns.breakdown_figure,
     "calibration": breakdowns.calibration_figure,
@@ -80,6 +84,7 @@ STUDY_FIGURES = {
 """Figures of the folder of a study, drawn from CSVs in its `tables/`."""
 T = TypeVar("T")
 _JUDGED = ("table2", "table4", "fig4b_lines")
+_READOUTS = ("readouts", "headroom")
 
 
 def named(outputs: Mapping[str, T], name: str) -> T:
@@ -118,9 +123,15 @@ def write_tables(run: Run) -> list[Path]:
         for name, measure in MEASURED.items()
     ]
     for name, lay_out in TABLES.items():
-        if name != "filter" and (name not in _JUDGED or run.paths.judged.is_file()):
+        if name != "filter" and name not in _not_measured(run):
             written += render.write(name, lay_out(run), folder)
     return written
+
+
+def _not_measured(run: Run) -> set[str]:
+    """Name what has no CSV: nobody was judged, or the run is older than its readouts."""
+    sources = {run.paths.judged: _JUDGED, run.paths.tables / "headroom.csv": _READOUTS}
+    return {name for path, names in sources.items() if not path.is_file() for name in names}
 
 
 def write_figures(run: Run) -> list[Path]:
@@ -136,7 +147,7 @@ def write_figures(run: Run) -> list[Path]:
     Raises:
         FileNotFoundError: If a file is missing; the message names it.
     """
-    left_out = set() if run.paths.judged.is_file() else set(_JUDGED)
+    left_out = _not_measured(run)
     if run.profile.data.source != "embedded":
         left_out.add("contact_sheet")
     return [
