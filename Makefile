@@ -13,7 +13,7 @@ PIP = $(BIN)/python -m pip install --disable-pip-version-check --quiet
 TORCH_INDEX ?= $(shell test "$$(uname -s)" = Linux && ! command -v nvidia-smi >/dev/null \
 	&& echo --extra-index-url https://download.pytorch.org/whl/cpu)
 
-.PHONY: help setup reproduce reproduce-all smoke study test lint format docs clean
+.PHONY: help setup reproduce reproduce-all smoke study test test-browser lint format docs clean
 help:
 	@echo "make reproduce   the mini profile: every notebook, about 28 minutes on two cores"
 	@echo "make reproduce-all  and the video model, notebook 13, under an hour more,"
@@ -21,6 +21,7 @@ help:
 	@echo "make test        lint, unit tests, doctests and the smoke profile"
 	@echo "make smoke       every notebook with hardly any work, under 4 minutes"
 	@echo "make study       ablation, seeds and controls at mini scale, hours"
+	@echo "make test-browser  notebooks in JupyterLab, in a real browser, after the smoke profile"
 	@echo "make docs        the documentation, docs/_build/html; under a minute"
 	@echo "make lint        ruff, the notebooks' rules, the paper index"
 
@@ -61,6 +62,15 @@ test: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test-browser: smoke $(VENV)/.installed-browser
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_browser.py
+
+$(VENV)/.installed-browser: $(STAMP)
+	$(PIP) --no-build-isolation -e '.[browser]'
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || $(BIN)/playwright install chromium \
+	|| echo "no Chromium could be installed: the tests will say so and skip"
+	@touch $@
 
 docs: $(VENV)/.installed-docs
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
