@@ -43,7 +43,8 @@ def with_seeds(run: RunPaths, *seeds: int) -> list[RunPaths]:
     """Runs beside it, as of a study, that differ in training seeds alone."""
     made = [RunPaths(run.root.parent / "study" / f"seed-{seed}") for seed in seeds]
     for paths, seed in zip(made, seeds, strict=True):
-        set_profile(paths, sft__seed=seed, grpo__seed=seed)
+        few = {"sft__variants": ["short"], "judge__models": ["ci-short", "qponder"]}
+        set_profile(paths, sft__seed=seed, grpo__seed=seed, **few)
     return made
 
 

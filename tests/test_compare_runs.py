@@ -92,6 +92,12 @@ def test_folder_without_any_compared_file_is_refused(tmp_path):
         reproduction.compare(RunPaths(tmp_path / "empty"), folder(tmp_path, "ref", [row()]))
 
 
+def test_table_without_rows_has_no_numbers(tmp_path):
+    run = folder(tmp_path, "run", [row()])
+    artifacts.write_csv(run.differences, [], PAIRED)
+    assert len(reproduction.read_numbers(run)) == 1
+
+
 def test_breakdown_is_compared_on_all_sets_together(tmp_path):
     file = tmp_path / "run" / "tables" / "breakdown.csv"
     names = {"model": "qponder", "kind": "type", "group": "blur", "metric": "mae", "value": 9.0}
@@ -223,6 +229,18 @@ def test_two_runs_of_one_setting_drift_in_at_most_one_of_twenty_comparisons(tmp_
         spread = spread_of(tmp_path / str(k), *seeds)
         alarms += "drifted" in states(tmp_path / str(k), new, seeds[0], spread)
     assert alarms <= 3  # 1 expected; 4 or more in one of sixty such tests
+
+
+def test_interval_of_one_run_is_widened_by_the_spread_where_it_is_known(tmp_path):
+    spread = spread_of(tmp_path, *([row(value=v)] for v in (0.6, 0.62, 0.58)))  # sd 0.02, n 3
+    rows = pd.DataFrame([row(low=0.6 - 0.0196, high=0.6 + 0.0196), row("ci-none")])  # 0.01
+    found = reproduction.over_training(rows, "eval/scores.csv", spread)
+    # Variance 0.0001 + 0.0004; 0.0005^2 / (0.0004^2 / 2) = 3.125 degrees of freedom.
+    half = stats.t.isf(0.025, 3.125) * np.sqrt(0.0005)
+    assert list(found["model"]) == ["qponder"]
+    assert found["ci_low"].iloc[0] == pytest.approx(0.6 - half, abs=1e-4)
+    assert found["ci_high"].iloc[0] == pytest.approx(0.6 + half, abs=1e-4)
+    assert reproduction.over_training(rows, "eval/scores.csv", None).empty
 
 
 # ---- the command

@@ -102,8 +102,6 @@ def read_numbers(folder: RunPaths) -> pd.DataFrame:
         ValueError: If a row is there twice, or a column is missing or no number.
     """
     there = {name: what for name, what in COMPARED.items() if (folder.root / name).is_file()}
-    if not there:
-        raise FileNotFoundError(f"{folder.root} has none of {', '.join(COMPARED)}")
     frames = [
         numbers
         for name, (keys, tolerances) in there.items()
@@ -111,6 +109,8 @@ def read_numbers(folder: RunPaths) -> pd.DataFrame:
     ]
     logs = [*folder.root.glob("sft/*/history.csv"), *folder.root.glob("grpo/*/history.csv")]
     frames += [_of_log(file) for file in sorted(logs)]
+    if not frames:
+        raise FileNotFoundError(f"{folder.root} has none of {', '.join(COMPARED)}")
     return pd.concat(frames).set_index(["file", "name"])
 
 
@@ -118,6 +118,8 @@ def _of_table(
     path: Path, file: str, keys: Sequence[str], tolerances: Mapping[str, float]
 ) -> list[pd.DataFrame]:
     data = pd.DataFrame(artifacts.read_csv(path))
+    if data.empty:
+        return []
     absent = sorted({*keys, *tolerances} - set(data))
     if absent:
         raise ValueError(f"{path}: expected the columns {', '.join(absent)}")

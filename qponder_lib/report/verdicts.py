@@ -141,6 +141,8 @@ def verdicts(paths: RunPaths) -> list[Verdict]:
 def runs_over_seeds(paths: RunPaths) -> list[Run]:
     """Return a run, and after it those beside it that differ from it in training seeds alone.
 
+    Runs that train, ask or judge fewer models count: what they have is trained alike.
+
     Args:
         paths: The run; without a profile there is nothing to return. Its neighbours are the
             folders beside it and those one level below, such as the runs of a study.
@@ -165,7 +167,8 @@ def _seeds(run: Run) -> tuple[int, int]:
 
 
 def _besides_seeds(run: Run) -> dict[str, Any]:
-    left_out: Any = {"name": True, "description": True, "sft": {"seed"}, "grpo": {"seed"}}
+    left_out: Any = {"name": True, "description": True, "grpo": {"seed"}}
+    left_out |= {"sft": {"seed", "variants"}, "predict": {"models"}, "judge": {"models"}}
     return run.profile.model_dump(mode="json", exclude=left_out)
 
 
