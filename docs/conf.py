@@ -46,6 +46,7 @@ default_role = "code"  # docstrings write `name`, as Markdown does
 
 # ---- HTML
 html_theme = "furo"
+highlight_language = "none"  # blocks without a language are commands and output
 html_title = "Q-Ponder kit"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
