@@ -77,7 +77,7 @@ def test_runs_that_may_give_stages_are_those_below_the_folder_of_all_runs(root):
         ({"predict.models": ("ci-long", "qponder"), "grpo.seed": 1}, {"ci-long"}),
         ({"sft.seed": 1}, {"base", "handcrafted", "teacher"}),
         ({"distill.teacher_model": "expert-v2"}, {"base", "handcrafted"}),
-        ({"predict.sampled_sets": ()}, {"base", "ci-none", "ci-short"}),
+        ({"predict.sampled_sets": ()}, {"base", "handcrafted", "teacher"}),
         ({"data.seed": 1}, set()),
         ({"predict.max_new_tokens": 100}, set()),
     ],
