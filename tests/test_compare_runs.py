@@ -221,6 +221,20 @@ def test_all_sets_a_little_off_is_a_drift_though_no_set_alone_is(tmp_path):
     }
 
 
+def test_judged_text_that_no_study_run_has_varies_in_proportion_to_the_scores(tmp_path):
+    # Scores: over training 0.02, over images 0.01; so a rating varies by twice its image error.
+    ends = {"low": 0.6 - 0.0196, "high": 0.6 + 0.0196}
+    spread = spread_of(tmp_path, *([row(value=v, **ends)] for v in (0.6, 0.62, 0.58)))
+    limit = 2 * 0.05 * np.sqrt(2 * stats.f.isf(0.025 / 1, 1, 2))  # image error 0.05
+    names = {"judge": "r", "model": "qponder", "dataset": "s", "aspect": "accuracy"}
+    for gap, expected in ((0.99 * limit, "within"), (1.01 * limit, "drifted")):
+        sides = [folder(tmp_path / f"{gap:.3f}", name, []) for name in ("run", "ref")]
+        for side, value in zip(sides, (4.0 + gap, 4.0), strict=True):
+            rated = names | {"value": value, "ci_low": 4.0 - 0.098, "ci_high": 4.0 + 0.098}
+            artifacts.write_csv(side.judged, [rated], list(rated))
+        assert list(reproduction.compare(*sides, spread)["state"]) == [expected]
+
+
 def test_two_runs_of_one_setting_drift_in_at_most_one_of_twenty_comparisons(tmp_path):
     rng = np.random.default_rng(1)
     alarms = 0

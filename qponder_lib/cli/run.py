@@ -233,13 +233,14 @@ def diff(
     import json
 
     from qponder_lib.report import reproduction
+    from qponder_lib.runner import reference as sides
 
     folders = RunPaths.find(run), RunPaths.find(reference)
     spread = reproduction.find_spread(folders[1])
     numbers = reproduction.compare(*folders, spread)
     models, differing = reproduction.summary(numbers), numbers[numbers["state"] != "equal"]
-    first, second = (reproduction.machine(one) for one in folders)
-    settings = reproduction.other_settings(*folders)
+    first, second = (sides.machine(one) for one in folders)
+    settings = sides.other_settings(*folders)
     verdict = reproduction.verdict(numbers, spread)
     lines = [f"run {run} ({first}) against {reference} ({second})"]
     lines += [f"setting {name}: {new}, there {old}" for name, (new, old) in settings.items()]

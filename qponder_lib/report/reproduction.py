@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -378,8 +378,8 @@ def compare(run: RunPaths, reference: RunPaths, spread: pd.DataFrame | None = No
     Args:
         run: A run folder.
         reference: A run folder, or the small files kept of one.
-        spread: See `training_spread`; None where it has not been measured. A trained number
-            without a spread is held against the reference's interval over images.
+        spread: See `training_spread`; None where it has not been measured. Then a trained number
+            is held against the reference's interval over images.
 
     Returns:
         A row per number, those of the reference first: file, name, model, run, reference, limit
@@ -392,8 +392,10 @@ def compare(run: RunPaths, reference: RunPaths, spread: pd.DataFrame | None = No
     new, old = read_numbers(run), read_numbers(reference)
     data = pd.concat([old, new[~new.index.isin(old.index)]])
     data["run"], data["reference"] = (one["value"].reindex(data.index) for one in (new, old))
-    known = pd.DataFrame(columns=["file", "name", *_SPREAD]) if spread is None else spread
-    data = data.join(known.set_index(["file", "name"])[_SPREAD].astype(float))
+    if spread is None:
+        data = data.reindex(columns=[*data.columns, *_SPREAD])
+    else:
+        data = _by_ratio(data.join(spread.set_index(["file", "name"])[_SPREAD]), spread)
     gap = data["run"] - data["reference"]
     inside = np.where(gap > 0, data["high"] - data["reference"], data["reference"] - data["low"])
     declared = data["model"].isin(["", *UNTRAINED]) | np.isnan(inside)
@@ -410,6 +412,23 @@ def compare(run: RunPaths, reference: RunPaths, spread: pd.DataFrame | None = No
     }
     data["state"] = np.select(list(states.values()), list(states), "drifted")
     return data.reset_index()[["file", "name", "model", "run", "reference", "limit", "state"]]
+
+
+def _by_ratio(data: pd.DataFrame, spread: pd.DataFrame) -> pd.DataFrame:
+    """Give numbers of a trained model that no run of the study has a spread in proportion.
+
+    Such as judged reasoning, where the study judges nothing: the width of the reference's interval
+    times the ratio of training to images that the model's scores have.
+    """
+    scores = spread[(spread["file"] == _SCORES) & spread["sd"].notna()]
+    scores = scores.assign(square=(scores["sd"] / scores["sd_images"]) ** 2)
+    means = scores.groupby("model")[["square", "n_seeds", "dimensions"]].mean()
+    means = means.reindex(data["model"]).set_axis(data.index)
+    by_ratio = (data["high"] - data["low"]) / (2.0 * Z_95) * means["square"] ** 0.5
+    poor = data["sd"].isna() & by_ratio.notna()
+    found = means.assign(sd=by_ratio)[["sd", "n_seeds", "dimensions"]]
+    data.loc[poor, ["sd", "n_seeds", "dimensions"]] = found[poor]
+    return data
 
 
 def _limits(data: pd.DataFrame, gap: pd.Series) -> np.ndarray:
@@ -468,30 +487,3 @@ def verdict(data: pd.DataFrame, spread: pd.DataFrame | None) -> str:
     else:
         held = f"the measured spread of training ({spread['n_seeds'].max():.0f} runs) or tolerance"
     return f"Reproduced: {n['equal']:,} numbers are equal, {n['within']:,} lie within {held}."
-
-
-# ---- the two sides
-
-
-def machine(run: RunPaths) -> str:
-    """Name the processor, instruction set and threads of a run, by its manifest."""
-    if not run.manifest.is_file():
-        return "machine not recorded"
-    found = artifacts.read_json(run.manifest)["machine"]
-    told = [found.get("cpu"), found.get("instruction_set")]
-    told += [f"{found['threads']} threads"] if "threads" in found else []
-    return ", ".join(filter(None, told)) or f"{found['architecture']}, processor not recorded"
-
-
-def other_settings(run: RunPaths, reference: RunPaths) -> dict[str, tuple[Any, Any]]:
-    """Return the settings that differ: `section.field` -> its value in the run, the reference.
-
-    Settings that only one version of the kit has are left out.
-    """
-    sides = []
-    for one in (run, reference):
-        text = one.profile.read_text(encoding="utf-8") if one.profile.is_file() else "{}"
-        sections = {k: v for k, v in yaml.safe_load(text).items() if isinstance(v, dict)}
-        sides.append({f"{s}.{k}": v for s, fields in sections.items() for k, v in fields.items()})
-    first, second = sides
-    return {k: (first[k], second[k]) for k in first if k in second and first[k] != second[k]}

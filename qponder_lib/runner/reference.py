@@ -1,4 +1,7 @@
-"""Publish the small part of a run that others compare theirs with (`report.reproduction`)."""
+"""Publish the small part of a run that others compare theirs with, and say what made a run.
+
+The numbers are compared by `report.reproduction`.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,11 @@ import io
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
-from qponder_lib import paths
+import yaml
+
+from qponder_lib import artifacts, paths
 from qponder_lib.paths import RunPaths
 from qponder_lib.runner.notebooks import relink
 
@@ -94,3 +100,27 @@ def _shrink_outputs(notebook: Path) -> None:
                 small = smaller_png(base64.b64decode(data["image/png"]))
                 data["image/png"] = base64.b64encode(small).decode("ascii")
     notebook.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def machine(run: RunPaths) -> str:
+    """Name the processor, instruction set and threads of a run, by its manifest."""
+    if not run.manifest.is_file():
+        return "machine not recorded"
+    found = artifacts.read_json(run.manifest)["machine"]
+    told = [found.get("cpu"), found.get("instruction_set")]
+    told += [f"{found['threads']} threads"] if "threads" in found else []
+    return ", ".join(filter(None, told)) or f"{found['architecture']}, processor not recorded"
+
+
+def other_settings(run: RunPaths, reference: RunPaths) -> dict[str, tuple[Any, Any]]:
+    """Return the settings that differ: `section.field` -> its value in the run, the reference.
+
+    Settings that only one version of the kit has are left out.
+    """
+    sides = []
+    for one in (run, reference):
+        text = one.profile.read_text(encoding="utf-8") if one.profile.is_file() else "{}"
+        sections = {k: v for k, v in yaml.safe_load(text).items() if isinstance(v, dict)}
+        sides.append({f"{s}.{k}": v for s, fields in sections.items() for k, v in fields.items()})
+    first, second = sides
+    return {k: (first[k], second[k]) for k in first if k in second and first[k] != second[k]}
