@@ -91,6 +91,7 @@ def run(root):
             "distill.base_url": server.base_url,
             "judge.judges": ["rubric-v1", TEACHER, JUDGE],
             "judge.base_urls": [server.base_url] * 2,
+            "grpo.max_completion_length": 160,  # what is taught fits, as a run looks for
         }
         words = [f"--set={name}={json.dumps(value)}" for name, value in settings.items()]
         done = qponder(root, "run", "rehearsal", *words)
