@@ -6,18 +6,19 @@ import json
 import os
 import shutil
 import subprocess
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
+
+import openai
 
 from qponder_lib.config import Profile
 from qponder_lib.gpu.preflight import Check, preflight
 from qponder_lib.gpu.sizes import BUILTIN, Machine, Shape, model_file, shape_of
-from qponder_lib.judging.server import KEY_VARIABLE
+from qponder_lib.judging.server import open_judges
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Stage
-from qponder_lib.teacher.chat_client import API_KEY_VARIABLE
+from qponder_lib.teacher.chat_client import ChatClient
+from qponder_lib.teacher.distill import open_teacher
 
 _INDEX = "model.safetensors.index.json"
 _GB = 1e9
@@ -29,7 +30,8 @@ def problems(profile: Profile, run: RunPaths, stages: Sequence[Stage]) -> list[C
     """Check what some stages need, with `preflight`; return what stands in their way."""
     machine = Machine(profile.launch.processes, profile.launch.accelerate, gpu_gib())
     found = [*preflight(profile, run, machine).findings, check_model(profile)]
-    found += [check_server(*one) for one in servers(profile, [stage.name for stage in stages])]
+    asked = servers(profile, [stage.name for stage in stages])
+    found += [check_server(one.model, one.base_url, one.key_variable) for one in asked]
     found.append(check_disk(profile, run.root))
     return [one for one in found if one.verdict == "problem"]
 
@@ -58,27 +60,21 @@ def check_model(profile: Profile) -> Check:
     return Check("model files", "ok", f"{name} is on this machine")
 
 
-def servers(profile: Profile, stages: Sequence[str]) -> list[tuple[str, str, str]]:
-    """Return model, address and variable of the key of each server that some stages ask."""
-    asked = []
+def servers(profile: Profile, stages: Sequence[str]) -> list[ChatClient]:
+    """Return a client of each server that some stages ask."""
+    asked = [judge.chat for judge in open_judges(profile.judge)] if "judge" in stages else []
     if profile.distill.teacher == "server" and {"distill", "predict-teacher"} & {*stages}:
-        asked.append((profile.distill.teacher_model, profile.distill.base_url, API_KEY_VARIABLE))
-    if "judge" in stages:
-        judges = [one for one in profile.judge.judges if not one.startswith("rubric-")]
-        addresses = profile.judge.base_urls
-        asked += [(*one, KEY_VARIABLE) for one in zip(judges, addresses, strict=True)]
+        asked.append(open_teacher(profile.distill))
     return asked
 
 
 def check_server(model: str, address: str, key_variable: str) -> Check:
     """Does a server answer, and has it the model?"""
-    request = urllib.request.Request(f"{address.rstrip('/')}/models")
-    if key := os.environ.get(key_variable):
-        request.add_header("Authorization", f"Bearer {key}")
+    key = os.environ.get(key_variable) or "EMPTY"
+    client = openai.OpenAI(base_url=address, api_key=key, timeout=10, max_retries=0)
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            known = [one["id"] for one in json.load(answer)["data"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        known = [one.id for one in client.models.list()]
+    except (openai.OpenAIError, ValueError, AttributeError) as error:
         said = f"{address}/models does not answer for {model}: {error}"
         return Check("server", "problem", said, serve_command(model, address))
     if model not in known:
