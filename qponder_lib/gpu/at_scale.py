@@ -29,13 +29,13 @@ from qponder_lib.config import DistillConfig, StudentConfig
 from qponder_lib.data.images import ImageError, load_records
 from qponder_lib.paths import RunPaths
 from qponder_lib.records import ImageRecord, PredictionRecord, ResponseRecord
-from qponder_lib.student.generation import generate
+from qponder_lib.student.generation import Completion, generate
 from qponder_lib.student.model import load_student
+from qponder_lib.student.prediction import parsed_prediction
 from qponder_lib.teacher.chat_client import data_url, with_image
 from qponder_lib.teacher.distill import open_teacher, questions, rng_of
 from qponder_lib.teacher.responses import Response, final_ids, read_recorded
-from qponder_lib.text.parsing import parse_answer
-from qponder_lib.text.prompts import AnswerForm, answer_form, teacher_messages
+from qponder_lib.text.prompts import teacher_messages
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -113,9 +113,8 @@ def distil_at_scale(
     with JsonlAppender(paths.raw_responses, ResponseRecord) as store:
         final = final_ids(store.rows)
         for row in responses_in(folder):
-            if row["id"] not in final:
-                response = Response(row["text"], row["n_tokens"], row["finish_reason"])
-                store.append(wanted[row["id"]].record(config.teacher_model, response))
+            if (key := row.pop("id")) not in final:
+                store.append(wanted[key].record(config.teacher_model, Response(**row)))
                 added += 1
     return added
 
@@ -140,23 +139,13 @@ def predict_at_scale(
     """
     images = load_records(paths, dataset, "test")
     respond(folder, (request(one.image_id, one, paths, None) for one in images), engine)
-    by_id = {row["id"]: row for row in responses_in(folder)}
-    form = answer_form(student.prompt_id)
-    rows = [_prediction(image, by_id[image.image_id], form) for image in images]
+    said = {row.pop("id"): Completion(**row) for row in responses_in(folder)}
+    rows = [
+        parsed_prediction(one.image_id, one.mos, said[one.image_id], student.prompt_id)
+        for one in images
+    ]
     write_jsonl(folder / "predictions.jsonl", rows)
     return rows
-
-
-def _prediction(image: ImageRecord, row: dict[str, Any], form: AnswerForm) -> PredictionRecord:
-    read = parse_answer(row["text"], form, finish_reason=row["finish_reason"])
-    return PredictionRecord(
-        image_id=image.image_id,
-        text=row["text"],
-        score=read.score,
-        parse_status=row["finish_reason"] if row["text"] is None else read.status,
-        mos=image.mos,
-        n_tokens=row["n_tokens"],
-    )
 
 
 # ---- a folder of requests and responses

@@ -21,11 +21,12 @@ Pictured = Image.Image | Sequence[Image.Image]
 class Completion:
     """A generated text, its length in tokens, and whether it ended by itself ("stop").
 
+    Without a text, `finish_reason` is the reason.
     The distribution is that of its score, if it has one and the distribution was asked for.
     """
 
-    text: str
-    n_tokens: int
+    text: str | None
+    n_tokens: int | None
     finish_reason: str
     distribution: ScoreDistribution | None = None
 

@@ -221,7 +221,7 @@ def parsed_prediction(
         image_id=image_id,
         text=said.text,
         score=parsed.score,
-        parse_status=parsed.status,
+        parse_status=said.finish_reason if said.text is None else parsed.status,
         mos=mos,
         n_tokens=said.n_tokens,
         sample=sample,
