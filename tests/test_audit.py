@@ -232,8 +232,8 @@ def test_rows_of_the_same_model_agree_in_both_tables():
 
 def test_rows_said_to_be_the_same_are_compared_value_by_value():
     def compare(text):
-        tables = {"one": table(cell("a", "A", "0.50")), "other": table(cell("b", "A", text))}
-        return outcomes(check_same_model(tables, "a", "b"))
+        sides = table(cell("a", "A", "0.50")), table(cell("b", "A", text))
+        return outcomes(check_same_model(*sides, "a and b"))
 
     assert compare("0.52") == ["disagrees"]
     # 0.505 and 0.50 may both have been 0.5049.

@@ -40,30 +40,14 @@ MSCN_CONSTANT = 1.0
 MIN_SIDE = 16
 ROUNDING = 1e-9
 BLACK, WHITE = 0.02, 0.98
-NEIGHBOURS = {"horizontal": (0, 1), "vertical": (1, 0), "diagonal": (1, 1), "antidiagonal": (1, -1)}
+NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))
+"""Rows down and columns right: horizontal, vertical, both diagonals."""
 _FEW = 500
 """Files for which starting other processes takes longer than it saves."""
 RIDGE_STRENGTHS = tuple(float(10.0**power) for power in range(-3, 5))
 
-_AGGD_PARTS = ("shape", "mean", "left_variance", "right_variance")
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 _SHAPES = np.arange(0.2, 10.0005, 0.001)
-
-NSS_FEATURE_NAMES = tuple(
-    f"scale{scale}_{name}"
-    for scale in range(1, N_SCALES + 1)
-    for name in (
-        "mscn_shape",
-        "mscn_variance",
-        *(f"{one}_{part}" for one in NEIGHBOURS for part in _AGGD_PARTS),
-    )
-)
-LIGHT_FEATURE_NAMES = (
-    *("light_mean", "light_std", "light_1st_percentile", "light_99th_percentile"),
-    *("light_black_share", "light_white_share"),
-    *("red_green_mean", "red_green_std", "yellow_blue_mean", "yellow_blue_std"),
-)
-FEATURE_NAMES = NSS_FEATURE_NAMES + LIGHT_FEATURE_NAMES
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +90,10 @@ def features(image: NDArray[np.uint8]) -> FloatArray:
         image: RGB image, uint8, shape (height, width, 3), each side at least 16.
 
     Returns:
-        46 numbers in the order of `FEATURE_NAMES`.
+        46 numbers. Of each scale shape and variance of the MSCN coefficients, then shape, mean,
+        left and right variance of the products of each of `NEIGHBOURS`; of the light mean,
+        deviation, 1st and 99th percentile, share of black and of white; mean and deviation of the
+        opponent colours red-green and yellow-blue.
 
     Raises:
         ValueError: If the type or the shape differs.
@@ -244,7 +231,7 @@ def fit(feature_rows: ArrayLike, mos: ArrayLike) -> NssRidge:
 
 def _scale_features(coefficients: FloatArray) -> list[float]:
     vector = list(fit_ggd(coefficients))
-    for down, right in NEIGHBOURS.values():
+    for down, right in NEIGHBOURS:
         vector.extend(fit_aggd(_neighbour_products(coefficients, down, right)))
     return vector
 

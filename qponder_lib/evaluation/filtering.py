@@ -102,7 +102,10 @@ def keep_best(rows: Iterable[FilteredResponse], gamma: float) -> FilterResult:
     """
     everything = list(rows)
     _check_unique(row.response_id for row in everything)
-    scored = sorted((row for row in everything if row.abs_error is not None), key=_error_order)
+    scored = sorted(
+        (row for row in everything if row.abs_error is not None),
+        key=lambda row: (row.abs_error, row.image_id, row.response_id),
+    )
     unscored = sorted(
         (row for row in everything if row.abs_error is None),
         key=lambda row: (row.reason, row.image_id, row.response_id),
@@ -304,10 +307,6 @@ def _score_response(row: ResponseRecord, mos: Mapping[str, float | None]) -> Fil
             abs_error = abs(score - target)
     fields = {name: getattr(row, name) for name in ResponseRecord.model_fields}
     return FilteredResponse(**fields, score=score, abs_error=abs_error, rank=None, reason=reason)
-
-
-def _error_order(row: FilteredResponse) -> tuple[float, str, str]:
-    return (row.abs_error, row.image_id, row.response_id)
 
 
 def _check_unique(ids: Iterable[str]) -> None:

@@ -187,13 +187,8 @@ def score(
                 statistics[metric, protocol] = _statistic(view, metric)
         except DegenerateInputError as error:
             found[metric, protocol] = bootstrap.missing(error.reason, **counts)
-    drawn = bootstrap.estimates(
-        statistics,
-        len(predictions.ids),
-        predictions.clusters,
-        seed=seed,
-        progress=progress,
-    )
+    ids, clusters = predictions.ids, predictions.clusters
+    drawn = bootstrap.estimates(statistics, len(ids), clusters, seed=seed, progress=progress)
     for (metric, protocol), one in drawn.items():
         view, failed = views[protocol]
         found[metric, protocol] = replace(one, **_counts(view), reason=failed or one.reason)

@@ -120,8 +120,9 @@ def audit_paper() -> list[AuditFinding]:
         for one in look(tables[name])
     ]
     for name, row, other, other_row in SAME_MODEL:
-        same = check_same_model({name: tables[name], other: tables[other]}, row, other_row)
-        found += [replace(one, check="same_model", table=name) for one in same]
+        sides = [tables[t][tables[t]["method"] == r] for t, r in ((name, row), (other, other_row))]
+        for one in check_same_model(*sides, f"{name}, {row} and {other}, {other_row}"):
+            found.append(replace(one, check="same_model", table=name))
     return found
 
 
@@ -169,38 +170,26 @@ def check_ranges(table: pd.DataFrame) -> Iterator[AuditFinding]:
 
 
 def check_same_model(
-    tables: Mapping[str, pd.DataFrame], row: str, other_row: str
-) -> list[AuditFinding]:
-    """Compare two rows that should print the same values in two tables.
+    first: pd.DataFrame, second: pd.DataFrame, where: str
+) -> Iterator[AuditFinding]:
+    """Compare two rows of two tables that should print the same values.
 
     Args:
-        tables: The two tables by name.
-        row: Method of the row in the first.
-        other_row: Method of the row in the second.
+        first: Printed values of one row.
+        second: Those of the other.
+        where: Which rows these are.
 
-    Returns:
+    Yields:
         One finding per value that differs, or one that says that all agree.
     """
-    (one, first), (other, second) = tables.items()
-    both = pd.merge(
-        first[first["method"] == row],
-        second[second["method"] == other_row],
-        on=["dataset", "metric"],
-        suffixes=("", "_other"),
-    )
-    where = f"{one}, {row} and {other}, {other_row}"
+    both = first.merge(second, on=["dataset", "metric"], suffixes=("", "_other"))
     odd = both[(both["value"] - both["value_other"]).abs() > both["half"] + both["half_other"]]
     if odd.empty:
         told = f"the same {len(both)} values in both tables"
-        return [AuditFinding(where, "consistent", told)]
-    return [
-        AuditFinding(
-            f"{where}, {cell.dataset}, {cell.metric}",
-            "disagrees",
-            f"{cell.text} in one and {cell.text_other} in the other",
-        )
-        for cell in odd.itertuples()
-    ]
+        yield AuditFinding(where, "consistent", told)
+    for cell in odd.itertuples():
+        told = f"{cell.text} in one and {cell.text_other} in the other"
+        yield AuditFinding(f"{where}, {cell.dataset}, {cell.metric}", "disagrees", told)
 
 
 def check_repeats(table: pd.DataFrame) -> list[AuditFinding]:

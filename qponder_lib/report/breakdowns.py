@@ -263,26 +263,22 @@ def measure_calibration(run: Run) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*columns, "ci_low", "ci_high", "reason"])
 
 
-def calibration_bins(
-    responses: pd.DataFrame, *, seed: int = 0, n_bins: int = N_BINS
-) -> list[dict[str, object]]:
+def calibration_bins(responses: pd.DataFrame) -> list[dict[str, object]]:
     """Average score and MOS in equal parts of the scale; the highest score is in the last one.
 
     Args:
         responses: Columns score (NaN: unparsed), mos and photograph.
-        seed: Seed of the resamples.
-        n_bins: Parts of the scale.
     """
-    width = (MOS_MAX - MOS_MIN) / n_bins
+    width = (MOS_MAX - MOS_MIN) / N_BINS
     parsed = responses.dropna(subset=["score", "mos"])
-    places = ((parsed["score"].astype(float) - MOS_MIN) // width).clip(0, n_bins - 1)
+    places = ((parsed["score"].astype(float) - MOS_MIN) // width).clip(0, N_BINS - 1)
     rows = []
     for place, mine in parsed.groupby(places):
         scores, mos = (mine[name].to_numpy(dtype=np.float64) for name in ("score", "mos"))
         found = bootstrap.missing("too_few")
         if len(mine) >= LEAST_IN_BIN:
-            mean, photographs = mean_statistic(mos), mine["photograph"].tolist()
-            found = bootstrap.estimate(mean, len(mine), photographs, seed=seed)
+            photographs = mine["photograph"].tolist()
+            found = bootstrap.estimate(mean_statistic(mos), len(mine), photographs)
         edges = {"low": MOS_MIN + place * width, "high": MOS_MIN + (place + 1) * width}
         means = {"mean_score": float(scores.mean()), "mean_mos": float(mos.mean())}
         ends = {"ci_low": found.ci_low, "ci_high": found.ci_high, "reason": found.reason}
@@ -297,34 +293,22 @@ def calibration_figure(run: Run) -> tuple[Figure, pd.DataFrame]:
     pooled = select(data, dataset=ALL_SETS)
     models = in_order(pooled["model"])
     figure, axes = style.panels(len(models), (2.6, 2.8), ("Predicted score", "Mean MOS"))
+    ends, ticks = (MOS_MIN, MOS_MAX), range(0, 101, 25)
     for ax, model in zip(axes, models, strict=False):
-        calibration_curve(ax, select(pooled, model=model), model)
+        rows, (label, colour, marker) = select(pooled, model=model), look(model)
+        x, y, share = rows["mean_score"], rows["mean_mos"], rows["n"] / rows["n"].sum()
+        ax.plot(ends, ends, color=GREY, linewidth=0.9, zorder=1)
+        ax.plot(x, y, color=colour, linewidth=0.9)
+        ax.vlines(x, rows["ci_low"], rows["ci_high"], color=colour, linewidth=1.1)
+        areas = {"s": 6.0 + 220.0 * share, "linewidths": 0, "zorder": 3}
+        ax.scatter(x, y, color=colour, marker=marker, **areas)
+        ax.set(title=f"{label}, n = {rows['n'].sum():,}", aspect="equal")
+        ax.set(xlim=ends, ylim=ends, xticks=ticks, yticks=ticks)
     told = "Area of a mark: share of the responses in its bin of ten points. Bars: "
     told += f"{bootstrap.CONFIDENCE:.0%} bootstrap intervals. All test sets, greedy decoding. "
     told += "Models without a parsed response are left out."
     style.caption(figure, f"{told} {origin(run)}")
     return figure, data
-
-
-def calibration_curve(ax: Axes, rows: pd.DataFrame, model: str) -> Axes:
-    """Draw the mean MOS over the mean predicted score, bin by bin.
-
-    Args:
-        ax: Where to draw.
-        rows: Of `tables/calibration.csv`, of one model and dataset.
-        model: Which model.
-    """
-    label, colour, marker = look(model)
-    ax.set_title(f"{label}, n = {rows['n'].sum():,}")
-    ax.plot([MOS_MIN, MOS_MAX], [MOS_MIN, MOS_MAX], color=GREY, linewidth=0.9, zorder=1)
-    x, y = rows["mean_score"], rows["mean_mos"]
-    ax.plot(x, y, color=colour, linewidth=0.9)
-    ax.vlines(x, rows["ci_low"], rows["ci_high"], color=colour, linewidth=1.1)
-    share = rows["n"] / rows["n"].sum()
-    ax.scatter(x, y, s=6.0 + 220.0 * share, color=colour, marker=marker, linewidths=0, zorder=3)
-    ends, ticks = (MOS_MIN, MOS_MAX), range(0, 101, 25)
-    ax.set(xlim=ends, ylim=ends, xticks=ticks, yticks=ticks, aspect="equal")
-    return ax
 
 
 # ---- score diversity

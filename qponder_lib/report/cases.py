@@ -253,15 +253,12 @@ def statement_rates(
     return pd.DataFrame(rows, columns=[*columns, "right", "wrong", "undecided", "reason"])
 
 
-def rate(
-    counts: Sequence[tuple[int, int, int]], photographs: Sequence[str], *, seed: int = 0
-) -> dict[str, object]:
+def rate(counts: Sequence[tuple[int, int, int]], photographs: Sequence[str]) -> dict[str, object]:
     """Return the share of right statements among the decided ones.
 
     Args:
         counts: Right, wrong and undecided statements of each response.
         photographs: What the image of each response was made of; these are drawn, not statements.
-        seed: Seed of the resamples.
 
     Example:
         >>> found = rate([(3, 1, 0), (0, 0, 2)], ["a", "b"])
@@ -273,7 +270,7 @@ def rate(
     totals = {k: int(v.sum()) for k, v in zip(names, (right, wrong, undecided), strict=True)}
     if (right + wrong).sum():
         share = ratio_statistic(right, right + wrong)
-        found = bootstrap.estimate(share, len(counts), photographs, seed=seed)
+        found = bootstrap.estimate(share, len(counts), photographs)
     else:
         found = bootstrap.missing("nothing_decided" if counts else "no_text", len(counts))
     return bootstrap.cells(found) | totals
@@ -292,20 +289,18 @@ def cases_style() -> str:
     return (resources.files("qponder_lib") / "report" / "cases.css").read_text(encoding="utf-8")
 
 
-def case_html(case: Case, picture: str, models: Sequence[str] | None = None) -> Markup:
+def case_html(case: Case, picture: str) -> Markup:
     """Show one case.
 
     Args:
         case: The case.
         picture: Where its picture lies, as the page sees it, or a data address.
-        models: Which responses to show; None for all.
 
     Returns:
         An HTML fragment in which all text of models and data sets is escaped.
     """
-    shown = [answer for answer in case.answers if models is None or answer.model in models]
     page = template("case.html.jinja", pieces=_pieces)
-    return Markup(page.render(case=case, picture=picture, answers=shown, longest=LONGEST))
+    return Markup(page.render(case=case, picture=picture, answers=case.answers, longest=LONGEST))
 
 
 def _pieces(answer: CaseAnswer) -> Iterator[tuple[str, str, str, str, str]]:

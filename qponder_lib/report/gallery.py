@@ -20,7 +20,6 @@ from qponder_lib.report.style import house_style
 from qponder_lib.scales import MOS_MAX, MOS_MIN, SEVERITIES
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Pixels = NDArray[np.uint8]
@@ -108,7 +107,10 @@ def contact_sheet(image: Pixels | None = None) -> tuple[Figure, pd.DataFrame]:
             top, left = row * step, level * step
             sheet[top : top + side, left : left + side] = tile
             if level:
-                rows.append(_described(image, tile, name, level))
+                error = np.mean((tile.astype(np.float64) - image) ** 2)
+                psnr = 10.0 * np.log10(255.0**2 / error) if error else None
+                strength, trained = distortions.LEVELS[name][level - 1], name in distortions.TRAINED
+                rows.append((name, level, strength, trained, psnr))
     figure, axes = style.new_figure(6.0, 11.0)
     ax = axes[0, 0]
     ax.imshow(sheet, interpolation="nearest")
@@ -122,7 +124,7 @@ def contact_sheet(image: Pixels | None = None) -> tuple[Figure, pd.DataFrame]:
     ax.tick_params(length=0)
     ax.grid(False)
     ax.spines[:].set_visible(False)
-    return figure, pd.DataFrame(rows)
+    return figure, pd.DataFrame(rows, columns=["type", "level", "strength", "trained", "psnr"])
 
 
 def distorted(image: Pixels, name: str, level: int, seed: int = 0) -> Pixels:
@@ -130,28 +132,16 @@ def distorted(image: Pixels, name: str, level: int, seed: int = 0) -> Pixels:
     return distortions.apply(image, name, level, np.random.default_rng(seed))
 
 
-def _described(image: Pixels, tile: Pixels, name: str, level: int) -> dict[str, object]:
-    error = np.mean((tile.astype(np.float64) - image) ** 2)
-    return {
-        "type": name,
-        "level": level,
-        "strength": distortions.LEVELS[name][level - 1],
-        "trained": name in distortions.TRAINED,
-        "psnr": 10.0 * np.log10(255.0**2 / error) if error else None,
-    }
-
-
 @house_style()
-def distortion_figure(image: Pixels, name: str, level: int, seed: int = 0) -> Figure:
+def distortion_figure(image: Pixels, name: str, level: int) -> Figure:
     """Draw an image, its distorted copy and four times their difference.
 
     Args:
         image: Undistorted pixels, H x W x 3, uint8.
         name: A key of `distortions.LEVELS`.
         level: 1 (slight) to 5 (extreme).
-        seed: Of the types that need chance.
     """
-    copy = distorted(image, name, level, seed)
+    copy = distorted(image, name, level)
     strength = distortions.LEVELS[name][level - 1]
     change = np.abs(copy.astype(np.int16) - image).clip(0, 63).astype(np.uint8) * 4
     panels = {
@@ -170,14 +160,13 @@ def distortion_figure(image: Pixels, name: str, level: int, seed: int = 0) -> Fi
 # ---- MOS
 
 
-def count_mos(groups: Mapping[str, Sequence[float]], n_bins: int = 20) -> pd.DataFrame:
-    """Count images over the MOS: group, low, high, n.
+def count_mos(groups: Mapping[str, Sequence[float]]) -> pd.DataFrame:
+    """Count images in 20 equal parts of the MOS scale: group, low, high, n.
 
     Args:
         groups: MOS values by the name of a set or a selection.
-        n_bins: Equal parts of the scale.
     """
-    edges = np.linspace(MOS_MIN, MOS_MAX, n_bins + 1)
+    edges = np.linspace(MOS_MIN, MOS_MAX, 21)
     rows = [
         {"group": name, "low": low, "high": high, "n": n}
         for name, values in groups.items()
@@ -200,29 +189,19 @@ def mos_histograms(run: Run) -> tuple[Figure, pd.DataFrame]:
         )
     names = list(dict.fromkeys(data["group"]))
     figure, axes = style.panels(len(names), (3.0, 2.2), ("MOS", "Images"))
+    part = (MOS_MAX - MOS_MIN) / len(SEVERITIES)
+    words = {"ha": "center", "va": "bottom", "fontsize": 7, "color": GREY, "rotation": 20}
     for ax, name in zip(axes, names, strict=True):
-        mos_histogram(ax, data[data["group"] == name])
+        rows = data[data["group"] == name]
+        width = (rows["high"] - rows["low"]) * 0.92
+        ax.bar(rows["low"], rows["n"], width=width, align="edge", color=BLUE)
+        for position, severity in enumerate(SEVERITIES):
+            if position:
+                ax.axvline(position * part, color=GREY, linewidth=0.7, linestyle=(0, (2, 2)))
+            place = ((position + 0.5) * part, 1.0)
+            ax.text(*place, severity, transform=ax.get_xaxis_transform(), **words)
+        ax.set_xlim(MOS_MIN, MOS_MAX)
+        ax.grid(False, axis="x")
+        ax.set_title(f"{set_label(name)}  (n = {rows['n'].sum():,})", pad=22)
     style.caption(figure, f"Dotted: borders of the five severity bins. {origin(run)}")
     return figure, data
-
-
-def mos_histogram(ax: Axes, rows: pd.DataFrame) -> Axes:
-    """Draw how the MOS of one group is spread.
-
-    Args:
-        ax: Where to draw.
-        rows: Of one group, as from `count_mos`.
-    """
-    ax.bar(
-        rows["low"], rows["n"], width=(rows["high"] - rows["low"]) * 0.92, align="edge", color=BLUE
-    )
-    part = (MOS_MAX - MOS_MIN) / len(SEVERITIES)
-    for position, severity in enumerate(SEVERITIES):
-        if position:
-            ax.axvline(position * part, color=GREY, linewidth=0.7, linestyle=(0, (2, 2)))
-        words = {"ha": "center", "va": "bottom", "fontsize": 7, "color": GREY, "rotation": 20}
-        ax.text((position + 0.5) * part, 1.0, severity, transform=ax.get_xaxis_transform(), **words)
-    ax.set_xlim(MOS_MIN, MOS_MAX)
-    ax.grid(False, axis="x")
-    ax.set_title(f"{set_label(rows['group'].iloc[0])}  (n = {rows['n'].sum():,})", pad=22)
-    return ax

@@ -68,20 +68,19 @@ def new_figure(
     return figure, figure.subplots(rows, columns, squeeze=False, **shared)
 
 
-def panels(n: int, size: tuple[float, float], labels: tuple[str, str], columns: int = 3) -> Any:
-    """Make n panels of one size and scale, row by row, labelled where they have no neighbour.
+def panels(n: int, size: tuple[float, float], labels: tuple[str, str]) -> Any:
+    """Make n panels of one size and scale, three in a row, labelled where they have no neighbour.
 
     Args:
         n: Panels; 0 gives one that says that there is nothing to draw.
         size: Of a panel, inches.
         labels: Of x and y.
-        columns: Panels in a row, at most.
 
     Returns:
         The figure and its axes.
     """
     empty, n = n == 0, max(n, 1)
-    columns = min(n, columns)
+    columns = min(n, 3)
     rows = -(-n // columns)
     whole = (max(size[0] * columns, 4.2), size[1] * rows)
     figure, grid = new_figure(*whole, rows, columns, sharey=True)
@@ -105,7 +104,7 @@ def caption(figure: Figure, text: str) -> None:
     figure.supxlabel(lines, x=0.005, ha="left", fontsize=7, color=GREY)
 
 
-def legend_above(figure: Figure, models: Iterable[str], columns: int = 7) -> None:
+def legend_above(figure: Figure, models: Iterable[str]) -> None:
     """Explain colours and markers of models above all panels."""
     from matplotlib.lines import Line2D
 
@@ -114,9 +113,8 @@ def legend_above(figure: Figure, models: Iterable[str], columns: int = 7) -> Non
         Line2D([], [], color=one.colour, marker=one.marker, markersize=5.5, label=one.label)
         for one in looks
     ]
-    figure.legend(
-        handles=handles, loc="outside upper center", ncols=min(columns, max(len(looks), 1))
-    )
+    columns = min(7, max(len(looks), 1))
+    figure.legend(handles=handles, loc="outside upper center", ncols=columns)
 
 
 def dots(ax: Axes, rows: pd.DataFrame, along: str, *, horizontal: bool = False) -> Axes:
@@ -182,10 +180,8 @@ def save(figure: Figure, data: pd.DataFrame, file: Path) -> list[Path]:
 
 def rendered(figure: Figure, suffix: str = "png", **options: Any) -> bytes:
     """Return a figure as the content of a file."""
-    buffer, options = (
-        io.BytesIO(),
-        {"dpi": DPI, "bbox_inches": "tight", "pad_inches": 0.06} | options,
-    )
+    buffer = io.BytesIO()
+    options = {"dpi": DPI, "bbox_inches": "tight", "pad_inches": 0.06} | options
     with house_style():
         figure.savefig(buffer, format=suffix, **options)
     return buffer.getvalue()
