@@ -227,10 +227,9 @@ def test_sft_curves_are_those_of_the_histories(run):
 # ---- filter
 
 
-def test_histogram_bars_add_up_to_all_responses(run, ax):
-    data = pd.read_csv(run.paths.tables / "filter_histogram.csv")
-    filtering.kept_histogram(ax, data)
-    assert sum(bar.get_height() for bar in ax.patches) == data["n_all"].sum()
+def test_histogram_bars_add_up_to_all_responses(run):
+    figure, data = filtering.histogram_figure(run)
+    assert sum(bar.get_height() for bar in figure.axes[0].patches) == data["n_all"].sum()
 
 
 # ---- rewards

@@ -76,9 +76,7 @@ def filter_responses(
         Q-Ponder (arXiv:2506.05384), Eq. 1. Responses without a score have no |error| to rank; that
         they are left out of N is not stated; ours.
     """
-    _check_unique(row.response_id for row in responses)
-    rows = [_score_response(row, mos) for row in responses]
-    return keep_best(rows, gamma)
+    return keep_best([_score_response(row, mos) for row in responses], gamma)
 
 
 def keep_best(rows: Iterable[FilteredResponse], gamma: float) -> FilterResult:
@@ -101,7 +99,9 @@ def keep_best(rows: Iterable[FilteredResponse], gamma: float) -> FilterResult:
         Q-Ponder (arXiv:2506.05384), Eq. 1.
     """
     everything = list(rows)
-    _check_unique(row.response_id for row in everything)
+    often = Counter(row.response_id for row in everything)
+    if repeated := sorted(name for name, n in often.items() if n > 1):
+        raise ValueError(f"response ids repeat: {repeated[:5]}")
     scored = sorted(
         (row for row in everything if row.abs_error is not None),
         key=lambda row: (row.abs_error, row.image_id, row.response_id),
@@ -307,12 +307,6 @@ def _score_response(row: ResponseRecord, mos: Mapping[str, float | None]) -> Fil
             abs_error = abs(score - target)
     fields = {name: getattr(row, name) for name in ResponseRecord.model_fields}
     return FilteredResponse(**fields, score=score, abs_error=abs_error, rank=None, reason=reason)
-
-
-def _check_unique(ids: Iterable[str]) -> None:
-    repeated = sorted(name for name, count in Counter(ids).items() if count > 1)
-    if repeated:
-        raise ValueError(f"response ids repeat: {repeated[:5]}")
 
 
 def _ratio(part: int, whole: int) -> float | None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import pandas as pd
 
@@ -29,30 +29,9 @@ SIGNIFICANT = "no interval or test is printed, so whether it is significant is n
 MOST_NAMED = 7
 """Places that a sentence names one by one."""
 
+Contrast = Any
+"""A row of `reported/comparisons.csv` as a named tuple; `direction` is its sign: 1, -1 or 0."""
 PrintedOutcome = Literal["holds", "holds_in_part", "does_not_hold", "not_decidable"]
-
-
-@dataclass(frozen=True)
-class Contrast:
-    """One row of `reported/comparisons.csv`; the module says what its columns are."""
-
-    claim: str
-    label: str
-    table: str
-    row: str
-    against: str
-    sets: str
-    metrics: str
-    sign: str
-    stated: str
-    file: str
-    where: str
-    minus: str
-
-    @property
-    def direction(self) -> int:
-        """1 where more is claimed, -1 where less is, 0 where nothing is."""
-        return {"+": 1, "-": -1, "": 0}[self.sign]
 
 
 @dataclass(frozen=True)
@@ -103,15 +82,12 @@ def load_claims() -> list[Claim]:
         >>> load_claims()[0].paper
         'Q-Ponder'
     """
-    comparisons = [Contrast(**row) for row in _reported("comparisons")]
-    return [
-        Claim(**row, comparisons=tuple(one for one in comparisons if one.claim == row["id"]))
-        for row in _reported("claims")
-    ]
-
-
-def _reported(name: str) -> list[dict[str, str]]:
-    return read_reported(name, dtype=str, keep_default_na=False).to_dict("records")
+    rows, claims = (
+        read_reported(name, dtype=str, keep_default_na=False) for name in ("comparisons", "claims")
+    )
+    rows["direction"] = rows["sign"].map({"+": 1, "-": -1, "": 0})
+    of = {name: tuple(found.itertuples(index=False)) for name, found in rows.groupby("claim")}
+    return [Claim(**row, comparisons=of.get(row["id"], ())) for row in claims.to_dict("records")]
 
 
 @cache

@@ -172,20 +172,7 @@ def histogram_figure(run: Run) -> tuple[Figure, pd.DataFrame]:
     """Draw kept and rejected responses over the MOS, with the share kept above each bar."""
     data = read(run.paths.tables / "filter_histogram.csv")
     figure, axes = style.new_figure(5.8, 3.4)
-    kept_histogram(axes[0, 0], data)
-    figure.legend(loc="outside upper center", ncols=2)
-    told = f"Above each bar: the share kept; n = {data['n_all'].sum():,} responses with a score."
-    style.caption(figure, f"{told} {origin(run)}")
-    return figure, data
-
-
-def kept_histogram(ax: Axes, data: pd.DataFrame) -> Axes:
-    """Draw kept and rejected responses over the MOS.
-
-    Args:
-        ax: Where to draw.
-        data: `tables/filter_histogram.csv`.
-    """
+    ax = axes[0, 0]
     centres = (data["low"] + data["high"]) / 2
     bars = {"width": (data["high"] - data["low"]) * 0.88, "align": "center"}
     rejected = {"bottom": data["n_kept"], "color": ORANGE, "hatch": "///", "edgecolor": "white"}
@@ -198,4 +185,7 @@ def kept_histogram(ax: Axes, data: pd.DataFrame) -> Axes:
     ax.grid(False, axis="x")
     ax.set_xlabel("MOS of the image")
     ax.set_ylabel("Responses with a score")
-    return ax
+    figure.legend(loc="outside upper center", ncols=2)
+    told = f"Above each bar: the share kept; n = {data['n_all'].sum():,} responses with a score."
+    style.caption(figure, f"{told} {origin(run)}")
+    return figure, data
