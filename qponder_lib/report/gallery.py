@@ -133,15 +133,16 @@ def distorted(image: Pixels, name: str, level: int, seed: int = 0) -> Pixels:
 
 
 @house_style()
-def distortion_figure(image: Pixels, name: str, level: int) -> Figure:
+def distortion_figure(image: Pixels, name: str, level: int, seed: int = 0) -> Figure:
     """Draw an image, its distorted copy and four times their difference.
 
     Args:
         image: Undistorted pixels, H x W x 3, uint8.
         name: A key of `distortions.LEVELS`.
         level: 1 (slight) to 5 (extreme).
+        seed: Of the types that need chance.
     """
-    copy = distorted(image, name, level)
+    copy = distorted(image, name, level, seed)
     strength = distortions.LEVELS[name][level - 1]
     change = np.abs(copy.astype(np.int16) - image).clip(0, 63).astype(np.uint8) * 4
     panels = {
