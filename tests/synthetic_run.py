@@ -58,7 +58,7 @@ def prediction(image: ImageRecord, score: float | None, sample: int = 0) -> Pred
         mos=image.mos,
         n_tokens=40,
         sample=sample,
-        expectation=None if score is None else 0.9 * score + 5.0,
+        expectation=0.9 * score + 5.0 if score is not None and 0.0 <= score <= 100.0 else None,
     )
 
 

@@ -3,6 +3,7 @@
 import re
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
 from synthetic_run import write_run
@@ -162,11 +163,13 @@ def test_no_embedded_number_stands_under_a_public_name(run):
 
 def test_table_3_keeps_measured_and_reported_in_columns_of_their_own(run):
     data = frame(run, "table3")
-    row = one(data, variant="long + RL", dataset="mini-agiqa", metric="srcc")
-    assert (row["reported_dataset"], row["reported_value"]) == ("AGIQA", 0.755)
+    trained = one(data, variant="short + RL", dataset="mini-agiqa", metric="srcc")
+    assert np.isnan(trained["reported_value"])  # the paper goes on from the long form alone
+    row = one(data, variant="long", dataset="mini-agiqa", metric="srcc")
+    assert (row["reported_dataset"], row["reported_value"]) == ("AGIQA", 0.742)
     measured = one(
         read_scores(run.paths),
-        model="qponder",
+        model="ci-long",
         dataset="mini-agiqa",
         metric="srcc",
         protocol="raw",
