@@ -350,7 +350,8 @@ def noise_figure(folder: Path) -> tuple[Figure, pd.DataFrame]:
     rows = list(dict.fromkeys(data["row"]))
     figure, axes = style.new_figure(10.4, 1.4 + 0.24 * len(rows), 1, 2, sharey=True)
     kinds = {"sd_images": (GREY, "s", "images"), "sd_seeds": (VERMILION, "o", "training seeds")}
-    kinds |= {"sd_rounding": (BLUE, "^", "rounding alone")}
+    if rounded := spread["n_rounding"].max() > 1:
+        kinds["sd_rounding"] = (BLUE, "^", "rounding alone")
     for ax, metric in zip(axes.flat, ("srcc", "mae"), strict=True):
         mine = select(data, metric=metric)
         for column, (colour, marker, label) in kinds.items():
@@ -360,11 +361,13 @@ def noise_figure(folder: Path) -> tuple[Figure, pd.DataFrame]:
     axes[0, 0].set_yticks(range(len(rows)), rows)
     axes[0, 0].set_ylim(len(rows) - 0.5, -0.5)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
-    runs = f"{spread['n_seeds'].max():.0f} training seeds, {spread['n_rounding'].max():.0f} runs"
+    runs = f"{spread['n_seeds'].max():.0f} training seeds"
+    if rounded:
+        runs += f", {spread['n_rounding'].max():.0f} runs of one seed under changed rounding"
     style.caption(
         figure,
         "Images: half of a run's 95 % bootstrap interval over 1.96, the mean over the seeds. "
-        f"{runs} of one seed under changed rounding. Study {folder.name}.",
+        f"{runs}. Study {folder.name}.",
     )
     return figure, data[["row", "metric", *kinds, "n_seeds", "n_rounding"]]
 
