@@ -164,7 +164,7 @@ def run(tmp_path_factory):
 
 def test_quantiles_of_the_change_are_chosen_greatest_gain_first(run):
     images, answers = cases.read_all(run)
-    changes = cases.changes(("qponder", "ci-long"), answers)
+    changes = cases.changes(cases.compared_pair(run), answers)
     chosen = cases.choose(run, images, answers)
     ordered = sorted(changes.values())
     n = len(ordered)
