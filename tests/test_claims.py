@@ -9,6 +9,7 @@ from qponder_lib.config import dump_profile, load_profile
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.records import ASPECTS
+from qponder_lib.report import reproduction
 from qponder_lib.report.audit import paper_tables
 from qponder_lib.report.claims import load_claims, printed_verdicts
 from qponder_lib.report.verdicts import (
@@ -26,8 +27,9 @@ CLAIMS = {claim.id: claim for claim in load_claims()}
 
 
 @pytest.fixture
-def run(tmp_path) -> RunPaths:
-    """A run folder that holds nothing but its profile."""
+def run(tmp_path, monkeypatch) -> RunPaths:
+    """A run folder that holds nothing but its profile, far from the published spread."""
+    monkeypatch.setattr(reproduction, "runs_root", lambda: tmp_path / "none")
     paths = RunPaths(tmp_path / "run")
     set_profile(paths)
     return paths
@@ -513,7 +515,7 @@ def test_reference_run_has_a_verdict_for_every_claim_with_files_that_are_there()
         assert "\n" not in "".join([v.why, *v.numbers])
     assert {v.claim.id: v.outcome for v in found}["sota-scores"] == "not_decidable"
     fewer = next(v for v in found if v.claim.id == "fewer-hallucinations")
-    assert fewer.label == "one run: does not show"
+    assert fewer.label == "one run: undecided"
 
 
 # Small parts

@@ -287,7 +287,7 @@ def test_a_profile_has_at_most_105_settings():
 
 def test_profiles_of_published_runs_can_be_read():
     files = list((PROFILES.parent / "reference").rglob("profile.yaml"))
-    assert len(files) == 30
+    assert len(files) == 37
     for file in files:
         config.load_profile(file)
 

@@ -208,6 +208,6 @@ def test_the_reference_run_is_drawn_where_it_is_asked_for(tmp_path):
     done = called("reference/mini", "--out", tmp_path, "--json")
     (phase,) = json.loads(done.stdout)["phases"]
     assert done.exit_code == bool(phase["alarms"])
-    assert (phase["rows"], phase["missing"]) == (60, [])
+    assert (phase["rows"], phase["missing"]) == (120, [])
     assert {path.name for path in tmp_path.iterdir()} == {"health.png", "health.pdf", "health.csv"}
     assert sorted((runs_root() / "reference" / "mini").rglob("*")) == before

@@ -30,7 +30,12 @@ SHIPPED = sorted((ROOT / "papermill_runs" / "accelerate").glob("*.yaml"))
 # The order of float32 sums is all that differs; Adam enlarges it where a gradient is nearly zero.
 CLOSE = {"loss": 1e-5, "grad_norm": 1e-3, "kl": 1e-2, "reward": 1e-6}
 UPDATE_CLOSE = 0.02
-GRPO = {"grpo.max_steps": 2, "grpo.warmup_steps": 0, "grpo.learning_rate": 1e-4}
+GRPO = {
+    "grpo.start_from": "long",
+    "grpo.max_steps": 2,
+    "grpo.warmup_steps": 0,
+    "grpo.learning_rate": 1e-4,
+}
 
 
 def beside(run, folder, overrides):

@@ -56,6 +56,7 @@ SMALL = {
     "sft.variants": ["long"],
     "grpo.reward": "preresq",
     "grpo.exploration_steps": 1,
+    "grpo.start_from": "long",
     "grpo.max_steps": 2,
     "grpo.save_steps": 1,
     "grpo.num_generations": 3,

@@ -37,6 +37,7 @@ TINY = {
     "grpo.reward": "preresq",
     "grpo.exploration_steps": 1,
     "grpo.weight_accuracy": 1.0,
+    "grpo.start_from": "long",
     "grpo.max_steps": 2,
     "grpo.save_steps": 1,
     "grpo.num_generations": 3,

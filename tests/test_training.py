@@ -34,6 +34,7 @@ OVERRIDES = {
     "sft.max_steps": 4,
     "sft.save_steps": 2,
     "sft.per_device_train_batch_size": 4,
+    "grpo.start_from": "long",
     "grpo.max_steps": 4,
     "grpo.save_steps": 2,
     "grpo.n_validation": 4,

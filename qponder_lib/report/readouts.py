@@ -88,8 +88,10 @@ def headroom_figure(run: Run) -> tuple[Figure, pd.DataFrame]:
             ax.plot(rows["k"], rows["value"], color=colour, marker=marker, markersize=4)
             ax.fill_between(rows["k"], rows["ci_low"], rows["ci_high"], color=colour, alpha=0.15)
         ks = sorted(set(data["k"]))
-        ax.set_xscale("log", base=2)
-        ax.set(title=HEADINGS[measure], xlabel="k samples", xticks=ks, xticklabels=ks)
+        ax.set(title=HEADINGS[measure], xlabel="k samples")
+        if ax.lines:  # of a model whose samples are parsed
+            ax.set_xscale("log", base=2)
+            ax.set_xticks(ks, ks)
     style.legend_above(figure, data["model"])
     told = f"{set_label(run.profile.predict.sampled_sets[0])}; bands: {intervals(data)}. Errors in"
     style.caption(figure, f"{told} MOS units. {origin(run)}")
