@@ -89,7 +89,7 @@ def headroom_figure(run: Run) -> tuple[Figure, pd.DataFrame]:
             ax.fill_between(rows["k"], rows["ci_low"], rows["ci_high"], color=colour, alpha=0.15)
         ks = sorted(set(data["k"]))
         ax.set(title=HEADINGS[measure], xlabel="k samples")
-        if ax.lines:  # of a model whose samples are parsed
+        if any(line.get_xdata().size for line in ax.lines):  # else no sample was parsed
             ax.set_xscale("log", base=2)
             ax.set_xticks(ks, ks)
     style.legend_above(figure, data["model"])
