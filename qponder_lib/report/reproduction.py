@@ -367,7 +367,7 @@ def noise_figure(folder: Path) -> tuple[Figure, pd.DataFrame]:
     style.caption(
         figure,
         "Images: half of a run's 95 % bootstrap interval over 1.96, the mean over the seeds. "
-        f"{runs}. Study {folder.name}.",
+        f"{runs}. Runs of {folder.name}.",
     )
     return figure, data[["row", "metric", *kinds, "n_seeds", "n_rounding"]]
 

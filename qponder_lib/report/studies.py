@@ -425,7 +425,7 @@ def differences_figure(folder: Path) -> tuple[Figure, pd.DataFrame]:
         f"Diamond: mean over the seeds, thick bar: its {intervals(data)}, these trained models "
         f"held fixed;{both} dots below it: single seeds. A diamond without dots is the only seed. "
         "An arrow points to values beyond the axis, which is made for comparisons without shuffled "
-        f"rewards. Study {folder.name}.",
+        f"rewards. Runs of {folder.name}.",
     )
     return figure, data
 
