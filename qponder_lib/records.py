@@ -85,6 +85,11 @@ class ImageRecord(Record):
     distortions: tuple[Distortion, ...] = ()
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="hash of the image file")
     reference: str | None = Field(default=None, description="id of the photograph it was made of")
+    subset: str | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,  # rows of sets without stay as they were
+        description="part of the set that its name states",
+    )
 
     @property
     def photograph(self) -> str:

@@ -77,6 +77,13 @@ def test_image_without_a_tag_is_a_group_of_its_own_and_comes_last():
     assert [group for kind, group in found if kind == "severity"] == ["extreme", "slight"]
 
 
+def test_image_of_a_subset_counts_for_it_and_others_have_no_such_group():
+    mine = image(1, 50.0).model_copy(update={"subset": "ss01"})
+    found = grouped(responses((mine, 40.0), (image(2, 50.0), 40.0)))
+    assert [group for kind, group in found if kind == "subset"] == ["ss01"]
+    assert len(found["subset", "ss01"]) == 1
+
+
 def test_error_of_a_group_is_the_mean_distance_of_its_parsed_responses():
     off_by_ten = [(image(i, 50.0), 40.0) for i in range(6)]
     off_by_six = [(image(10 + i, 70.0), 76.0) for i in range(6)]

@@ -82,6 +82,9 @@ def test_fetch_takes_the_pinned_commit_and_says_where_the_sets_are(monkeypatch):
     assert "KonIQ-10k: https://database.mmsp-kn.de/" in said
     assert "qponder data prepare agiqa --root FOLDER --run full" in said
     assert "see its paper" not in said
+    real = profile().with_overrides({"student.model": "builtin:mini", "data.train_set": "biq2021"})
+    cloned = "BIQ2021: git clone --depth 1 https://github.com/nisarahmedrana/BIQ2021 (no licence"
+    assert ready.fetch(real)[0].startswith(cloned)
     assert "mini needs nothing" in CliRunner().invoke(app, ["fetch", "mini"]).output
 
 

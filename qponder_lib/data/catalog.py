@@ -87,6 +87,7 @@ class DatasetSpec(BaseModel):
         title: Its published name.
         terms: Licence or access, as far as known.
         page: Where its authors offer it; "" where that is not known.
+        clone: Whether the page is a git repository that holds images and labels.
         notes: Traps.
         media: What its files are.
         n_images: Labelled images or clips; None where only the user knows.
@@ -100,12 +101,13 @@ class DatasetSpec(BaseModel):
         reference: Column of the reference.
         split: Column of the split that the authors state.
         split_file: File of that column, if it is another one.
+        file_splits: Split by label file, where the authors state it so.
         excluded: Column that says which entries do not belong to the set, and whether it says true
             or false of them.
         excluded_names: Form of the names of entries that do not.
         ratings: Columns that count the ratings 1, 2, ...: evidence for the direction.
         form: What a name says: a regular expression with groups `reference`, `type`, `level`.
-        types: Distortion type by its code in the name.
+        types: Distortion type, or subset, by its code in the name; a subset has no level.
         type_counts: Images per type, in that order; one number for all.
         splits: Ways to part it, by name; the first is the default.
         folders: Image folders, the first that holds an image counts; "" for anywhere.
@@ -119,6 +121,7 @@ class DatasetSpec(BaseModel):
     title: str
     terms: str
     page: str = ""
+    clone: bool = False
     notes: str = ""
     media: Literal["image", "clip"] = "image"
     n_images: int | None
@@ -131,6 +134,7 @@ class DatasetSpec(BaseModel):
     reference: str | None = None
     split: str | None = None
     split_file: str | None = None
+    file_splits: dict[str, Split] = {}
     excluded: dict[str, bool] = {}
     excluded_names: str | None = None
     ratings: tuple[str, ...] = ()

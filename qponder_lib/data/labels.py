@@ -171,6 +171,8 @@ def _official(
             rows["rating"] = _mean_rating(cells[[*spec.ratings]])
         if splits or spec.split in cells:
             rows["split"] = rows["image"].map(splits) if splits else cells[spec.split].map(_split)
+        if spec.file_splits:
+            rows["split"] = rows["file"].map(spec.file_splits)
         rows["excluded"] = _excluded(spec, rows, cells, findings)
         yield _with_names_read(spec, rows, findings)
 

@@ -262,6 +262,7 @@ def _record(row: pd.Series, part: Split, copy: Copy, ends: tuple[float, float]) 
         distortions=(Distortion(name=row["type"], level=row["level"]),) if known else (),
         sha256=str(copy.scanned[row["path"]].sha256),
         reference=None if row["reference"] is None else f"{name}-{row['reference']}",
+        subset=row["type"] if row["level"] is None else None,
     )
 
 

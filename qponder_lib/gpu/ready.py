@@ -143,6 +143,7 @@ def fetch(profile: Profile) -> list[str]:
     sets = (profile.data.train_set, *profile.predict.sets)
     for one in dict.fromkeys(sets if profile.data.source == "prepared" else ()):
         spec = spec_named(one)
-        lines.append(f"{spec.title}: {spec.page or 'see its paper'} ({spec.terms})")
+        where = f"git clone --depth 1 {spec.page}" if spec.clone else spec.page or "see its paper"
+        lines.append(f"{spec.title}: {where} ({spec.terms})")
         lines.append(f"  qponder data prepare {one} --root FOLDER --run {profile.name}")
     return lines

@@ -1,7 +1,7 @@
 """Where models err, whether their scores mean what they say, and how diverse the scores are.
 
 An image belongs to every type it is tagged with, and to its strongest level; images without a tag
-are a group of their own. So counts by type overlap, counts by level and by severity do not.
+are a group of their own. So counts by type overlap, counts by level, severity and subset do not.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ _KINDS = {
     "type": "By tagged type of distortion",
     "level": "By strongest tagged level",
     "severity": "By severity bin",
+    "subset": "By subset",
 }
 _METRIC_TITLES = {"mae": "mean absolute error, MOS units", "srcc": "SRCC"}
 
@@ -115,6 +116,8 @@ def groups_of(image: ImageRecord) -> Iterator[tuple[str, str]]:
         yield "level", UNTAGGED
     if image.mos is not None:
         yield "severity", severity_of(image.mos)
+    if image.subset is not None:
+        yield "subset", image.subset
 
 
 def grouped(responses: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
@@ -176,6 +179,8 @@ def breakdown_table(run: Run) -> Table:
     rows["group"] = rows["group"].str.replace("_", " ")
     grids = {}
     for kind, title in _KINDS.items():
+        if kind not in set(rows["kind"]):
+            continue
         for metric, told in _METRIC_TITLES.items():
             cell = partial(estimates, digits=1 if metric == "mae" else 2)
             mine = select(rows, kind=kind, metric=metric)
