@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from qponder_lib.report.audit import (
     audit_paper,
     check_averages,
+    check_quoted,
     check_ranges,
     check_repeats,
     check_round_count,
@@ -228,6 +229,31 @@ def test_what_repeats_in_the_paper():
 def test_rows_of_the_same_model_agree_in_both_tables():
     same = [f for f in audit_paper() if f.check == "same_model"]
     assert outcomes(same) == ["consistent", "consistent"]
+
+
+def test_values_taken_over_are_held_against_their_sources():
+    mine = table(
+        cell("Q-Ponder", "A", "0.80"), cell("other", "A", "0.70"), cell("third", "A", "0.60")
+    )
+    source = table(cell("other", "A", "0.90"), cell("third", "A", "0.604"))
+
+    def found(read):
+        return list(check_quoted(mine, source.assign(source="its paper", read=read)))
+
+    assert outcomes(found("no")) == ["unverified"] * 2
+    assert outcomes(found("yes")) == ["disagrees"] * 2
+    copied, leads = found("yes")  # 0.60 is 0.604 rounded
+    assert copied.sentence == "printed, and in brackets its paper: A srcc 0.70 (0.90)"
+    assert leads.where == "Q-Ponder, A, srcc"
+    assert leads.sentence == "highest in print with 0.800; by its source, other has 0.900"
+
+
+def test_what_the_paper_takes_over_from_others():
+    found = {f.where: f for f in audit_paper() if f.check == "quoted"}
+    assert {f.outcome for f in found.values()} == {"unverified"}
+    assert "AVG. plcc 0.816 (0.859), AVG. srcc 0.790 (0.835)" in found["Q-Insight"].sentence
+    assert "LiveW srcc 0.711 (0.771)" in found["NIMA"].sentence
+    assert {"Q-Ponder, CSIQ, srcc", "Q-Ponder, AVG., srcc"} <= set(found)
 
 
 def test_rows_said_to_be_the_same_are_compared_value_by_value():

@@ -143,7 +143,7 @@ def _paper_lines(
     for (check, outcome), n in sorted(Counter((f.check, f.outcome) for f in findings).items()):
         yield f"{check.replace('_', ' ')}: {n} {outcome}"
     yield ""
-    for outcome in ("disagrees", "notable"):  # the rest is consistent
+    for outcome in ("disagrees", "notable", "unverified"):  # the rest is consistent
         for f in findings:
             if f.outcome == outcome:
                 yield f"{outcome}: {f.table}, {f.check.replace('_', ' ')}, {f.where}: {f.sentence}"

@@ -38,12 +38,14 @@ SAME_MODEL = (
     ("table2", "Q-Ponder", "table4", "Q-Ponder"),
 )
 """Rows that are said to be the same model on the same sets."""
+OURS = "Q-Ponder"
+"""The row of the paper's own model."""
 EXPECTED_AT_MOST = 0.05
 """Coincidences that chance would make less often than this, per table, are reported."""
 EPS = 1e-9
 """Far below any printed digit; only takes up what binary fractions lose."""
 
-Outcome = Literal["consistent", "disagrees", "notable"]
+Outcome = Literal["consistent", "disagrees", "notable", "unverified"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class AuditFinding:
     Attributes:
         where: Row and column.
         outcome: consistent; disagrees: no rounding explains it; notable: possible, but worth a
-            look.
+            look; unverified: it rests on a value that was not read in its source.
         sentence: What was found, for readers.
         check: What kind of check, such as average; `audit_paper` fills it in.
         table: Name of the table; as for check.
@@ -123,6 +125,9 @@ def audit_paper() -> list[AuditFinding]:
         sides = [tables[t][tables[t]["method"] == r] for t, r in ((name, row), (other, other_row))]
         for one in check_same_model(*sides, f"{name}, {row} and {other}, {other_row}"):
             found.append(replace(one, check="same_model", table=name))
+    quoted = printed(read_reported("quoted", dtype=str).rename(columns={"value": "text"}))
+    for one in check_quoted(tables["table1"], quoted):
+        found.append(replace(one, check="quoted", table="table1"))
     return found
 
 
@@ -190,6 +195,46 @@ def check_same_model(
     for cell in odd.itertuples():
         told = f"{cell.text} in one and {cell.text_other} in the other"
         yield AuditFinding(f"{where}, {cell.dataset}, {cell.metric}", "disagrees", told)
+
+
+def check_quoted(table: pd.DataFrame, quoted: pd.DataFrame) -> Iterator[AuditFinding]:
+    """Hold values that a table takes over from other papers against those papers.
+
+    Args:
+        table: Printed values.
+        quoted: The same of the sources, with columns source and read: "yes" where somebody read
+            the value in the source itself, "no" where it is known second-hand.
+
+    Yields:
+        One finding per value that differs, and one per column that `OURS` leads in the table and
+        not with the values of the sources.
+    """
+    keys = ["method", "dataset", "metric"]
+    both = table.merge(quoted, on=keys, suffixes=("", "_source"))
+    odd = both[(both["value"] - both["value_source"]).abs() > both["half"] + EPS]
+    for (method, source, read), cells in odd.groupby(["method", "source", "read"], sort=False):
+        told = ", ".join(
+            f"{cell.dataset} {cell.metric} {cell.text} ({cell.text_source})"
+            for cell in cells.itertuples()
+        )
+        yield AuditFinding(method, _as_read(read), f"printed, and in brackets {source}: {told}")
+    values = table.set_index(keys)["value"]
+    others = values.copy()
+    others.update(odd.set_index(keys)["value_source"])
+    for (dataset, metric), column in others.groupby(level=["dataset", "metric"], sort=False):
+        best = column.idxmax()
+        first = values.xs((dataset, metric), level=("dataset", "metric")).idxmax()
+        if first == OURS and best[0] != OURS:
+            told = (
+                f"highest in print with {values[OURS, dataset, metric]:.3f}; "
+                f"by its source, {best[0]} has {column.max():.3f}"
+            )
+            read = odd.set_index(keys)["read"][best]
+            yield AuditFinding(f"{OURS}, {dataset}, {metric}", _as_read(read), told)
+
+
+def _as_read(read: str) -> Outcome:
+    return "disagrees" if read == "yes" else "unverified"
 
 
 def check_repeats(table: pd.DataFrame) -> list[AuditFinding]:

@@ -195,7 +195,7 @@ def read_reported(name: str, **options: Any) -> pd.DataFrame:
 
     Args:
         name: `table1` to `table4` or `section_3_2` (table, method, group, dataset, metric, value),
-            `claims` or `comparisons`.
+            `quoted` (the same, and source, read), `claims` or `comparisons`.
         options: As in `pandas.read_csv`.
     """
     with resources.as_file(resources.files("qponder_lib") / "reported" / f"{name}.csv") as path:
