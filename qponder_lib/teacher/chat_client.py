@@ -19,7 +19,6 @@ import asyncio
 import base64
 import io
 import json
-import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -32,7 +31,12 @@ from PIL import Image
 from pydantic import SecretStr
 
 from qponder_lib.records import FinishReason
-from qponder_lib.teacher.responses import Response, ServerUnavailable, read_recorded
+from qponder_lib.teacher.responses import (
+    Response,
+    ServerUnavailable,
+    read_recorded,
+    scaled_down,
+)
 from qponder_lib.text.prompts import Message
 
 API_KEY_VARIABLE = "QPONDER_TEACHER_API_KEY"
@@ -333,7 +337,7 @@ def data_url(image: Image.Image, max_pixels: int | None = None) -> str:
 
     Args:
         image: The image.
-        max_pixels: A larger one is scaled down to so many, its shape kept.
+        max_pixels: As in `scaled_down`.
 
     Example:
         >>> data_url(Image.new("RGB", (1, 1)))[:22]
@@ -341,13 +345,8 @@ def data_url(image: Image.Image, max_pixels: int | None = None) -> str:
     """
     plain = image.convert("RGB")
     plain.info = {}
-    width, height = plain.size
-    if max_pixels is not None and width * height > max_pixels:
-        scale = math.sqrt(max_pixels / (width * height))
-        size = max(1, int(width * scale)), max(1, int(height * scale))
-        plain = plain.resize(size, Image.Resampling.BICUBIC)
     buffer = io.BytesIO()
-    plain.save(buffer, format="PNG")
+    scaled_down(plain, max_pixels).save(buffer, format="PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 

@@ -35,11 +35,11 @@ def open_teacher(
 
     Args:
         config: Who is asked, and how.
-        max_pixels: Of an image as a server gets it; the student's, so that teacher and student
+        max_pixels: Of an image as the teacher gets it; the student's, so that teacher and student
             see the same. It is in no key: stored responses stay when it changes.
     """
     if config.teacher == "expert":
-        return ExpertTeacher(config.teacher_model)
+        return ExpertTeacher(config.teacher_model, max_pixels)
     return ChatClient(
         config.teacher_model,
         config.base_url,

@@ -19,7 +19,7 @@ from PIL import Image
 from scipy import ndimage
 
 from qponder_lib.scales import SEVERITIES
-from qponder_lib.teacher.responses import Response
+from qponder_lib.teacher.responses import Response, scaled_down
 
 Pixels = NDArray[np.uint8]
 Plane = NDArray[np.float32]
@@ -348,14 +348,15 @@ class ExpertTeacher:
 
     Args:
         name: Recorded as the teacher; name another version when thresholds or wording change.
+        max_pixels: Larger images are measured smaller; None measures each as it is.
     """
 
-    def __init__(self, name: str = "expert-v1") -> None:
-        self.name = name
+    def __init__(self, name: str = "expert-v1", max_pixels: int | None = None) -> None:
+        self.name, self.max_pixels = name, max_pixels
 
     def respond(self, image: Image.Image, hint: str | None, rng: np.random.Generator) -> Response:
         """Look at an RGB image and reason about it."""
-        measures = measure(np.asarray(image))
+        measures = measure(np.asarray(scaled_down(image, self.max_pixels)))
         findings = diagnose(measures, hint)
         stated = score(findings)
         sections = (

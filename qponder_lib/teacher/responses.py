@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
@@ -136,6 +137,16 @@ def read_recorded(path: Path, sha256: str) -> Image.Image:
     if path.is_file() and file_sha256(path) != sha256:
         raise ImageError("invalid_image", f"{path}: the file has changed since its row was made")
     return read_rgb(path)
+
+
+def scaled_down(image: Image.Image, max_pixels: int | None) -> Image.Image:
+    """Scale an image of more than ``max_pixels`` down to so many, its shape kept; None: never."""
+    width, height = image.size
+    if max_pixels is None or width * height <= max_pixels:
+        return image
+    scale = math.sqrt(max_pixels / (width * height))
+    size = max(1, int(width * scale)), max(1, int(height * scale))
+    return image.resize(size, Image.Resampling.BICUBIC)
 
 
 def final_ids(rows: Iterable[ResponseRecord]) -> set[str]:
