@@ -191,9 +191,11 @@ class DatasetSpec(BaseModel):
         is_file = PurePosixPath(image).suffix.lower() in (".png", ".bmp")
         stem = image.rpartition(".")[0] if is_file else image
         found = re.fullmatch(self.form, stem) if self.form else None
-        if found is None or found["type"] not in self.types:
+        said: dict[str, Any] = found.groupdict() if found else {}
+        if found is None or said.get("type", "") not in {*self.types, ""}:
             return None
-        said: dict[str, Any] = found.groupdict() | {"type": self.types[found["type"]]}
+        if "type" in said:
+            said["type"] = self.types[said["type"]]
         if "level" in said:
             said["level"] = int(said["level"])
         if said.get("reference", "")[1:].isdigit():

@@ -301,6 +301,7 @@ def describe(copy: Copy) -> str:
         f"  {told['media']:<8} {told['n_found']}{expected} found, {decoded}",
         f"  range    {_range(copy.range)}, published {_range(copy.label.published)}",
     ]
+    lines += [f"  note     {copy.spec.notes}"] if copy.spec.notes else []
     counted = Counter((one.severity, one.code) for one in copy.findings)
     for (severity, code), n in sorted(counted.items(), key=lambda item: item[0][0]):
         lines.append(f"{severity}: {code} ({n})")
