@@ -1,11 +1,16 @@
 """Training rows: what the student reads and writes, and that the trainer takes them."""
 
+import re
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from qponder_lib.records import ImageRecord, ResponseRecord
+from qponder_lib.rewards.batch import TITLES, form_reward, reward_batch
 from qponder_lib.text.parsing import is_format_compliant, parse_answer
+from qponder_lib.text.prompts import STUDENT_PROMPTS, answer_form, student_messages
 from qponder_lib.text.sft_format import (
     SftFormat,
     answer_text,
@@ -155,6 +160,33 @@ def test_what_is_written_for_training_is_read_back(mos, decimals, variant):
     assert parse_answer(text).score == float(answer_text(mos, form))
     assert abs(parse_answer(text).score - mos) <= 0.5 * 10.0**-decimals + 1e-9
     assert is_format_compliant(text) == (variant != "none")
+
+
+@pytest.mark.parametrize("prompt_id", STUDENT_PROMPTS)
+def test_a_prompt_asks_for_the_scale_and_the_tags_that_are_read(prompt_id):
+    prompt = "\n".join(one["content"] for one in student_messages(prompt_id))
+    form = answer_form(prompt_id)
+    ranges = re.findall(r"(?:between|from) (\d+) (?:and|to) (\d+)", prompt)
+    assert [(float(low), float(high)) for low, high in ranges] == [(form.low, form.high)]
+    tags = list(dict.fromkeys(re.findall(r"<([a-z]+)>[^<]*</\1>", prompt)))
+    assert tags in ([], ["think", "answer"])
+    example = completion_text("Sharp.", answer_text(73.0, SftFormat(prompt_id=prompt_id)))
+    assert parse_answer(example, form).score == pytest.approx(73.0)
+    assert form_reward(example, form) == 1.0
+
+
+@pytest.mark.parametrize("prompt_id", STUDENT_PROMPTS)
+@pytest.mark.parametrize("reward", TITLES)
+def test_the_right_score_earns_the_most_with_every_prompt_and_reward(prompt_id, reward):
+    labels, form = [0.0, 25.0, 50.0, 100.0], answer_form(prompt_id)
+    stated = [[mos + by if mos < 50.0 else mos - by for by in (0, 10, 20, 30)] for mos in labels]
+    texts = [[answer_text(one, SftFormat(prompt_id=prompt_id)) for one in row] for row in stated]
+    read = [[parse_answer(completion_text("Fair.", t), form).score for t in row] for row in texts]
+    scores = np.array(read)[..., None].repeat(form.n_scores, axis=2)
+    rewards, _ = reward_batch(scores, labels, reward)
+    assert (rewards[:, :1] > rewards[:, 1:]).all()
+    if reward in ("qponder", "threshold", "gaussian"):  # the others compare images
+        assert rewards[:, 0] == pytest.approx(1.0)
 
 
 def test_variants_differ_in_the_reasoning_alone():

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-
-import numpy as np
-from numpy.typing import NDArray
 
 from qponder_lib.artifacts import ArtifactError, read_jsonl
 from qponder_lib.config import GrpoConfig, Profile, SettingsError
@@ -25,28 +21,13 @@ from qponder_lib.gpu.sizes import (
 )
 from qponder_lib.paths import RunPaths
 from qponder_lib.records import FilteredResponse, ImageRecord
-from qponder_lib.rewards.batch import form_reward, reward_batch
-from qponder_lib.rewards.qponder import total_reward
 from qponder_lib.scales import MOS_MAX, MOS_MIN
-from qponder_lib.text.parsing import parse_answer
-from qponder_lib.text.prompts import answer_form, student_messages
-from qponder_lib.text.sft_format import SftFormat, answer_text, completion_text, replace_score
+from qponder_lib.text.sft_format import SftFormat, replace_score
 from qponder_lib.training import grpo, sft
 
 Verdict = Literal["ok", "problem", "unknown"]
-Parse = Callable[[str], float | None]
-Reward = Callable[[Sequence[Sequence[str]], Sequence[float]], NDArray[np.float64]]
 
 _LEAST_SPAN = 0.1
-_NEAR = 1e-6
-_TAG_PAIR = re.compile(r"<([a-z]+)>[^<]*</\1>")
-_RANGE = re.compile(r"(?:between|from) (\d+) (?:and|to) (\d+)")
-_REASONING = "Sharp, with faint noise in the dark parts."
-_EXAMPLE_MOS = 73.0
-_RIGHT = (MOS_MIN, 25.0, 50.0, MOS_MAX)
-_ERRORS = (0.0, 10.0, 20.0, 30.0)
-_COMPARING = ("preresq", "fidelity")
-ONE_SCORE = "student_short"
 
 
 @dataclass(frozen=True)
@@ -94,7 +75,7 @@ def preflight(profile: Profile, run: RunPaths, machine: Machine) -> Report:
     """
     labels, broken = _labels(profile, run)
     findings = [
-        *_consistency(profile),
+        check_reward(profile.grpo),
         broken or check_labels(labels),
         check_steps(profile, len(labels) or profile.data.n_train, machine),
         check_saves(profile),
@@ -121,7 +102,23 @@ def refused(name: str, error: ValueError) -> Report:
     return Report(name, findings, {}, None)
 
 
-# ---- labels, steps, lengths, memory
+# ---- reward, labels, steps, lengths, memory
+
+
+def check_reward(config: GrpoConfig) -> Check:
+    """Can the reward be earned, and does it tell completions apart?"""
+    if config.weight_accuracy + config.weight_format <= 0.0:
+        return Check("reward", "problem", "both weights are 0", "set one above 0")
+    if config.reward == "fidelity" and config.images_per_step == 1:
+        said = (
+            "fidelity compares images, and grpo.images_per_step is 1: right and wrong completions "
+            "earn the same, so nothing is learnt"
+        )
+        return Check("reward", "problem", said, "raise grpo.images_per_step")
+    if config.start_from == "none" and config.weight_format:
+        said = "grpo.start_from is none: that cold start never reasons, so no text has the form"
+        return Check("reward", "problem", said, "start from short or long")
+    return Check("reward", "ok", f"{config.reward} tells completions apart")
 
 
 def _labels(profile: Profile, run: RunPaths) -> tuple[list[float], Check | None]:
@@ -251,174 +248,3 @@ def _fits(needed: dict[str, dict[str, float]], machine: Machine) -> list[Check]:
         remedy = "" if fits else "shard over more GPUs, or take adapters (full-80gb, full-24gb)"
         found.append(Check("memory", "ok" if fits else "problem", said, remedy))
     return found
-
-
-# ---- do prompt, format check, parser and reward fit each other? completions are written to see
-
-
-def _consistency(profile: Profile) -> list[Check]:
-    prompt_id = profile.student.prompt_id
-    form = answer_form(prompt_id)
-    prompt = "\n".join(one["content"] for one in student_messages(prompt_id))
-
-    def parse(text: str) -> float | None:
-        return parse_answer(text, form).score
-
-    def is_compliant(text: str) -> bool:
-        return form_reward(text, form) == 1.0
-
-    reward = reward_of(profile.grpo, prompt_id, parse)
-    found = [
-        check_example(prompt, is_compliant, parse, prompt_id),
-        check_scale_of_prompt(prompt, prompt_id),
-        check_perfect_answer(profile.grpo, reward, prompt_id),
-        check_compared(profile.grpo, reward, prompt_id),
-    ]
-    if profile.grpo.start_from == "none" and profile.grpo.weight_format:
-        said = "grpo.start_from is none: that cold start never reasons, so no text has the form"
-        found.append(Check("cold start", "problem", said, "start from short or long"))
-    return found
-
-
-def own_example(prompt: str, answer: str = f"{_EXAMPLE_MOS:g}") -> str:
-    r"""Write a completion in the very form that a prompt asks for.
-
-    Args:
-        prompt: Text of the prompt.
-        answer: What stands in its answer tag, the scores.
-
-    Returns:
-        The tag pairs of the prompt in their order, filled in; where it names none, the form of
-        the cold start's texts.
-
-    Example:
-        >>> own_example("Wrap all in <think>...</think>, then <answer>...</answer>.")
-        '<think>Sharp, with faint noise in the dark parts.</think>\n<answer>73</answer>'
-    """
-    tags = list(dict.fromkeys(match.group(1) for match in _TAG_PAIR.finditer(prompt)))
-    if not tags:
-        return completion_text(_REASONING, answer)
-    filled = {"think": _REASONING}
-    return "\n".join(f"<{tag}>{filled.get(tag, answer)}</{tag}>" for tag in tags)
-
-
-def check_example(
-    prompt: str, is_compliant: Callable[[str], bool], parse: Parse, prompt_id: str = ONE_SCORE
-) -> Check:
-    """Does a completion in the form of the prompt pass the format check and the parser?
-
-    Args:
-        prompt: Text of the prompt.
-        is_compliant: The format check of the reward.
-        parse: Reads the score on the scale of the labels, or None.
-        prompt_id: Says how many scores on which scale the prompt asks for.
-    """
-    example = own_example(prompt, answer_text(_EXAMPLE_MOS, SftFormat(prompt_id=prompt_id)))
-    if not is_compliant(example):
-        said = f"the prompt's own example fails the format check: {example!r}"
-        remedy = "let prompt and format check ask for the same tags in the same order"
-        return Check("example", "problem", said, remedy)
-    found = parse(example)
-    if found is None or abs(found - _EXAMPLE_MOS) > _NEAR:
-        said = (
-            f"the parser reads {found} from the prompt's own example {example!r}, which states "
-            f"{_EXAMPLE_MOS:g} of {MOS_MAX:g}"
-        )
-        remedy = "let prompt and parser name the same answer tag and the same scale"
-        return Check("example", "problem", said, remedy)
-    return Check("example", "ok", "the prompt's own example has the form and is read")
-
-
-def check_scale_of_prompt(prompt: str, prompt_id: str = ONE_SCORE) -> Check:
-    """Does the prompt ask for the scale on which its completions are read?"""
-    form = answer_form(prompt_id)
-    read = f"{form.low:g} to {form.high:g}"
-    asked = {(float(low), float(high)) for low, high in _RANGE.findall(prompt)}
-    if not asked:
-        return Check("prompt scale", "unknown", "the prompt names no range of scores")
-    if asked != {(form.low, form.high)}:
-        ranges = ", ".join(f"{low:g} to {high:g}" for low, high in sorted(asked))
-        said = f"the prompt asks for {ranges}, completions are read and rewarded as {read}"
-        remedy = "name one range in the prompt, the one that completions are read on"
-        return Check("prompt scale", "problem", said, remedy)
-    return Check("prompt scale", "ok", f"{read} in prompt, parser and reward")
-
-
-def reward_of(config: GrpoConfig, prompt_id: str, parse: Parse) -> Reward:
-    """The reward of a profile with its weights, as training computes it for a batch.
-
-    Args:
-        config: Reward, its constants and weights.
-        prompt_id: Says which form earns the format reward.
-        parse: Reads a completion's score on the scale of the labels; None where it has none.
-
-    Returns:
-        A function from texts, one row per image, and the images' MOS to rewards. All scores of a
-        completion are taken as its mean, so deductions for unequal scores do not come in.
-    """
-    form = answer_form(prompt_id)
-    weights = {"weight_accuracy": config.weight_accuracy, "weight_format": config.weight_format}
-
-    def reward(texts: Sequence[Sequence[str]], mos: Sequence[float]) -> NDArray[np.float64]:
-        read = [[parse(text) for text in row] for row in texts]
-        scores = np.array(read, dtype=float)[:, :, None].repeat(form.n_scores, axis=2)
-        near, _ = reward_batch(scores, mos, config.reward, alpha=config.alpha)
-        shape = [[form_reward(text, form) for text in row] for row in texts]
-        pairs = zip(near.tolist(), shape, strict=True)
-        return np.array(
-            [[total_reward(a, f, **weights) for a, f in zip(*row, strict=True)] for row in pairs]
-        )
-
-    return reward
-
-
-def check_perfect_answer(config: GrpoConfig, reward: Reward, prompt_id: str = ONE_SCORE) -> Check:
-    """Does the right score in the right form earn the most, at both ends of the scale and between?
-
-    A reward that looks at one completion must give all there is; one that compares images must
-    give no wrong score as much (decision D57).
-    """
-    most = config.weight_accuracy + config.weight_format
-    if most <= 0.0:
-        return Check("perfect completion", "problem", "both weights are 0", "set one above 0")
-    rewards = reward(_right_and_wrong(_RIGHT, prompt_id), _RIGHT).tolist()
-    absolute = config.reward not in _COMPARING
-    for mos, (right, *wrong) in zip(_RIGHT, rewards, strict=True):
-        if right <= max(wrong) or (absolute and abs(right - most) > _NEAR):
-            said = (
-                f"the right completion for a MOS of {mos:g} earns {right:g} of {most:g}, "
-                f"a wrong one up to {max(wrong):g}"
-            )
-            remedy = "let prompt, parser, reward and scale fit each other"
-            return Check("perfect completion", "problem", said, remedy)
-    how = f"{most:g}, the most there is" if absolute else "more than any"
-    return Check(
-        "perfect completion", "ok", f"the right completion earns {how} with {config.reward}"
-    )
-
-
-def check_compared(config: GrpoConfig, reward: Reward, prompt_id: str = ONE_SCORE) -> Check:
-    """Does a reward that compares images tell completions apart with the images of one step?"""
-    n = config.images_per_step
-    if config.reward not in _COMPARING:
-        return Check("compared images", "ok", f"{config.reward} looks at one image at a time")
-    labels = np.linspace(MOS_MIN, MOS_MAX, n + 2).round()[1:-1].tolist()
-    if np.ptp(reward(_right_and_wrong(labels, prompt_id), labels), axis=1).max() <= _NEAR:
-        said = (
-            f"{config.reward} compares images, and grpo.images_per_step is {n}: right and wrong "
-            "completions earn the same, so nothing is learnt"
-        )
-        return Check("compared images", "problem", said, "raise grpo.images_per_step")
-    return Check("compared images", "ok", f"{config.reward} compares the {n} images of a step")
-
-
-def _right_and_wrong(labels: Sequence[float], prompt_id: str) -> list[list[str]]:
-    """Write for each MOS the completion with the right score, then some with growing errors."""
-    form, middle = SftFormat(prompt_id=prompt_id), (MOS_MIN + MOS_MAX) / 2
-    return [
-        [
-            completion_text(_REASONING, answer_text(mos + by if mos < middle else mos - by, form))
-            for by in _ERRORS
-        ]
-        for mos in labels
-    ]
