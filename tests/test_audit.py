@@ -11,11 +11,8 @@ from qponder_lib.report.audit import (
     audit_paper,
     check_averages,
     check_quoted,
-    check_ranges,
     check_repeats,
-    check_round_count,
     check_same_model,
-    check_whole_scores,
     printed,
 )
 
@@ -138,16 +135,7 @@ def test_row_printed_twice_is_found():
     values = grid(5, 6)
     values |= {("m3", f"d{j}"): values["m0", f"d{j}"] for j in range(6)}
     found = check_repeats(judged(values))
-    assert any(f.where == "m0 and m3" and "18 of 18" in f.sentence for f in found)
-
-
-def test_column_of_single_values_printed_twice_is_found():
-    cells = [
-        cell(f"m{i}", d, f"0.{i}{j}7") for i in range(6) for j, d in enumerate(("A", "B", "C"))
-    ]
-    copied = [cell(f"m{i}", "D", f"0.{i}17") for i in range(6)]
-    found = check_repeats(table(*cells, *copied))
-    assert [f.where for f in found] == ["B and D"]
+    assert {f.where for f in found} == {f"m0, d{j} and m3, d{j}" for j in range(6)}
 
 
 def test_repeats_that_chance_explains_are_not_reported():
@@ -158,49 +146,6 @@ def test_repeats_that_chance_explains_are_not_reported():
         for j in range(6)
     }
     assert not any(" and m" in f.where and "," in f.where for f in check_repeats(judged(values)))
-
-
-# Ranges and whole scores
-
-
-@pytest.mark.parametrize(
-    ("text", "n"), [("1.0004", 1), ("1.001", 1), ("-1.2", 1), ("1.00", 0), ("0.5", 0)]
-)
-def test_correlation_beyond_one_is_found_unless_rounding_explains_it(text, n):
-    # 1.0004 was 1.00035 or more; 1.00 may have been 0.995.
-    assert len(list(check_ranges(table(cell("m", "A", text))))) == n
-
-
-def test_value_that_no_whole_scores_can_give_is_found():
-    # Means of three whole scores end in .000, .333 or .667.
-    fine = table(*(cell("m", "A", t, "accuracy") for t in ("2.333",)))
-    odd = table(*(cell("m", "A", t, "accuracy") for t in ("2.340",)))
-    assert outcomes(check_whole_scores(fine, {"A": 3})) == ["consistent"]
-    assert outcomes(check_whole_scores(odd, {"A": 3})) == ["notable"]
-
-
-def test_number_of_images_is_only_asked_where_decimals_can_tell():
-    # Means of 1,000 scores reach every value with three decimals.
-    assert list(check_whole_scores(table(cell("m", "A", "2.341", "accuracy")), {"A": 1000})) == []
-    assert list(check_whole_scores(table(cell("m", "A", "2.341", "accuracy")), {})) == []
-
-
-def test_values_that_are_all_means_of_five_hundred_are_noticed():
-    even = [
-        cell(f"m{i}", f"d{j}", f"{2 + 0.086 * i + 0.014 * j:.3f}", "accuracy")
-        for i in range(4)
-        for j in range(5)
-    ]
-    assert all(int(c["text"][-1]) % 2 == 0 for c in even)
-    (found,) = check_round_count(table(*even))
-    assert "in 20 of 20 cells" in found.sentence
-    assert " 500 " in found.sentence
-    odd = [
-        cell(f"m{i}", f"d{j}", f"{2.001 + 0.086 * i + 0.007 * j:.3f}", "accuracy")
-        for i in range(4)
-        for j in range(5)
-    ]
-    assert list(check_round_count(table(*odd))) == []
 
 
 # The paper

@@ -1,4 +1,4 @@
-"""Recomputes the tables that Q-Ponder prints: averages, repeats, values that cannot be.
+"""Recomputes the tables that Q-Ponder prints: averages, and values that repeat.
 
 A printed decimal stands for every number within half of its last digit, both ends included, since
 it is not said which way halves went (decision D28). `qponder audit paper` prints the findings.
@@ -6,33 +6,18 @@ it is not said which way halves went (decision D28). `qponder audit paper` print
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations
-from math import ceil, comb, floor
+from math import comb
 from typing import Literal
 
 import pandas as pd
 
-from qponder_lib.records import ASPECTS
-from qponder_lib.report.render import CORRELATIONS, read_reported
+from qponder_lib.report.render import read_reported
 
 AVERAGE = "AVG."
 """Column that holds a table's averages."""
-RANGES = dict.fromkeys(CORRELATIONS, (-1, 1)) | dict.fromkeys(ASPECTS, (0, 5))
-"""What a value of each metric can be; of the judged aspects, which are means of whole scores, one
-per image, by section 3.1 of Q-Ponder (D18)."""
-IMAGE_COUNTS = {
-    "CIDIQ": 690,
-    "CSIQ": 866,
-    "KADID": 10125,
-    "LIVE": 779,
-    "TID2008": 1700,
-    "TID2013": 3000,
-}
-"""Distorted images of the sets of Tables 2 and 4, as their authors publish them."""
-ROUND_COUNTS = (50, 100, 200, 250, 500)
-"""Numbers of images that people like to draw."""
 SAME_MODEL = (
     ("table1", "Q-Ponder", "table3", "long + RL"),
     ("table2", "Q-Ponder", "table4", "Q-Ponder"),
@@ -108,7 +93,7 @@ def half_digit(text: str) -> float:
 
 
 def audit_paper() -> list[AuditFinding]:
-    """Check the averages, repeats and possible values of Q-Ponder's tables.
+    """Check the averages and repeats of Q-Ponder's tables.
 
     Example:
         >>> [f.where for f in audit_paper() if f.outcome == "disagrees"]
@@ -162,16 +147,6 @@ def check_averages(table: pd.DataFrame) -> Iterator[AuditFinding]:
             f"printed {average.text}, mean of {len(row)} printed cells "
             f"{row['value'].mean():.5f}: {told}",
         )
-
-
-def check_ranges(table: pd.DataFrame) -> Iterator[AuditFinding]:
-    """Find values that their metric cannot have, whatever rounding hides."""
-    for cell in table[table["metric"].isin(RANGES)].itertuples():
-        low, high = RANGES[cell.metric]
-        if not low - cell.half - EPS <= cell.value <= high + cell.half + EPS:
-            where = f"{cell.method}, {cell.dataset}, {cell.metric}"
-            told = f"printed {cell.text}, but {cell.metric} lies from {low} to {high}"
-            yield AuditFinding(where, "disagrees", told)
 
 
 def check_same_model(
@@ -248,17 +223,13 @@ def check_repeats(table: pd.DataFrame) -> list[AuditFinding]:
         table: Printed values; averages are left out.
 
     Returns:
-        One finding per pair of cells in one row or column that agree in all their metrics, and
-        one per pair of rows or columns that agree in more places than chance explains.
+        One finding per pair of cells in one row or column that agree in all their metrics.
     """
     cells = table[table["dataset"] != AVERAGE]
     shares = equal_shares(cells)
     keys = ["method", "dataset", "metric"]
     texts = cells.set_index(keys)["text"].unstack("metric", sort=False)
-    found = [
-        AuditFinding(where, "notable", told)
-        for where, told in (*_repeated_cells(texts, shares), *_repeated_lines(texts, shares))
-    ]
+    found = [AuditFinding(where, "notable", told) for where, told in _repeated_cells(texts, shares)]
     return found or [AuditFinding("all cells", "consistent", "no more repeats than by chance")]
 
 
@@ -301,102 +272,8 @@ def _repeated_cells(texts: pd.DataFrame, shares: pd.Series) -> Iterator[tuple[st
                     )
 
 
-def _repeated_lines(texts: pd.DataFrame, shares: pd.Series) -> Iterator[tuple[str, str]]:
-    """Find pairs of whole rows or columns that agree in more places than chance explains."""
-    from scipy.stats import binom
-
-    for level, what in (("method", "rows"), ("dataset", "columns")):
-        lines = texts.unstack("dataset" if level == "method" else "method")
-        n_pairs = comb(len(lines), 2)
-        for one, other in combinations(dict.fromkeys(texts.index.get_level_values(level)), 2):
-            both = lines.loc[[one, other]].dropna(axis=1)
-            alike = int((both.loc[one] == both.loc[other]).sum())
-            chance = both.columns.get_level_values("metric").map(shares).to_numpy().mean()
-            expected = n_pairs * binom.sf(alike - 1, both.shape[1], chance)
-            if alike >= 2 and expected <= EXPECTED_AT_MOST:
-                yield (
-                    f"{one} and {other}",
-                    f"{alike} of {both.shape[1]} values of the two {what} are printed alike; "
-                    f"chance would make {expected:.1g} such pairs among {n_pairs}",
-                )
-
-
-def reachable(cells: pd.DataFrame, n: int) -> pd.Series:
-    """Say of each value whether the mean of n whole scores can be printed so: k/n, k whole.
-
-    Example:
-        >>> reachable(printed(pd.DataFrame({"text": ["2.33", "2.34"]})), 3).tolist()
-        [True, False]
-    """
-    lowest = ((cells["value"] - cells["half"]) * n - EPS).map(ceil)
-    return lowest <= ((cells["value"] + cells["half"]) * n + EPS).map(floor)
-
-
-def check_whole_scores(
-    table: pd.DataFrame, counts: Mapping[str, int] = IMAGE_COUNTS
-) -> Iterator[AuditFinding]:
-    """Ask of every column of judged scores whether it can be a mean over that many images.
-
-    Args:
-        table: Printed values; only the judged aspects are looked at.
-        counts: Images by set. Where the printed digits are too coarse to tell, nothing is said.
-    """
-    judged = table[table["metric"].isin(ASPECTS)]
-    for dataset, cells in judged.groupby("dataset", sort=False):
-        n = counts.get(str(dataset))
-        if n is None or (2 * cells["half"] >= 1 / n - EPS).all():
-            continue
-        missed = cells[~reachable(cells, n)]
-        if missed.empty:
-            told = f"all {len(cells)} values can be means of {n} whole scores"
-            yield AuditFinding(str(dataset), "consistent", told)
-            continue
-        first = missed.iloc[0]
-        told = (
-            f"{len(missed)} of {len(cells)} values are no mean of {n} whole scores, such as "
-            f"{first['text']} ({first['method']}, {first['metric']}); fewer or more images, "
-            "responses left out or scores with fractions would explain it, and the number of "
-            "judged images is not stated"
-        )
-        yield AuditFinding(str(dataset), "notable", told)
-
-
-def check_round_count(table: pd.DataFrame) -> Iterator[AuditFinding]:
-    """Ask whether judged scores look like means over a round number of images.
-
-    Yields:
-        One finding, for the count that explains most, or none if chance explains it as well. A
-        cell counts if all its judged aspects can be such means; of values with d decimals, n of
-        10^d can.
-    """
-    from scipy.stats import binom
-
-    judged = table[table["metric"].isin(ASPECTS)]
-    found = []
-    for n in ROUND_COUNTS:
-        each = judged.assign(
-            hit=reachable(judged, n), chance=(2 * n * judged["half"]).clip(upper=1)
-        )
-        cells = each.groupby(["method", "dataset"]).agg({"hit": "all", "chance": "prod"})
-        if cells["hit"].any() and cells["chance"].min() < 1:
-            mean, n_hit = cells["chance"].mean(), int(cells["hit"].sum())
-            surprise = binom.sf(n_hit - 1, len(cells), mean) * len(ROUND_COUNTS)
-            found.append((surprise, n, n_hit, len(cells), mean * len(cells)))
-    if found and min(found)[0] <= EXPECTED_AT_MOST:
-        _, n, n_hit, n_cells, expected = min(found)
-        told = (
-            f"in {n_hit} of {n_cells} cells all values can be means of {n} whole scores; of "
-            f"arbitrary values {expected:.1f} could; that fits {n} judged images there, and the "
-            "number is not stated"
-        )
-        yield AuditFinding("all cells", "notable", told)
-
-
 CHECKS = (
     ("average", check_averages),
     ("repeat", check_repeats),
-    ("range", check_ranges),
-    ("whole_scores", check_whole_scores),
-    ("whole_scores", check_round_count),
 )
 """What `audit_paper` asks of every table."""
