@@ -235,34 +235,6 @@ def test_histogram_bars_add_up_to_all_responses(run):
 # ---- rewards
 
 
-def test_reward_curve_is_one_over_e_at_an_error_of_alpha():
-    data = rewards.reward_data([10.0])
-    assert one(data, error=10.0)["reward"] == pytest.approx(np.exp(-1.0))
-
-
-@pytest.mark.parametrize("width", rewards.WIDTHS)
-def test_best_answer_moves_from_the_mode_to_the_median(width):
-    belief = rewards.belief(width)
-    mode = rewards.GRID[belief.argmax()]
-    median = rewards.median_of(belief)
-    assert belief.sum() == pytest.approx(1.0)
-    assert rewards.best_score(belief, 0.5) == pytest.approx(mode, abs=0.75)
-    assert rewards.best_score(belief, 2000.0) == pytest.approx(median, abs=0.5)
-
-
-def test_small_alpha_holds_an_unsure_model_near_the_mode():
-    belief = rewards.belief(18.0)
-    mode, median = rewards.GRID[belief.argmax()], rewards.median_of(belief)
-    at_10, at_50 = (rewards.best_score(belief, alpha) for alpha in (10.0, 50.0))
-    assert abs(at_10 - mode) < 2.0 < 15.0 < abs(at_10 - median)
-    assert median < at_50 < at_10
-
-
-def test_landscape_compares_two_tolerances_even_if_the_profile_has_the_papers():
-    data = rewards.reward_landscape((10.0, 10.0))[1]
-    assert set(data.loc[data["panels"] == "bcd", "alpha"]) == {10.0, 25.0}
-
-
 def test_expected_reward_marks_the_best_score():
     stated = np.arange(0.0, 101.0)
     belief = np.where(stated == 30.0, 1.0, 0.0)

@@ -206,13 +206,14 @@ def gallery() -> str:
     lines = [
         "# Gallery",
         "",
-        "Every figure of the committed reference runs. The command draws it again in seconds from "
+        "The figures of the committed reference runs. The command draws it again in seconds from "
         "the run's CSVs, without training; `--out figure.pdf` picks another form, `--run` another "
         "run. *Numbers* is the file with exactly what is drawn.",
     ]
     for folder in sorted(REFERENCES.glob("*/figures")):
         lines += ["", f"## Run {folder.parent.name}"]
-        for image in sorted(folder.glob("*.png"), key=_in_order):
+        drawn = [image for image in folder.glob("*.png") if _drawn_by(image.stem)]
+        for image in sorted(drawn, key=_in_order):
             lines += ["", f"### {image.stem}", "", *_figure_lines(image)]
     return "\n".join(lines) + "\n"
 
@@ -227,11 +228,9 @@ def _figure_lines(image: Path) -> Iterator[str]:
     place, run = os.path.relpath(image.with_suffix(""), GENERATED), image.parents[1]
     yield f"[![{image.stem}]({place}.png)]({place}.png)"
     yield ""
-    draw = _drawn_by(image.stem)
-    if draw is not None:
-        yield _meaning(draw)
-        yield ""
-        yield f"- Command: `qponder figure {image.stem} --run reference/{run.name}`"
+    yield _meaning(_drawn_by(image.stem))
+    yield ""
+    yield f"- Command: `qponder figure {image.stem} --run reference/{run.name}`"
     forms = {"CSV": ".csv", "PDF": ".pdf"}
     there = [f"[{k}]({place}{v})" for k, v in forms.items() if image.with_suffix(v).is_file()]
     yield f"- Numbers and drawing: {', '.join(there)}"

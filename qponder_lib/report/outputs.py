@@ -19,7 +19,6 @@ from qponder_lib.report import (
     render,
     reproduction,
     results,
-    rewards,
     studies,
     style,
     training,
@@ -62,9 +61,6 @@ FIGURES: Mapping[str, Callable[[Run], tuple[Figure, pd.DataFrame]]] = {
     "sft_loss": training.sft_loss,
     "filter_sweep": filtering.sweep_figure,
     "filter_histogram": filtering.histogram_figure,
-    "reward_landscape": lambda run: rewards.reward_landscape(
-        (rewards.ALPHA, run.profile.grpo.alpha)
-    ),
     "scatter_models": results.scatter_models,
     "scatter_sets": results.scatter_sets,
     "decoding": results.decoding,

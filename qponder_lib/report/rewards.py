@@ -8,12 +8,11 @@ alpha is a tolerance in the units of the model's own error.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from qponder_lib.report import style
 from qponder_lib.report.render import (
@@ -33,12 +32,8 @@ from qponder_lib.rewards.qponder import ALPHA, group_advantages
 from qponder_lib.scales import ASPECT_SCALE, MOS_MAX, MOS_MIN
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDTHS = (5.0, 10.0, 18.0)
-PEAK = 70.0
-GRID: NDArray[np.float64] = np.linspace(MOS_MIN, MOS_MAX, 401)
 
 REWARD_COLOURS = {
     "qponder": VERMILION,
@@ -47,126 +42,10 @@ REWARD_COLOURS = {
     "fidelity": PURPLE,
     "preresq": BLUE,
 }
-_WIDTH_COLOURS = dict(zip(WIDTHS, (BLUE, VERMILION, GREEN), strict=True))
 _LINES = ("-", "--", "-.", ":")
 
 
-# ---- the landscape of Eq. 5
-
-
-def belief(width: float) -> NDArray[np.float64]:
-    """Return what a model may believe about the MOS: a peak, and a wide shoulder below it.
-
-    Args:
-        width: How unsure it is, MOS units, above 0.
-
-    Returns:
-        Probabilities on `GRID`, shape (401,), adding up to 1: 40 % in a normal curve at `PEAK`
-        with deviation 6, 60 % in one of deviation `width`, two widths lower.
-    """
-    peak = np.exp(-0.5 * ((GRID - PEAK) / 6.0) ** 2)
-    shoulder = np.exp(-0.5 * ((GRID - (PEAK - 2.0 * width)) / width) ** 2)
-    return 0.4 * peak / peak.sum() + 0.6 * shoulder / shoulder.sum()
-
-
-def expected_reward(probabilities: NDArray[np.float64], alpha: float) -> NDArray[np.float64]:
-    """Return the accuracy reward expected for every score that could be stated.
-
-    Args:
-        probabilities: Belief about the MOS on `GRID`.
-        alpha: Tolerance of Eq. 5, MOS units, above 0.
-
-    Returns:
-        One value per stated score of `GRID`, shape (401,), in (0, 1].
-
-    Example:
-        >>> certain = (GRID == 70.0).astype(float)
-        >>> round(float(expected_reward(certain, 10.0)[GRID == 60.0][0]), 4)
-        0.3679
-    """
-    return np.exp(-np.abs(GRID[:, None] - GRID[None, :]) / alpha) @ probabilities
-
-
-def best_score(probabilities: NDArray[np.float64], alpha: float) -> float:
-    """Return the score with the highest expected reward, MOS units."""
-    return float(GRID[np.argmax(expected_reward(probabilities, alpha))])
-
-
-def median_of(probabilities: NDArray[np.float64]) -> float:
-    """Return the median of a belief, MOS units."""
-    return float(GRID[np.searchsorted(np.cumsum(probabilities), 0.5)])
-
-
-def reward_data(alphas: Sequence[float]) -> pd.DataFrame:
-    """Compute Eq. 5 over the error: alpha, error, reward."""
-    errors = np.linspace(0.0, 60.0, 121)
-    rewards = {a: [qponder.accuracy_reward(e, 0.0, alpha=a) for e in errors] for a in alphas}
-    frames = [pd.DataFrame({"alpha": a, "error": errors, "reward": r}) for a, r in rewards.items()]
-    return pd.concat(frames, ignore_index=True)
-
-
-def expected_data(alphas: Sequence[float]) -> pd.DataFrame:
-    """Compute expected rewards of three beliefs: width, alpha, score, density, expected_reward."""
-    frames = []
-    for width, alpha in product(WIDTHS, alphas):
-        density = belief(width) / (GRID[1] - GRID[0])
-        columns = {"width": width, "alpha": alpha, "score": GRID, "density": density}
-        earned = expected_reward(belief(width), alpha)
-        frames.append(pd.DataFrame(columns | {"expected_reward": earned}))
-    return pd.concat(frames, ignore_index=True)
-
-
-@house_style()
-def reward_landscape(alphas: Sequence[float] = (ALPHA, 25.0)) -> tuple[Figure, pd.DataFrame]:
-    """Draw Eq. 5 over the error, and what it asks of a model that is not sure.
-
-    Args:
-        alphas: Two tolerances to compare, MOS units; if they are equal, 10 or 25 is the other.
-    """
-    chosen = sorted({float(alpha) for alpha in alphas})
-    if len(chosen) == 1:
-        chosen = sorted({*chosen, 25.0 if chosen == [ALPHA] else ALPHA})
-    low, high = chosen[0], chosen[-1]
-    curves, expected = reward_data((low / 2, low, high, high * 2)), expected_data((low, high))
-    figure, axes = style.new_figure(9.0, 6.4, 2, 2)
-    (first, second), below = axes
-    for (alpha, rows), line in zip(curves.groupby("alpha"), _LINES, strict=True):
-        paper = " (the paper's)" if alpha == ALPHA else ""
-        first.plot(rows["error"], rows["reward"], line, color=BLACK, label=f"α = {alpha:g}{paper}")
-        first.plot(alpha, np.exp(-1.0), "o", color=BLACK, markersize=4.5)
-    first.set(xlim=(0, 60), ylim=(0, 1.02), title="(a) Accuracy reward, Eq. 5")
-    first.set(xlabel="Error of the stated score (MOS units)", ylabel="Reward")
-    for width, rows in expected[expected["alpha"] == low].groupby("width"):
-        colour = _WIDTH_COLOURS[width]
-        second.plot(rows["score"], rows["density"], color=colour, label=f"width {width:g}")
-    second.set(xlim=(MOS_MIN, MOS_MAX), ylim=(0, None), title="(b) What an unsure model believes")
-    second.set(xlabel="MOS", ylabel="Probability per MOS unit")
-    first.legend()
-    second.legend(loc="upper left")
-    for ax, (alpha, rows), letter in zip(below, expected.groupby("alpha"), "cd", strict=True):
-        _expected_curves(ax, rows)
-        ax.set_title(f"({letter}) Expected reward at α = {alpha:g}")
-    style.caption(
-        figure,
-        "Black: the reward for one tolerance α per line style; dots: its value at an error of α, "
-        "1/e. Colours: a belief about the MOS of one width. (c, d) dot: the score with the "
-        "highest expected reward, bar: the median of the belief. Computed from Eq. 5; nothing is "
-        "measured.",
-    )
-    parts = {"a": curves, "bcd": expected}
-    return figure, pd.concat([part.assign(panels=name) for name, part in parts.items()])
-
-
-def _expected_curves(ax: Axes, data: pd.DataFrame) -> None:
-    for width, rows in data.groupby("width"):
-        colour, curve = _WIDTH_COLOURS[width], rows["expected_reward"]
-        ax.plot(rows["score"], curve, color=colour)
-        ax.plot(rows["score"][curve.idxmax()], curve.max(), "o", color=colour, markersize=5)
-        middle = median_of(belief(width))
-        height = np.interp(middle, rows["score"], curve)
-        ax.plot(middle, height, "|", color=colour, markersize=10, markeredgewidth=1.6)
-    ax.set(xlim=(MOS_MIN, MOS_MAX), ylim=(0, 1))
-    ax.set(xlabel="Stated score", ylabel="Expected accuracy reward")
+# ---- Eq. 5
 
 
 @house_style()
@@ -206,10 +85,10 @@ def reward_figure(mos: float, score: float, alpha: float) -> Figure:
         alpha: Tolerance, MOS units, above 0.
     """
     figure, axes = style.new_figure(6.0, 3.0)
-    ax = axes[0, 0]
+    ax, stated = axes[0, 0], np.linspace(MOS_MIN, MOS_MAX, 401).tolist()
     for tolerance, colour, line in ((ALPHA, GREY, "--"), (alpha, VERMILION, "-")):
-        values = [qponder.accuracy_reward(float(s), mos, alpha=tolerance) for s in GRID]
-        ax.plot(GRID, values, line, color=colour, label=f"α = {tolerance:.3g}")
+        values = [qponder.accuracy_reward(s, mos, alpha=tolerance) for s in stated]
+        ax.plot(stated, values, line, color=colour, label=f"α = {tolerance:.3g}")
     reward = qponder.accuracy_reward(score, mos, alpha=alpha)
     ax.plot(score, reward, "o", color=BLUE, markersize=7)
     words, beside = f"score {score:.0f}: reward {reward:.2f}", {"textcoords": "offset points"}
