@@ -1,4 +1,4 @@
-"""Breakdown, calibration and score diversity: worked by hand, and laws."""
+"""Breakdown and score diversity: worked by hand, and laws."""
 
 import math
 from collections import Counter
@@ -14,15 +14,12 @@ from qponder_lib.records import Distortion, ImageRecord
 from qponder_lib.report import breakdowns, outputs, results, style
 from qponder_lib.report.breakdowns import (
     UNTAGGED,
-    calibration_bins,
     grouped,
     measured,
     read_responses,
     score_diversity,
 )
 from qponder_lib.report.render import ALL_SETS, one, select, write_frame
-
-scores = st.one_of(st.none(), st.integers(0, 100).map(float))
 
 
 def image(number, mos, *tags):
@@ -126,28 +123,6 @@ def test_answer_for_an_image_the_set_lacks_is_refused(run, tmp_path):
     with pytest.raises(ValueError, match="answered for images that mini-koniq lacks"):
         list(read_responses(run, "teacher"))
     artifacts.write_jsonl(run.paths.split("mini-koniq", "test"), rows)
-
-
-# ---- calibration
-
-
-def test_bin_holds_its_lower_end_and_the_last_one_the_best_score():
-    stated = enumerate([0.0, 9.9, 10.0, 100.0])
-    rows = calibration_bins(responses(*((image(i, 30.0), score) for i, score in stated)))
-    assert [(row["low"], row["n"]) for row in rows] == [(0.0, 2), (10.0, 1), (90.0, 1)]
-
-
-def test_bin_means_are_those_of_its_images():
-    (row,) = calibration_bins(responses((image(1, 20.0), 42.0), (image(2, 60.0), 46.0)))
-    assert (row["mean_score"], row["mean_mos"]) == (44.0, 40.0)
-    assert (row["ci_low"], row["reason"]) == (None, "too_few")
-
-
-@given(st.lists(scores, max_size=40))
-def test_bins_hold_every_parsed_response_once(stated):
-    rows = calibration_bins(responses(*((image(i, 50.0), s) for i, s in enumerate(stated))))
-    assert sum(row["n"] for row in rows) == sum(score is not None for score in stated)
-    assert all(row["low"] <= row["mean_score"] <= row["high"] for row in rows)
 
 
 # ---- score diversity

@@ -113,7 +113,7 @@ def test_every_model_has_its_own_colour_and_marker():
 
 
 def test_measured_figures_say_what_their_intervals_are_and_which_run_they_are_from(run):
-    for name in ("main_result", "decoding", "filter_sweep", "breakdown", "calibration"):
+    for name in ("main_result", "decoding", "filter_sweep", "breakdown"):
         told = " ".join(outputs.FIGURES[name](run)[0].get_supxlabel().split())
         assert "95% bootstrap intervals" in told, name
         assert "Run here, profile synthetic, embedded sets." in told, name

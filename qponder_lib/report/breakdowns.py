@@ -1,4 +1,4 @@
-"""Where models err, whether their scores mean what they say, and how diverse the scores are.
+"""Where models err, and how diverse their scores are.
 
 An image belongs to every type it is tagged with, and to its strongest level; images without a tag
 are a group of their own. So counts by type overlap, counts by level, severity and subset do not.
@@ -19,7 +19,7 @@ from tqdm import tqdm
 from qponder_lib import artifacts
 from qponder_lib.evaluation.scoring import Predictions, score
 from qponder_lib.metrics import bootstrap
-from qponder_lib.metrics.statistics import MIN_N, mean_statistic
+from qponder_lib.metrics.statistics import MIN_N
 from qponder_lib.pipeline import Run
 from qponder_lib.records import ImageRecord
 from qponder_lib.report import style
@@ -30,19 +30,15 @@ from qponder_lib.report.render import (
     by_model,
     estimates,
     grid,
-    in_order,
     intervals,
-    kept,
-    look,
-    model_label,
     origin,
     plain,
     read,
     read_predictions,
     select,
 )
-from qponder_lib.report.style import GREY, house_style
-from qponder_lib.scales import MOS_MAX, MOS_MIN, SEVERITIES, severity_of
+from qponder_lib.report.style import house_style
+from qponder_lib.scales import SEVERITIES, severity_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,9 +46,6 @@ if TYPE_CHECKING:
 
 UNTAGGED = "untagged"
 METRICS = ("mae", "srcc")
-N_BINS = 10
-LEAST_IN_BIN = 5
-"""Fewest responses in a bin for which its mean MOS has an interval."""
 _KINDS = {
     "type": "By tagged type of distortion",
     "level": "By strongest tagged level",
@@ -245,77 +238,6 @@ def group_dots(ax: Axes, rows: pd.DataFrame) -> Axes:
     return ax
 
 
-# ---- calibration
-
-
-def measure_calibration(run: Run) -> pd.DataFrame:
-    """Collect, per model, set and bin of the predicted score, the mean score and the mean MOS.
-
-    Args:
-        run: Its test rows and greedy predictions are read.
-
-    Returns:
-        model, dataset, low, high (ends of the bin), n, mean_score, mean_mos, ci_low, ci_high
-        (bootstrap over the images of the bin), reason. Bins without a response are not listed.
-    """
-    rows = [
-        {"model": model, "dataset": dataset} | row
-        for model in run.profile.predict.models
-        for dataset, responses in read_responses(run, model)
-        for row in calibration_bins(responses)
-    ]
-    columns = ["model", "dataset", "low", "high", "n", "mean_score", "mean_mos"]
-    return pd.DataFrame(rows, columns=[*columns, "ci_low", "ci_high", "reason"])
-
-
-def calibration_bins(responses: pd.DataFrame) -> list[dict[str, object]]:
-    """Average score and MOS in equal parts of the scale; the highest score is in the last one.
-
-    Args:
-        responses: Columns score (NaN: unparsed), mos and photograph.
-    """
-    width = (MOS_MAX - MOS_MIN) / N_BINS
-    parsed = responses.dropna(subset=["score", "mos"])
-    places = ((parsed["score"].astype(float) - MOS_MIN) // width).clip(0, N_BINS - 1)
-    rows = []
-    for place, mine in parsed.groupby(places):
-        scores, mos = (mine[name].to_numpy(dtype=np.float64) for name in ("score", "mos"))
-        found = bootstrap.missing("too_few")
-        if len(mine) >= LEAST_IN_BIN:
-            photographs = mine["photograph"].tolist()
-            found = bootstrap.estimate(mean_statistic(mos), len(mine), photographs)
-        edges = {"low": MOS_MIN + place * width, "high": MOS_MIN + (place + 1) * width}
-        means = {"mean_score": float(scores.mean()), "mean_mos": float(mos.mean())}
-        ends = {"ci_low": found.ci_low, "ci_high": found.ci_high, "reason": found.reason}
-        rows.append(edges | {"n": len(mine)} | means | ends)
-    return rows
-
-
-@house_style()
-def calibration_figure(run: Run) -> tuple[Figure, pd.DataFrame]:
-    """Draw the mean MOS by predicted score, a panel per model; the diagonal is calibrated."""
-    data = read(run.paths.tables / "calibration.csv")
-    pooled = select(data, dataset=ALL_SETS)
-    models = in_order(pooled["model"])
-    figure, axes = style.panels(len(models), (2.6, 2.8), ("Predicted score", "Mean MOS"))
-    ends, ticks = (MOS_MIN, MOS_MAX), range(0, 101, 25)
-    for ax, model in zip(axes, models, strict=False):
-        rows, (label, colour, marker) = select(pooled, model=model), look(model)
-        x, y, share = rows["mean_score"], rows["mean_mos"], rows["n"] / rows["n"].sum()
-        ax.plot(ends, ends, color=GREY, linewidth=0.9, zorder=1)
-        ax.plot(x, y, color=colour, linewidth=0.9)
-        ax.vlines(x, rows["ci_low"], rows["ci_high"], color=colour, linewidth=1.1)
-        areas = {"s": 6.0 + 220.0 * share, "linewidths": 0, "zorder": 3}
-        ax.scatter(x, y, color=colour, marker=marker, **areas)
-        ax.set(title=f"{label}, n = {rows['n'].sum():,}", aspect="equal")
-        ax.set(xlim=ends, ylim=ends, xticks=ticks, yticks=ticks)
-    told = "Area of a mark: share of the responses in its bin of ten points. Bars: "
-    told += f"{bootstrap.CONFIDENCE:.0%} bootstrap intervals. All test sets, greedy decoding. "
-    told += "Models without a parsed response are left out."
-    style.caption(figure, f"{told} {origin(run)}")
-    return figure, data
-
-
 # ---- score diversity
 
 
@@ -387,34 +309,3 @@ def diversity_table(run: Run) -> Table:
         "parsed responses."
     )
     return Table("Score diversity", note, {"": cells})
-
-
-def count_scores(run: Run) -> pd.DataFrame:
-    """Count every predicted score over all sets: model, score, n."""
-    rows = []
-    for model in run.profile.predict.models:
-        *_, (_, pooled) = read_responses(run, model)
-        often = Counter(pooled["score"].dropna())
-        rows += [{"model": model, "score": s, "n": n} for s, n in sorted(often.items())]
-    return pd.DataFrame(rows, columns=["model", "score", "n"])
-
-
-@house_style()
-def diversity_figure(run: Run) -> tuple[Figure, pd.DataFrame]:
-    """Draw how often each score is predicted, a panel per model, all on one scale."""
-    counts = kept(run, "score_clustering")
-    counts = count_scores(run) if counts is None else counts
-    models = in_order(counts["model"])
-    figure, axes = style.panels(len(models), (2.7, 1.9), ("Predicted score", "Share (%)"))
-    for ax, model in zip(axes, models, strict=False):
-        rows = select(counts, model=model)
-        shares = rows["n"] / rows["n"].sum() * 100.0
-        whole = shares.groupby(rows["score"].round()).sum()
-        ax.vlines(whole.index, 0.0, whole, color=look(model).colour, linewidth=1.6)
-        ax.set_title(f"{model_label(model)}\n{len(rows):,} distinct scores")
-        ax.set(xlim=(MOS_MIN - 1, MOS_MAX + 1), xticks=range(0, 101, 20))
-        ax.grid(False, axis="x")
-    axes[0].set_ylim(bottom=0.0)  # one scale for all
-    told = "Scores rounded to whole points; greedy decoding, all test sets together. Models without"
-    style.caption(figure, f"{told} a parsed response are left out. {origin(run)}")
-    return figure, counts

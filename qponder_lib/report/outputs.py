@@ -48,7 +48,6 @@ TABLES: Mapping[str, Callable[[Run], render.Table]] = {
 """Tables of a run, laid out from its CSVs."""
 MEASURED = {
     "breakdown": breakdowns.measure_breakdown,
-    "calibration": breakdowns.measure_calibration,
     "clustering": breakdowns.measure_diversity,
 }
 """CSVs in `tables/` that are measured on predictions before they are laid out or drawn."""
@@ -67,8 +66,6 @@ FIGURES: Mapping[str, Callable[[Run], tuple[Figure, pd.DataFrame]]] = {
     "headroom": readouts.headroom_figure,
     "mos_histograms": gallery.mos_histograms,
     "breakdown": breakdowns.breakdown_figure,
-    "calibration": breakdowns.calibration_figure,
-    "score_clustering": breakdowns.diversity_figure,
     "contact_sheet": lambda run: gallery.contact_sheet(),
 }
 """Figures of a run, drawn from its CSVs; where predictions are gone, from those of the figures."""
