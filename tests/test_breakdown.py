@@ -11,7 +11,7 @@ from synthetic_run import NO_SHA, write_run
 
 from qponder_lib import artifacts
 from qponder_lib.records import Distortion, ImageRecord
-from qponder_lib.report import breakdowns, outputs, results, style
+from qponder_lib.report import breakdowns, outputs, results
 from qponder_lib.report.breakdowns import (
     UNTAGGED,
     grouped,
@@ -213,17 +213,3 @@ def test_judged_figure_has_a_panel_per_judge_and_aspect_and_names_who_has_no_ver
     assert len(figure.axes) == 6
     assert "No verdict: Base (before SFT)." in figure.get_supxlabel()
     assert len(data) == len(judged_rows())
-
-
-def test_group_without_enough_responses_is_not_drawn_as_zero():
-    rows = [
-        {"model": "qponder", "dataset": ALL_SETS, "kind": "type", "group": name, "metric": "mae"}
-        | {"value": value, "ci_low": value, "ci_high": value, "n": 3, "n_unparsed": 0}
-        for name, value in (("blur", 12.0), ("noise", None))
-    ]
-    with style.house_style():
-        ax = style.new_figure(3.0, 3.0)[1][0, 0]
-        breakdowns.group_dots(ax, pd.DataFrame(rows))
-    dots = [tuple(xy) for points in ax.collections for xy in points.get_offsets()]
-    assert (12.0, 0.0) in dots
-    assert not any(y == 1.0 for _, y in dots)

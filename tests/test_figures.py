@@ -62,17 +62,17 @@ def test_every_figure_leaves_a_picture_a_vector_file_and_its_numbers(run):
 
 
 def test_drawing_twice_gives_the_same_bytes(run, tmp_path):
-    first = style.save(*results.decoding(run), tmp_path / "a" / "x")
-    second = style.save(*results.decoding(run), tmp_path / "b" / "x")
+    first = style.save(*results.fig4a_heatmap(run), tmp_path / "a" / "x")
+    second = style.save(*results.fig4a_heatmap(run), tmp_path / "b" / "x")
     assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
 
 
 def test_readers_own_settings_do_not_change_a_figure(run, tmp_path):
     import matplotlib as mpl
 
-    first = style.save(*results.decoding(run), tmp_path / "a" / "x")
+    first = style.save(*results.fig4a_heatmap(run), tmp_path / "a" / "x")
     with mpl.rc_context({"font.size": 20, "axes.grid": False, "savefig.dpi": 30}):
-        second = style.save(*results.decoding(run), tmp_path / "b" / "x")
+        second = style.save(*results.fig4a_heatmap(run), tmp_path / "b" / "x")
     assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
 
 
@@ -113,7 +113,7 @@ def test_every_model_has_its_own_colour_and_marker():
 
 
 def test_measured_figures_say_what_their_intervals_are_and_which_run_they_are_from(run):
-    for name in ("main_result", "decoding", "filter_sweep", "breakdown"):
+    for name in ("main_result", "filter_sweep"):
         told = " ".join(outputs.FIGURES[name](run)[0].get_supxlabel().split())
         assert "95% bootstrap intervals" in told, name
         assert "Run here, profile synthetic, embedded sets." in told, name
@@ -334,5 +334,5 @@ def test_models_that_say_nothing_readable_are_drawn_as_missing(tmp_path, monkeyp
     )
     assert "too_few" in base
     assert base.endswith("| 0 | 24 |")
-    for name in ("main_result", "fig4a_heatmap", "scatter_models", "scatter_sets", "decoding"):
+    for name in ("main_result", "fig4a_heatmap", "scatter_models", "scatter_sets"):
         assert outputs.FIGURES[name](run)[0].axes, name

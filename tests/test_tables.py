@@ -156,7 +156,7 @@ def test_table_1_shows_the_measured_numbers(run):
 
 
 def test_no_embedded_number_stands_under_a_public_name(run):
-    for name in ("table1", "decoding", "protocols", "differences"):
+    for name in ("table1", "decoding", "differences"):
         header = next(x for x in text(run, name).splitlines() if x.startswith("|"))
         assert not set(REPORTED_SETS.values()) & {cell.strip() for cell in header.split("|")}
 
@@ -189,7 +189,7 @@ def test_decoding_table_counts_unparsed_responses_over_all_samples(run):
 
 
 def test_every_table_says_which_run_made_it(run):
-    for name in ("table1", "table3", "decoding", "protocols", "differences"):
+    for name in ("table1", "table3", "decoding", "differences"):
         assert "Run here, profile synthetic" in text(run, name)
         assert text(run, name, "html").startswith("<section>")
 

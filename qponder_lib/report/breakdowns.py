@@ -10,7 +10,6 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -22,7 +21,6 @@ from qponder_lib.metrics import bootstrap
 from qponder_lib.metrics.statistics import MIN_N
 from qponder_lib.pipeline import Run
 from qponder_lib.records import ImageRecord
-from qponder_lib.report import style
 from qponder_lib.report.render import (
     ALL_SETS,
     MISSING,
@@ -37,12 +35,7 @@ from qponder_lib.report.render import (
     read_predictions,
     select,
 )
-from qponder_lib.report.style import house_style
 from qponder_lib.scales import SEVERITIES, severity_of
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 UNTAGGED = "untagged"
 METRICS = ("mae", "srcc")
@@ -192,50 +185,6 @@ def _images(rows: pd.DataFrame) -> pd.Series:
     """Count the images of each row's group, whether or not their responses were parsed."""
     images = rows["n"] + rows["n_unparsed"]
     return images.groupby([rows["kind"], rows["group"]]).transform("max")
-
-
-@house_style()
-def breakdown_figure(run: Run) -> tuple[Figure, pd.DataFrame]:
-    """Draw error by type, level and severity for Q-Ponder, its cold start and the baseline."""
-    data = read(run.paths.tables / "breakdown.csv")
-    wanted = (f"ci-{run.profile.grpo.start_from}", "qponder", "handcrafted")
-    shown = [name for name in wanted if name in run.profile.predict.models]
-    chosen = select(data, model=shown or list(run.profile.predict.models)[:3])
-    pooled = select(chosen, dataset=ALL_SETS)
-    figure, axes = style.new_figure(10.6, 9.2, 2, 2)
-    figure.get_layout_engine().set(h_pad=0.1)
-    axes[0, 0].get_gridspec().set_height_ratios([14, 7])
-    panels = {
-        "(a) Error by tagged type": ("type", "mae"),
-        "(b) SRCC within a type": ("type", "srcc"),
-        "(c) Error by strongest level": ("level", "mae"),
-        "(d) Error by severity bin": ("severity", "mae"),
-    }
-    for ax, (title, (kind, metric)) in zip(axes.flat, panels.items(), strict=True):
-        group_dots(ax, select(pooled, kind=kind, metric=metric)).set_title(title)
-        ax.set_xlabel("SRCC" if metric == "srcc" else "Mean absolute error (MOS units)")
-    axes[0, 1].tick_params(axis="y", labelleft=False)
-    style.legend_above(figure, chosen["model"])
-    told = f"In brackets: images; types by their number. Bars: {intervals(data)}; all test sets"
-    style.caption(figure, f"{told} together, greedy decoding. {origin(run)}")
-    return figure, chosen
-
-
-def group_dots(ax: Axes, rows: pd.DataFrame) -> Axes:
-    """Draw one metric per group and model, with intervals; types with most images first.
-
-    Args:
-        ax: Where to draw.
-        rows: Of `tables/breakdown.csv`, all of one dataset, kind and metric.
-    """
-    rows = rows.assign(images=_images(rows))
-    if set(rows["kind"]) == {"type"}:
-        rows = rows.sort_values("images", ascending=False, kind="stable")
-    names = rows["group"].str.replace("_", " ") + " (" + rows["images"].astype(str) + ")"
-    style.dots(ax, rows.assign(name=names), "name", horizontal=True)
-    if set(rows["metric"]) == {"mae"}:
-        ax.set_xlim(left=0)
-    return ax
 
 
 # ---- score diversity

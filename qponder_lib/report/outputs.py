@@ -38,7 +38,6 @@ TABLES: Mapping[str, Callable[[Run], render.Table]] = {
     "table4_reported": lambda run: render.reported_table(4, _RATINGS),
     "differences": results.differences,
     "decoding": results.decoding_table,
-    "protocols": results.protocols,
     "breakdown": breakdowns.breakdown_table,
     "clustering": breakdowns.diversity_table,
     "readouts": readouts.readouts_table,
@@ -62,10 +61,8 @@ FIGURES: Mapping[str, Callable[[Run], tuple[Figure, pd.DataFrame]]] = {
     "filter_histogram": filtering.histogram_figure,
     "scatter_models": results.scatter_models,
     "scatter_sets": results.scatter_sets,
-    "decoding": results.decoding,
     "headroom": readouts.headroom_figure,
     "mos_histograms": gallery.mos_histograms,
-    "breakdown": breakdowns.breakdown_figure,
     "contact_sheet": lambda run: gallery.contact_sheet(),
 }
 """Figures of a run, drawn from its CSVs; where predictions are gone, from those of the figures."""

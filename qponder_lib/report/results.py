@@ -1,4 +1,4 @@
-"""How well models score and describe: Tables 1 to 4, decodings, protocols, differences, figures.
+"""How well models score and describe: Tables 1 to 4, decodings, differences, figures.
 
 Decoding is greedy and the protocol raw (no fitted curve) unless a table says otherwise.
 """
@@ -173,21 +173,6 @@ def decoding_table(run: Run) -> Table:
         f"there: images without one). {intervals(scores)}. MAE in MOS units."
     )
     return Table("Greedy and sampled decoding", note, {"": cells}, scores)
-
-
-def protocols(run: Run) -> Table:
-    """Lay out the PLCC by each protocol, since papers differ in whether they fit a curve first."""
-    scores = select(read_scores(run.paths), decoding="greedy", metric="plcc")
-    names = ["raw", "logistic4", "logistic5"]
-    rows = by_model(select(scores, protocol=names))
-    cells = grid(rows[["Model", "dataset", "value"]], "Model", "dataset")
-    note = (
-        f"{origin(run)} PLCC with greedy decoding: raw / after a 4-parameter / after a 5-parameter "
-        "logistic curve fitted on the test set itself. The three are different numbers; the paper "
-        "does not say which it reports. Intervals are in the CSV."
-    )
-    grids = {"": cells.rename(columns=set_label)}
-    return Table("PLCC by protocol", note, grids, scores[["protocol", *COLUMNS]])
 
 
 def differences(run: Run) -> Table:
@@ -452,29 +437,4 @@ def _scatters(
     told = "Greedy decoding; scores: how many different ones. Line: score = MOS."
     left_out = f" No response parsed: {missing}." if missing else ""
     style.caption(figure, f"{told}{left_out} {origin(run)}")
-    return figure, data
-
-
-DECODING_LABELS = {"srcc": "SRCC", "mae": "MAE (MOS units)", "parse_rate": "Parse rate"}
-
-
-@house_style()
-def decoding(run: Run) -> tuple[Figure, pd.DataFrame]:
-    """Draw SRCC, MAE and parse rate of greedy and sampled responses, on the first sampled set."""
-    predict, where = run.profile.predict, {"protocol": "raw", "metric": list(DECODING_LABELS)}
-    dataset = predict.sampled_sets[0]
-    scores = select(read_scores(run.paths), dataset=dataset, **where)
-    data = select(scores, model=predict.sampled_models)[["decoding", *COLUMNS]]
-    labels = data["model"].map(model_label)
-    rows = by_model(data.assign(way=labels + ", " + data["decoding"])).dropna(subset=["value"])
-    figure, axes = style.new_figure(9.0, 1.3 + 0.6 * data["model"].nunique(), 1, 3)
-    for ax, (metric, label) in zip(axes.flat, DECODING_LABELS.items(), strict=True):
-        style.dots(ax, select(rows, metric=metric), "way", horizontal=True)
-        ax.set_xlim(min(0.0, ax.get_xlim()[0]), 1.04 * ax.get_xlim()[1])
-        ax.set_xlabel(label)
-        ax.tick_params(axis="y", labelleft=ax is axes[0, 0] or not axes[0, 0].collections)
-    told = f"Sampled at temperature {predict.sampling_temperature:g}, {predict.n_samples} per image"
-    n = (data["n"] + data["n_unparsed"]).iloc[0]  # of the first row, which is greedy
-    told += f". Bars: {intervals(data)}; {set_label(dataset)}, n = {n} images."
-    style.caption(figure, f"{told} {origin(run)}")
     return figure, data
