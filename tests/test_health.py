@@ -2,14 +2,12 @@
 
 import json
 
-import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 from qponder_lib.artifacts import write_csv
 from qponder_lib.cli import app
 from qponder_lib.evaluation import monitoring as rl_health
-from qponder_lib.paths import RunPaths, runs_root
 from qponder_lib.report import training
 
 LAST = 30
@@ -55,7 +53,6 @@ FAULTS = {
 
 def put(root, rows, phase="qponder"):
     write_csv(root / "grpo" / phase / "history.csv", rows, list(rows[0]))
-    return RunPaths(root)
 
 
 def called(*arguments):
@@ -124,16 +121,13 @@ def test_what_was_not_logged_is_named_and_never_an_alarm(column):
 def test_a_run_too_short_for_two_windows_is_not_judged(tmp_path):
     rows = history(modal_share=0.9)[-19:]
     assert rl_health.alarms(rows) == []
-    (found,) = training.write_health(put(tmp_path, rows))
-    assert not found.judged
+    put(tmp_path, rows)
     assert "too few logged rows" in called(tmp_path).stdout
 
 
-def test_the_figure_leaves_what_it_shows_with_the_alarm_at_its_steps(tmp_path):
-    (found,) = training.write_health(put(tmp_path, history(modal_share=0.9)))
-    assert [path.name for path in found.files] == ["health.png", "health.pdf", "health.csv"]
-    assert all(path.parent == tmp_path / "figures" for path in found.files)
-    drawn = pd.read_csv(found.files[2])
+def test_the_figure_shows_the_alarm_at_its_steps():
+    rows = history(modal_share=0.9)
+    _, drawn = training.health_figure(rows, rl_health.alarms(rows))
     assert drawn["modal_share"].tolist() == [0.1] * 20 + [0.9] * 10
     assert drawn.loc[drawn["alarms"] == "modal_share", "step"].tolist() == list(range(21, 31))
     assert drawn["validation_srcc"].count() == 3
@@ -155,12 +149,13 @@ def test_terms_of_a_reward_share_one_panel(tmp_path):
     assert [text.get_text() for text in legend] == ["balance", "pairwise"]
 
 
-def test_every_phase_is_drawn_under_its_name(tmp_path):
+def test_every_phase_is_judged_under_its_name(tmp_path):
     put(tmp_path, history(), "first")
-    found = training.write_health(put(tmp_path, history(kl=2.0), "second"))
-    assert [(one.phase, len(one.alarms)) for one in found] == [("first", 0), ("second", 1)]
-    assert (tmp_path / "figures" / "health-second.png").is_file()
-    assert called(tmp_path).exit_code == 1
+    put(tmp_path, history(kl=2.0), "second")
+    done = called(tmp_path, "--json")
+    phases = json.loads(done.stdout)["phases"]
+    assert [(one["phase"], len(one["alarms"])) for one in phases] == [("first", 0), ("second", 1)]
+    assert done.exit_code == 1
 
 
 def test_the_command_exits_0_without_and_1_with_alarms_and_prints_strict_json(tmp_path):
@@ -203,11 +198,8 @@ def test_a_run_without_reinforcement_learning_is_a_usage_error(tmp_path):
     assert called("no-such-run").exit_code == 2
 
 
-def test_the_reference_run_is_drawn_where_it_is_asked_for(tmp_path):
-    before = sorted((runs_root() / "reference" / "mini").rglob("*"))
-    done = called("reference/mini", "--out", tmp_path, "--json")
+def test_the_reference_run_is_judged():
+    done = called("reference/mini", "--json")
     (phase,) = json.loads(done.stdout)["phases"]
     assert done.exit_code == bool(phase["alarms"])
     assert (phase["rows"], phase["missing"]) == (120, [])
-    assert {path.name for path in tmp_path.iterdir()} == {"health.png", "health.pdf", "health.csv"}
-    assert sorted((runs_root() / "reference" / "mini").rglob("*")) == before

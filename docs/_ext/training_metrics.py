@@ -116,7 +116,7 @@ def page(run: Path) -> str:
         "",
         "What training logs in `grpo/<reward>/history.csv` and `sft/<variant>/history.csv`, one "
         f"line each. Alarms compare the means of the first and the last {WINDOW} logged rows; "
-        "notebooks 06 and 12 print them, `qponder health RUN` draws them and exits with 1 if there "
+        "notebooks 06 and 12 print them, `qponder health RUN` too and exits with 1 if there "
         "are any. The limits are ours, no paper states any.",
         "",
         "## With an alarm",

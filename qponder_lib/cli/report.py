@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,7 +16,6 @@ from qponder_lib.paths import RunPaths, shown
 if TYPE_CHECKING:
     from qponder_lib.report.audit import AuditFinding
     from qponder_lib.report.claims import Claim, PrintedVerdict
-    from qponder_lib.report.training import Health
 
 Name = Annotated[str, typer.Argument(help="its name, or how it begins; without one, list names")]
 Folder = Annotated[str, typer.Option(help="folder in papermill_runs/, or any run folder")]
@@ -81,38 +80,47 @@ def table(
     print(out)
 
 
-def health(
-    run: RunName,
-    as_json: AsJson = False,
-    out: Annotated[Path | None, typer.Option(help="folder of the figure; default: RUN/figures")] = (
-        None
-    ),
-) -> None:
-    """Draw the health of a run's reinforcement learning.
+def health(run: RunName, as_json: AsJson = False) -> None:
+    """Say whether a run's reinforcement learning can be learning.
 
-    Exit code 1 if there are alarms.
+    Exit code 1 if there are alarms. `qponder figure grpo_diagnostics` draws the curves.
     """
-    from qponder_lib.report.training import write_health
+    from qponder_lib.evaluation import monitoring
+    from qponder_lib.report.training import read_history
 
-    found = write_health(RunPaths.find(run), out)
-    data = {"run": run, "phases": found}
+    root = RunPaths.find(run).root
+    histories = {file.parent.name: read_history(file) for file in root.glob("grpo/*/history.csv")}
+    if not histories:
+        raise FileNotFoundError(f"no grpo/<phase>/history.csv in {root}; train one first")
+    found = [
+        {
+            "phase": phase,
+            "steps": int(rows[-1]["step"]),
+            "rows": len(rows),
+            "judged": monitoring.long_enough(rows),
+            "missing": monitoring.missing(rows),
+            "alarms": monitoring.alarms(rows),
+        }
+        for phase, rows in sorted(histories.items())
+    ]
     text = "\n".join(line for one in found for line in _health_lines(one))
-    answer(as_json, data, text, ok=not any(one.alarms for one in found))
+    ok = not any(one["alarms"] for one in found)
+    answer(as_json, {"run": run, "phases": found}, text, ok=ok)
 
 
-def _health_lines(one: Health) -> list[str]:
-    lines = [f"grpo/{one.phase}: {one.rows} logged rows to step {one.steps}"]
-    for alarm in one.alarms:
-        lines.append(f"ALARM {alarm.column}, steps {alarm.first_step} to {alarm.last_step}:")
-        lines += [f"  seen    {alarm.said}", f"  cause   {alarm.cause}"]
-        lines.append(f"  remedy  {alarm.remedy}")
-    if not one.judged:
-        lines.append("too few logged rows for alarms")
-    elif not one.alarms:
-        lines.append("no alarm")
-    if one.missing:
-        lines.append(f"not logged, so not judged: {', '.join(one.missing)}")
-    return [*lines, *(f"wrote {shown(path)}" for path in one.files)]
+def _health_lines(one: Mapping[str, Any]) -> Iterable[str]:
+    yield f"grpo/{one['phase']}: {one['rows']} logged rows to step {one['steps']}"
+    for alarm in one["alarms"]:
+        yield f"ALARM {alarm.column}, steps {alarm.first_step} to {alarm.last_step}:"
+        yield f"  seen    {alarm.said}"
+        yield f"  cause   {alarm.cause}"
+        yield f"  remedy  {alarm.remedy}"
+    if not one["judged"]:
+        yield "too few logged rows for alarms"
+    elif not one["alarms"]:
+        yield "no alarm"
+    if one["missing"]:
+        yield f"not logged, so not judged: {', '.join(one['missing'])}"
 
 
 audit = typer.Typer(no_args_is_help=True, help="Check what a paper prints.")

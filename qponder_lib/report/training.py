@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,6 @@ import pandas as pd
 from qponder_lib.artifacts import read_csv
 from qponder_lib.evaluation import monitoring
 from qponder_lib.evaluation.monitoring import Alarm
-from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.report import style
 from qponder_lib.report.render import (
@@ -193,61 +191,6 @@ def _explain(figure: Figure, source: str) -> None:
 
 
 # ---- alarms
-
-
-@dataclass(frozen=True)
-class Health:
-    """What the log of one GRPO phase shows.
-
-    Attributes:
-        phase: Folder below `grpo/`.
-        steps: Optimiser step of the last logged row.
-        rows: Logged rows.
-        judged: False if the history is too short for alarms.
-        missing: Watched columns without a number; their alarms could not be read.
-        alarms: What is wrong.
-        files: The figure, and what it shows.
-    """
-
-    phase: str
-    steps: int
-    rows: int
-    judged: bool
-    missing: tuple[str, ...]
-    alarms: tuple[Alarm, ...]
-    files: tuple[Path, ...]
-
-
-def write_health(paths: RunPaths, folder: Path | None = None) -> list[Health]:
-    """Draw and judge every `grpo/<phase>/history.csv` of a run.
-
-    Args:
-        paths: The run.
-        folder: Where the figures go; the run's own `figures/` if it is not given.
-
-    Returns:
-        One entry per phase. The files are `health.*`, or `health-<phase>.*` for several.
-
-    Raises:
-        FileNotFoundError: If there is no history.
-        ValueError: If one cannot be read; the message names file and line.
-    """
-    files = sorted(paths.root.glob("grpo/*/history.csv"))
-    if not files:
-        raise FileNotFoundError(f"no grpo/<phase>/history.csv in {paths.root}; train one first")
-    histories = [(file.parent.name, read_history(file)) for file in files]
-    found = []
-    for phase, history in histories:
-        alarms = monitoring.alarms(history)
-        steps = int(history[-1]["step"])
-        source = f"{paths.root.name}, grpo/{phase}: {len(history)} logged rows to step {steps}."
-        figure, data = health_figure(history, alarms, source)
-        name = "health" if len(files) == 1 else f"health-{phase}"
-        written = style.save(figure, data, (folder or paths.figures) / name)
-        judged, missing = monitoring.long_enough(history), tuple(monitoring.missing(history))
-        parts = (judged, missing, tuple(alarms), tuple(written))
-        found.append(Health(phase, steps, len(history), *parts))
-    return found
 
 
 def read_history(file: Path) -> list[dict[str, float]]:
