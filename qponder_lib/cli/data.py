@@ -1,4 +1,4 @@
-"""`qponder data`: list, check, leaks, prepare, mirrors."""
+"""`qponder data`: list, check, leaks, prepare."""
 
 from __future__ import annotations
 
@@ -213,20 +213,3 @@ def prepare(
     for warning in made.warnings:
         print(f"  {warning}")
     print(f"to use it: --set data.source=prepared --set data.train_set={made.name}")
-
-
-@app.command()
-def mirrors(
-    run: Annotated[str, typer.Option(help="folder in papermill_runs/")],
-    images: Annotated[int, typer.Option(help="in each mirror", min=1)] = 300,
-) -> None:
-    """Make the mini-valid sets, to choose and tune by, in a run that has none."""
-    from qponder_lib import config
-    from qponder_lib.data import benchmark
-
-    paths = RunPaths.named(run)
-    settings = config.load_profile(paths.profile).data
-    if settings.source != "embedded":
-        raise ValueError(f"{run} has {settings.source} sets; mirrors are of the embedded ones")
-    for row in benchmark.build_mirrors(settings, images, paths):
-        print(f"{row['set']}: {row['n']} images, ceiling SRCC {row['ceiling_srcc']:.3f}")

@@ -197,7 +197,7 @@ def build(config: DataConfig, paths: RunPaths, *, progress: bool = True) -> list
     Returns:
         One row per set and split, as in ``tables/benchmark.csv``: counts, the spread of the MOS
         and the ceiling, which is the SRCC and PLCC of a predictor that knows the true quality,
-        limited by the raters' noise alone.
+        limited by the raters' noise alone. Those of the mirrors are in ``data/mirrors.csv``.
     """
     counts: dict[Split, int] = {"train": config.n_train, "validation": config.n_validation}
     tasks = [(IN_DOMAIN.name, split, k) for split, count in counts.items() for k in range(count)]
@@ -205,29 +205,9 @@ def build(config: DataConfig, paths: RunPaths, *, progress: bool = True) -> list
     rows = _make_all(tasks, config, paths, progress)
     write_csv(paths.tables / "benchmark.csv", rows, list(rows[0]))
     if config.n_mirror:
-        build_mirrors(config, config.n_mirror, paths, progress=progress)
-    return rows
-
-
-def build_mirrors(
-    config: DataConfig, n: int, paths: RunPaths, *, progress: bool = True
-) -> list[dict[str, object]]:
-    """Make the mirrors of the six test sets, also in a run that was made without them.
-
-    Nothing that lies there is touched; ``data/mirrors.csv`` describes them.
-
-    Args:
-        config: Seed and number of raters.
-        n: Images in each mirror. The first of a longer mirror are those of a shorter one.
-        paths: The run folder to write into.
-        progress: Show a bar.
-
-    Returns:
-        As from `build`.
-    """
-    tasks: list[Task] = [(mixture.name, "test", k) for mixture in MIRRORS for k in range(n)]
-    rows = _make_all(tasks, config, paths, progress)
-    write_csv(paths.data / "mirrors.csv", rows, list(rows[0]))
+        tasks = [(mixture.name, "test", k) for mixture in MIRRORS for k in range(config.n_mirror)]
+        mirrors = _make_all(tasks, config, paths, progress)
+        write_csv(paths.data / "mirrors.csv", mirrors, list(mirrors[0]))
     return rows
 
 
