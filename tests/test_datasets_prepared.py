@@ -383,7 +383,7 @@ def test_the_notebook_completes_the_stage_from_prepared_rows(koniq, bid, run, tm
     ]
 
 
-def test_metas_bring_their_own_split_and_five_point_labels(tmp_path, run, monkeypatch):
+def test_metas_bring_their_own_split_and_are_scaled_by_the_whole_set(tmp_path, run, monkeypatch):
     metas = {"train_koniq_7k.json": ("train", 2), "test_koniq_2k.json": ("test", 2)}
     spec = catalog.spec_named("koniq")
     label = spec.labels[0].model_copy(update={"published": (1.09615384615385, 4.31)})

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _ANCHOR_TOLERANCE = 0.002  # of the scale: published copies round labels
-_NORM_TOLERANCE = 4.5e-3  # some metas hold labels to few digits
 _SMALL_SPREAD = 0.01  # of the labels' range
 _MIN_CORRELATION = 0.1
 _OWN_CORRELATION = 0.5  # numbers at the end of a user's file names need not be levels
@@ -82,18 +81,6 @@ def _of_rows(copy: Copy) -> Iterator[Finding]:
     known = known.assign(published=names.map(anchors))
     far = (known["label"] - known["published"]).abs() > _ANCHOR_TOLERANCE * (scale.high - scale.low)
     yield from each_row(known[far], "anchor", "{image} has {label:g}, published {published:g}")
-    if kind.published is not None:
-        yield from _of_norms(known[known["five_point"].notna()], copy)
-
-
-def _of_norms(rows: pd.DataFrame, copy: Copy) -> Iterator[Finding]:
-    """Hold gt_score_norm of the metas against gt_score and the range of the whole set."""
-    published, better = copy.label.published, copy.label.scale.higher_is_better
-    norms = [five_point(one, published, higher_is_better=better) for one in rows["label"]]
-    wrong = (rows["five_point"] - norms).abs() > _NORM_TOLERANCE
-    wrong |= ~rows["five_point"].between(*ASPECT_SCALE)
-    message = "gt_score_norm {five_point:g}; {norm:.5f} follows from gt_score"
-    yield from each_row(rows.assign(norm=norms)[wrong], "inconsistent", message)
 
 
 def _of_spreads(copy: Copy) -> Iterator[Finding]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Layout = Literal["official", "metas"]
 _TRUTH = dict.fromkeys(("true", "1", "1.0"), True) | dict.fromkeys(("false", "0", "0.0"), False)
-_NUMBERS = dict.fromkeys(("label", "std", "rating", "five_point"), "float64")
+_NUMBERS = dict.fromkeys(("label", "std", "rating"), "float64")
 _COLUMNS = (
     *("image", "file", "row", *_NUMBERS, "reference", "type", "level", "split"),
     *("excluded", "folder", "path"),
@@ -72,9 +72,8 @@ class Copy:
         layout: Which label files were read: the authors' own, or the metas of Data-DeQA-Score.
         rows: One row per entry: image (published name); file and row where the label stands;
             label and std on the label's own scale, NaN where there is none; rating, the mean of
-            counted ratings; five_point and folder, as metas state them; reference, type, level;
-            split as stated; excluded, for entries that do not belong to the set; path of the image
-            below the root.
+            counted ratings; folder, as metas state it; reference, type, level; split as stated;
+            excluded, for entries that do not belong to the set; path of the image below the root.
         findings: What was found.
         scanned: What each file is, by path; empty before files were looked into.
     """
@@ -216,8 +215,6 @@ def _metas(
         rows["label"] *= 1 if kind.scale.higher_is_better else -1
         if "std" in cells:
             rows["std"] = _spreads(cells["std"], rows, findings)
-        if "gt_score_norm" in cells:
-            rows["five_point"] = _numbers(cells["gt_score_norm"], rows, "gt_score_norm", findings)
         yield _with_names_read(spec, rows.assign(excluded=False), findings)
 
 

@@ -246,8 +246,6 @@ def _ends(copy: Copy, mapping: Mapped) -> tuple[float, float]:
 def _record(row: pd.Series, part: Split, copy: Copy, ends: tuple[float, float]) -> ImageRecord:
     name, kind = copy.spec.name, copy.label
     value = five_point(row["label"], ends, higher_is_better=kind.scale.higher_is_better)
-    if not np.isnan(row["five_point"]) and ends == kind.published:
-        value = row["five_point"]  # as the metas state it, scaled by the whole set
     mos = linear_rescale(value, ASPECT_SCALE)
     known = row["type"] is not None and row["level"] is not None
     return ImageRecord(
