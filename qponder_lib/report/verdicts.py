@@ -22,7 +22,6 @@ from qponder_lib.metrics.bootstrap import Z_95, over_training
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.report import reproduction
-from qponder_lib.report.audit import AVERAGE, paper_tables
 from qponder_lib.report.claims import (
     Claim,
     Contrast,
@@ -66,8 +65,6 @@ class Verdict:
         basis: Runs behind the numbers of a claim about a method, and what their intervals cover.
         numbers: What was measured, one sentence per comparison.
         n_runs: Training runs that were looked at.
-        agrees: Whether every printed correlation meets its measured interval; None unless the
-            run has the paper's sets and size of model.
         files: The files behind it, relative to the run folder.
     """
 
@@ -79,7 +76,6 @@ class Verdict:
     basis: str = ""
     numbers: Sequence[str] = ()
     n_runs: int = 0
-    agrees: bool | None = None
     files: Sequence[str] = ()
 
     @property
@@ -99,7 +95,6 @@ class _Measured:
     claim: Claim
     numbers: dict[str, pd.DataFrame] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
-    agrees: list[bool] = field(default_factory=list)
     widened: bool = False
 
     @property
@@ -127,14 +122,12 @@ def verdicts(paths: RunPaths) -> list[Verdict]:
     """
     if not paths.root.is_dir():
         raise FileNotFoundError(f"no folder {paths.root}; expected a run or a reference")
-    tables, runs, spread = paper_tables(), runs_over_seeds(paths), find_spread(paths)
-    at_scale = bool(runs) and not smaller_than_the_paper(runs[0])
-    found = []
+    runs, spread, found = runs_over_seeds(paths), find_spread(paths), []
     for claim in load_claims():
         used = runs if "runs" in claim.needs else runs[:1]
         known = spread if "runs" in claim.needs and len(runs) < SEVERAL else None
-        measured = [_measure_claim(claim, run, tables, known) for run in used]
-        found.append(_verdict(claim, printed_verdicts().get(claim.id), measured, at_scale))
+        measured = [_measure_claim(claim, run, known) for run in used]
+        found.append(_verdict(claim, printed_verdicts().get(claim.id), measured))
     return found
 
 
@@ -184,9 +177,7 @@ def smaller_than_the_paper(run: Run) -> list[str]:
     return told
 
 
-def _verdict(
-    claim: Claim, printed: PrintedVerdict | None, runs: Sequence[_Measured], at_scale: bool
-) -> Verdict:
+def _verdict(claim: Claim, printed: PrintedVerdict | None, runs: Sequence[_Measured]) -> Verdict:
     """Join what one or several runs measured; others than the first must have measured it all."""
     runs = [run for run in runs if run is runs[0] or not run.missing]
     competitors = "the compared models are not run" if "competitors" in claim.needs else ""
@@ -228,7 +219,6 @@ def _verdict(
         basis,
         [_words(label, numbers[label], [run.numbers[label] for run in runs]) for label in numbers],
         len(runs),
-        all(own.agrees) if at_scale and own.agrees else None,
         list(dict.fromkeys(one.file for one in claim.comparisons if one.label in own.numbers)),
     )
 
@@ -273,9 +263,7 @@ def together(directions: Sequence[bool | None]) -> bool | None:
 # ---- the numbers of one run
 
 
-def _measure_claim(
-    claim: Claim, run: Run, tables: Mapping[str, pd.DataFrame], spread: pd.DataFrame | None
-) -> _Measured:
+def _measure_claim(claim: Claim, run: Run, spread: pd.DataFrame | None) -> _Measured:
     found = _Measured(claim)
     for one in claim.comparisons:
         if not one.file:
@@ -287,30 +275,12 @@ def _measure_claim(
             continue
         found.numbers[one.label] = numbers
         found.widened |= spread is not None and one.file in set(spread["file"])
-        if one.table:
-            found.agrees += _agrees(one, tables[one.table], numbers)
     return found
 
 
 def _above_zero(ends: np.ndarray) -> bool | None:
     """Say whether both ends lie above or below nought; None if neither, or without an interval."""
     return True if (ends > 0).all() else False if (ends < 0).all() else None
-
-
-def _agrees(one: Contrast, table: pd.DataFrame, numbers: pd.DataFrame) -> list[bool]:
-    """Say of each printed correlation, averaged over the sets, whether it meets its interval."""
-    cells = table[(table["dataset"] == AVERAGE) == (one.sets == AVERAGE)]
-    means = cells.groupby(["method", "metric"])[["value", "half"]].mean()
-    found = []
-    for metric in CORRELATIONS:
-        if metric.upper() in numbers.index and one.against in ("", *cells["method"]):
-            value, half = means.loc[(one.row, metric)]
-            if one.against:
-                less, less_half = means.loc[(one.against, metric)]
-                value, half = value - less, half + less_half
-            low, high = numbers.loc[metric.upper(), ["low", "high"]]
-            found.append(bool(low - half <= value <= high + half))
-    return found
 
 
 def measure(
