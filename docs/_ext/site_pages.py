@@ -264,8 +264,8 @@ def tables() -> str:
     lines = [
         "# Tables",
         "",
-        "Every table of the committed reference runs, as the run wrote it. `qponder table NAME "
-        "--run reference/mini` prints it again, `--latex` for a paper. What the papers report "
+        "Every table of the committed reference runs, as the run wrote it. `qponder table` lists "
+        "those that it prints again, with `--latex` for a paper. What the papers report "
         "stands in tables of its own (`..._reported`).",
     ]
     for folder in sorted(REFERENCES.glob("*/tables")):
