@@ -41,7 +41,6 @@ TABLES: Mapping[str, Callable[[Run], render.Table]] = {
     "breakdown": breakdowns.breakdown_table,
     "clustering": breakdowns.diversity_table,
     "readouts": readouts.readouts_table,
-    "headroom": readouts.headroom_table,
     "filter": filtering.filter_table,
 }
 """Tables of a run, laid out from its CSVs."""

@@ -1,4 +1,4 @@
-"""Readouts of the same weights, and the headroom that samples leave: tables and a figure."""
+"""Readouts of the same weights, and the headroom that samples leave: a table and a figure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from qponder_lib.report.render import (
     METRIC_LABELS,
     Table,
     by_model,
-    estimates,
     grid,
     intervals,
     look,
@@ -57,24 +56,6 @@ def readouts_table(run: Run) -> Table:
     return Table("Readouts of the same weights", note, {"": cells})
 
 
-def headroom_table(run: Run) -> Table:
-    """Lay out best-of-k error, coverage and headroom by k; reads its CSV."""
-    data = read(run.paths.tables / "headroom.csv")
-    rows = by_model(data).assign(Set=data["dataset"].map(set_label), k=data["k"].astype(str))
-    rows["heading"] = rows["measure"].map(HEADINGS)
-    note = (
-        f"{origin(run)} Sampled at {run.profile.predict.sampling_temperature:g}; exact means over "
-        f"all choices of k of an image's samples; {intervals(data)}. Errors in MOS units. The "
-        "headroom bounds what GRPO could turn into greedy accuracy if it always chose best."
-    )
-
-    def cell(found: pd.DataFrame) -> str:
-        return estimates(found, 3 if found["measure"].iloc[0] == "coverage" else 2)
-
-    cells = grid(rows, ["Model", "Set", "k"], "heading", cell)
-    return Table("Is reinforcement learning worth starting?", note, {"": cells})
-
-
 @house_style()
 def headroom_figure(run: Run) -> tuple[Figure, pd.DataFrame]:
     """Draw best-of-k error, coverage and headroom over k, on the first sampled set."""
@@ -94,5 +75,9 @@ def headroom_figure(run: Run) -> tuple[Figure, pd.DataFrame]:
             ax.set_xticks(ks, ks)
     style.legend_above(figure, data["model"])
     told = f"{set_label(run.profile.predict.sampled_sets[0])}; bands: {intervals(data)}. Errors in"
-    style.caption(figure, f"{told} MOS units. {origin(run)}")
+    told += (
+        " MOS units, exact means over all choices of k of an image's samples. The headroom bounds"
+    )
+    told += " what GRPO could turn into greedy accuracy."
+    style.caption(figure, f"{told} {origin(run)}")
     return figure, data
