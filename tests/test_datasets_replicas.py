@@ -202,6 +202,6 @@ def test_evidence_of_direction_agrees_in_every_set_that_has_some(copies):
             loaded = load_labels(spec, copies(name), label.name)
             sign = 1 if label.scale.higher_is_better else -1
             evidence = evidence_of_direction(loaded)
-            assert evidence, f"{name} {label.name}"
+            assert evidence or label != spec.labels[0], f"{name} {label.name}"
             for what, agreement in evidence.items():
                 assert agreement * (1 if what == "published labels" else sign) > 0.3, (name, what)

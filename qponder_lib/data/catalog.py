@@ -105,7 +105,6 @@ class DatasetSpec(BaseModel):
         excluded: Column that says which entries do not belong to the set, and whether it says true
             or false of them.
         excluded_names: Form of the names of entries that do not.
-        ratings: Columns that count the ratings 1, 2, ...: evidence for the direction.
         form: What a name says: a regular expression with groups `reference`, `type`, `level`.
         types: Distortion type, or subset, by its code in the name; a subset has no level.
         type_counts: Images per type, in that order; one number for all.
@@ -137,7 +136,6 @@ class DatasetSpec(BaseModel):
     file_splits: dict[str, Split] = {}
     excluded: dict[str, bool] = {}
     excluded_names: str | None = None
-    ratings: tuple[str, ...] = ()
     form: str | None = None
     types: dict[str, str] = {}
     type_counts: tuple[int, ...] = ()

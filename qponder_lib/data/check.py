@@ -143,8 +143,8 @@ def evidence_of_direction(copy: Copy) -> dict[str, float]:
 
     Returns:
         A correlation by kind of evidence. It is with the published labels for those, and with
-        quality for all others: undistorted references, counted ratings, levels of distortion (the
-        fewer the better), which for a user's own set are numbers at the end of names.
+        quality for all others: undistorted references, levels of distortion (the fewer the
+        better), which for a user's own set are numbers at the end of names.
     """
     rows, every = copy.labelled, copy.rows
     levels = rows["level"]
@@ -158,7 +158,6 @@ def evidence_of_direction(copy: Copy) -> dict[str, float]:
     evidence = {
         "published labels": (rows["image"].str.lower().map(anchors), rows, 3),
         "levels of distortion": (-levels.astype("float64"), rows, 1),
-        "counts of ratings": (rows["rating"], rows, 1),
         "copies of references": (mixed["excluded"], mixed, 1),
     }
     return {

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Layout = Literal["official", "metas"]
 _TRUTH = dict.fromkeys(("true", "1", "1.0"), True) | dict.fromkeys(("false", "0", "0.0"), False)
-_NUMBERS = dict.fromkeys(("label", "std", "rating"), "float64")
+_NUMBERS = dict.fromkeys(("label", "std"), "float64")
 _COLUMNS = (
     *("image", "file", "row", *_NUMBERS, "reference", "type", "level", "split"),
     *("excluded", "folder", "path"),
@@ -71,9 +71,9 @@ class Copy:
         label: The kind of label.
         layout: Which label files were read: the authors' own, or the metas of Data-DeQA-Score.
         rows: One row per entry: image (published name); file and row where the label stands;
-            label and std on the label's own scale, NaN where there is none; rating, the mean of
-            counted ratings; folder, as metas state it; reference, type, level; split as stated;
-            excluded, for entries that do not belong to the set; path of the image below the root.
+            label and std on the label's own scale, NaN where there is none; folder, as metas state
+            it; reference, type, level; split as stated; excluded, for entries that do not belong
+            to the set; path of the image below the root.
         findings: What was found.
         scanned: What each file is, by path; empty before files were looked into.
     """
@@ -166,8 +166,6 @@ def _official(
                 rows["std"] = _spreads(cells[column], rows, findings) ** power
         if spec.reference in cells:
             rows["reference"] = cells[spec.reference].replace("", None)
-        if set(spec.ratings) <= set(cells):
-            rows["rating"] = _mean_rating(cells[[*spec.ratings]])
         if splits or spec.split in cells:
             rows["split"] = rows["image"].map(splits) if splits else cells[spec.split].map(_split)
         if spec.file_splits:
@@ -286,13 +284,6 @@ def _spreads(cells: pd.Series, rows: pd.DataFrame, findings: list[Finding]) -> N
     below = rows.assign(spread=values)[values < 0]
     findings += each_row(below, "off_scale", "the spread {spread:g} of {image} is below 0")
     return np.where(values < 0, np.nan, values)
-
-
-def _mean_rating(cells: pd.DataFrame) -> NDArray[np.float64]:
-    """Return the mean rating that the counts (or shares) of the ratings 1, 2, ... make."""
-    counts = cells.map(lambda cell: read_number(cell, is_text=True)[0]).to_numpy(np.float64)
-    totals = np.where(counts.sum(axis=1) > 0, counts.sum(axis=1), np.nan)
-    return counts @ np.arange(1, counts.shape[1] + 1) / totals
 
 
 def _stated_splits(spec: DatasetSpec, root: Path, findings: list[Finding]) -> dict[str, str]:
