@@ -159,7 +159,7 @@ def test_what_fails_in_the_processes_is_told_and_kept(tmp_path, monkeypatch):
     said = (
         r"sft-long in 2 processes ended with exit code 1; log: .*\nValueError: no row to train on$"
     )
-    with pytest.raises(launch.LaunchError, match=said):
+    with pytest.raises(ChildProcessError, match=said):
         launch.train(run, "sft-long", tmp_path / "work")
     assert "begun" in (run.paths.logs / "sft-long.log").read_text()
 

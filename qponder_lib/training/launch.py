@@ -43,10 +43,6 @@ _LINES_TOLD = 12
 _OWN_ERROR = "Error: "
 
 
-class LaunchError(RuntimeError):
-    """The processes that were started to train ended with an error."""
-
-
 def train(run: Run, stage: str, work: Path) -> Path:
     """Train a stage here, if one process is asked for or this is one of several, else hand over.
 
@@ -61,7 +57,7 @@ def train(run: Run, stage: str, work: Path) -> Path:
     Raises:
         ValueError: If no such stage trains, or there are more or fewer processes than the profile
             says.
-        LaunchError: If the processes end with an error; the message ends with what they said.
+        ChildProcessError: If the processes end with an error; the message ends with what they said.
     """
     training = training_of(run, stage)
     if run.profile.launch.processes > 1 and not launched():
@@ -126,7 +122,7 @@ def hand_over(run: Run, training: Training, work: Path) -> Path:
     if code:
         errors = [line for line in last if _OWN_ERROR in line]
         said = errors[0] if errors else "\n".join(last[-_LINES_TOLD:])
-        raise LaunchError(
+        raise ChildProcessError(
             f"{training.stage} in {run.profile.launch.processes} processes ended with exit code "
             f"{code}; log: {log_file}\n{said}"
         )
@@ -249,7 +245,7 @@ def main(arguments: list[str] | None = None) -> int:
             train(run, given.stage, given.work)
             return 0
         return _whole_stage(run, given.stage, state)
-    except LaunchError as error:
+    except ChildProcessError as error:
         print(f"qponder: {error}", file=sys.stderr)
         return _FAILED
     finally:
