@@ -25,6 +25,7 @@ from qponder_lib.teacher.responses import (
     ServerUnavailable,
     run_bounded,
     run_in_thread,
+    scaled_down,
 )
 from qponder_lib.text import prompts
 from qponder_lib.text.parsing import parse_answer, parse_verdict
@@ -127,7 +128,7 @@ def test_metadata_of_a_photograph_is_not_sent() -> None:
 @pytest.mark.parametrize("size", [(40, 30), (30, 40), (100, 8), (20, 20)])
 def test_a_large_image_is_sent_at_the_size_that_the_student_sees(size: tuple[int, int]) -> None:
     image = Image.effect_noise(size, 50).convert("RGB")
-    url = data_url(image, max_pixels=400)
+    url = data_url(scaled_down(image, 400))
     sent = Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
     width, height = sent.size
     assert width * height <= 400
@@ -145,7 +146,7 @@ def test_an_image_is_encoded_once_for_several_questions_and_never_from_another_f
     sha256 = file_sha256(file)
     encoded = []
     monkeypatch.setattr(chat_client, "data_url", lambda *image: encoded.append(image) or "data:")
-    client = client_at("http://127.0.0.1:9/v1", max_pixels=400)
+    client = client_at("http://127.0.0.1:9/v1")
 
     async def several() -> None:
         await asyncio.gather(*[client.image_url(file, sha256) for _ in range(5)])

@@ -56,8 +56,7 @@ def test_lock_for_gpus_moves_only_what_vllm_moves():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
-@pytest.mark.parametrize("extras", [("vllm", "gpu", "train"), ("ray",)], ids="-".join)
-def test_extras_can_be_installed(python, extras, tmp_path):
+def test_extras_can_be_installed(python, tmp_path):
     uv = shutil.which(
         "uv", path=os.pathsep.join([os.environ["PATH"], str(Path(sys.executable).parent)])
     )
@@ -65,12 +64,12 @@ def test_extras_can_be_installed(python, extras, tmp_path):
         pytest.skip("uv resolves them: pip install uv")
     command = [uv, "pip", "compile", "-q", "--python-version", python, "pyproject.toml"]
     command += ["--python-platform", "x86_64-manylinux_2_28", "-o", str(tmp_path / "lock")]
-    command += [part for extra in extras for part in ("--extra", extra)]
+    command += [part for extra in ("vllm", "gpu", "train") for part in ("--extra", extra)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if re.search(r"Failed to fetch|error sending request|dns error", done.stderr):
         pytest.skip("the package index cannot be reached")
     assert done.returncode == 0, done.stderr
-    assert {"ray": "ray==", "vllm": "vllm=="}[extras[0]] in (tmp_path / "lock").read_text()
+    assert "vllm==" in (tmp_path / "lock").read_text()
 
 
 def test_lock_holds_plain_versions_only():

@@ -14,7 +14,6 @@ from qponder_lib.cli import app
 from qponder_lib.data.images import ImageError, decode_rgb, read_rgb, scan
 from qponder_lib.metrics import statistics
 from qponder_lib.paths import MINI_WEIGHTS
-from qponder_lib.teacher.responses import read_recorded
 
 
 def jpeg(size=(64, 48)):
@@ -36,11 +35,11 @@ def test_a_flipped_bit_or_bytes_behind_the_end_decode_but_are_refused_by_hash(tm
     recorded = hashlib.sha256(content).hexdigest()
     path = tmp_path / "a.jpg"
     path.write_bytes(content)
-    assert read_recorded(path, recorded).size == (64, 48)
+    assert read_rgb(path, recorded).size == (64, 48)
     path.write_bytes(change(content))
     assert decode_rgb(path.read_bytes()).size == (64, 48)
     with pytest.raises(ImageError, match=r"a\.jpg: the file has changed"):
-        read_recorded(path, recorded)
+        read_rgb(path, recorded)
 
 
 def test_one_bad_file_among_good_ones_is_named_and_the_scan_goes_on(tmp_path):

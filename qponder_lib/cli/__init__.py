@@ -52,4 +52,3 @@ for command in (
     app.command()(command)
 app.add_typer(report.audit, name="audit")
 app.add_typer(data.app, name="data")
-app.add_typer(models.at_scale, name="at-scale")

@@ -1,11 +1,11 @@
-"""`qponder score`, `preflight` and `at-scale`."""
+"""`qponder score` and `preflight`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,7 +14,6 @@ from qponder_lib.cli.common import FAILED, AsJson, answer
 from qponder_lib.paths import RunPaths
 
 if TYPE_CHECKING:
-    from qponder_lib.config import Profile
     from qponder_lib.gpu.preflight import Report
     from qponder_lib.records import PredictionRecord
 
@@ -152,78 +151,3 @@ def _preflight_text(report: Report) -> str:
     elif report.memory_gib:
         lines.append("hours: state --train-tokens-per-s and --generate-tokens-per-s")
     return "\n".join(lines)
-
-
-# ---- at-scale
-
-at_scale = typer.Typer(no_args_is_help=True, help="Ask about millions of images, on Ray Data.")
-
-Folder = Annotated[Path, typer.Option(help="requests and responses; all machines must reach it")]
-Count = Annotated[int, typer.Option(help="workers, each with the model", min=1)]
-Gpus = Annotated[int, typer.Option(help="GPUs of each worker", min=0)]
-Batch = Annotated[int, typer.Option(help="images that a worker takes at once", min=1)]
-RunName = Annotated[str, typer.Argument(metavar="RUN", help="name in papermill_runs/")]
-
-
-@at_scale.command()
-def distil(
-    run: RunName,
-    folder: Folder,
-    engine: Annotated[
-        Literal["vllm", "offline"], typer.Option(help="vllm: needs ray[llm] and GPUs")
-    ] = "vllm",
-    workers: Count = 1,
-    gpus: Gpus = 0,
-    batch: Batch = 64,
-    options: Annotated[str, typer.Option(help="JSON, more options of vLLM's engine")] = "{}",
-) -> None:
-    """Collect the teacher's responses for a run's training images."""
-    from qponder_lib.artifacts import loads_strict
-    from qponder_lib.gpu import at_scale as scale
-
-    place, profile = _open(run)
-    many = scale.Workers(workers, gpus, batch)
-    if engine == "vllm":
-        more = loads_strict(options.encode(), "--options")
-        responding = scale.vllm_teacher(profile.distill, many, more)
-    else:
-        responding = scale.offline_teacher(profile.distill, many)
-    train_set = profile.data.train_set
-    added = scale.distil_at_scale(place, train_set, profile.distill, folder, responding)
-    print(f"{added} responses added to {place.raw_responses}")
-
-
-@at_scale.command()
-def predict(
-    run: RunName,
-    model: Annotated[str, typer.Argument(help="as in predict.models, or base")],
-    dataset: Annotated[str, typer.Argument(metavar="SET", help="its test images are asked about")],
-    folder: Folder,
-    workers: Count = 1,
-    gpus: Gpus = 0,
-    batch: Batch = 64,
-) -> None:
-    """Collect a student's predictions for a set's test images.
-
-    Greedy ones, in FOLDER/predictions.jsonl.
-    """
-    from qponder_lib.gpu import at_scale as scale
-    from qponder_lib.pipeline import model_folder
-
-    place, profile = _open(run)
-    if model in ("teacher", "handcrafted"):
-        raise ValueError(f"{model} is no student; expected base, ci-... or qponder")
-    many = scale.Workers(workers, gpus, batch)
-    weights = model_folder(model, profile, place)
-    length = profile.predict.max_new_tokens
-    responding = scale.student_engine(profile.student, weights, length, many)
-    rows = scale.predict_at_scale(place, dataset, profile.student, folder, responding)
-    read = sum(row.score is not None for row in rows)
-    print(f"{len(rows)} predictions, {read} with a score: {folder / 'predictions.jsonl'}")
-
-
-def _open(run: str) -> tuple[RunPaths, Profile]:
-    from qponder_lib.config import load_profile
-
-    place = RunPaths.find(run)
-    return place, load_profile(place.profile)

@@ -1,1 +1,1 @@
-"""Large machines: checks before GPU time is spent, and millions of images on a cluster."""
+"""Large machines: checks before GPU time is spent, and trained models for others to serve."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from qponder_lib.config import JudgeConfig
@@ -21,12 +22,11 @@ from qponder_lib.teacher.chat_client import ChatClient
 from qponder_lib.teacher.distill import hint_for
 from qponder_lib.teacher.responses import (
     Question,
-    Response,
-    collect,
     newest_responses,
     question_for,
     run_bounded,
     run_in_thread,
+    scaled_down,
 )
 from qponder_lib.text import prompts
 from qponder_lib.text.parsing import parse_verdict
@@ -120,29 +120,16 @@ class ServerJudge:
             for question, (candidate, _) in zip(wanted, asked, strict=True)
             if question is not None
         }
-
-        async def ask(question: Question) -> Response:
-            _, candidate = about[question.response_id]
-            file = paths.data / question.image.image, question.image.sha256
-            return await self.chat.ask(
-                self.messages(candidate),
-                await self.chat.image_url(*file),
-                seed=0,
-                response_format=SCHEMA if self.config.answer_format == "json_schema" else None,
-            )
-
         store = paths.judge_answers(self.name)
-        try:
-            await collect(
-                # Questions about one image follow each other, so that it is encoded once.
-                sorted((one for one, _ in about.values()), key=lambda one: one.image.image_id),
-                ask,
-                name=self.name,
-                store=store,
-                concurrency=self.config.concurrency,
-            )
-        finally:
-            await self.chat.aclose()
+        await self.chat.collect(
+            # Questions about one image follow each other, so that it is encoded once.
+            sorted((one for one, _ in about.values()), key=lambda one: one.image.image_id),
+            lambda question: self.messages(about[question.response_id][1]),
+            paths,
+            store=store,
+            concurrency=self.config.concurrency,
+            response_format=SCHEMA if self.config.answer_format == "json_schema" else None,
+        )
         stored = newest_responses(store)
         return [
             self.judgement(candidate, repeat, question and stored.get(question.response_id))
@@ -190,7 +177,7 @@ def open_judges(config: JudgeConfig, max_pixels: int | None = None) -> list[Serv
                 base_url,
                 temperature=0.0,
                 max_tokens=config.max_tokens,
-                max_pixels=max_pixels,
+                resize=partial(scaled_down, max_pixels=max_pixels),
                 key_variable=f"{KEY_VARIABLE}_{number}",
             ),
             config,

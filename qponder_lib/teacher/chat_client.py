@@ -1,4 +1,4 @@
-"""A model behind any OpenAI-compatible server, asked about images by teachers and judges alike.
+"""A model behind any OpenAI-compatible server, asked about images: teacher, judge or student.
 
 One request asks one question about one image. What can go wrong with one image becomes a named
 state of its row; what would go wrong with every image stops the run with the server's own
@@ -21,7 +21,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,12 +30,15 @@ import openai
 from PIL import Image
 from pydantic import SecretStr
 
+from qponder_lib.data.images import read_rgb
+from qponder_lib.paths import RunPaths
 from qponder_lib.records import FinishReason
 from qponder_lib.teacher.responses import (
+    Question,
     Response,
     ServerUnavailable,
-    read_recorded,
-    scaled_down,
+    collect,
+    rng_of,
 )
 from qponder_lib.text.prompts import Message
 
@@ -81,7 +84,7 @@ class ChatClient:
         base_url: Address up to and including the version, such as "http://localhost:8000/v1".
         temperature: Of sampling.
         max_tokens: Of a response, at most.
-        max_pixels: Larger images are sent smaller; None sends each as it is.
+        resize: Brings an image to the size that is sent; None sends each as it is.
         key_variable: Environment variable that holds the key of this server. `OPENAI_API_KEY` is
             left alone, so that it is not sent to whatever server a config names.
 
@@ -102,14 +105,14 @@ class ChatClient:
         *,
         temperature: float,
         max_tokens: int,
-        max_pixels: int | None = None,
+        resize: Callable[[Image.Image], Image.Image] | None = None,
         key_variable: str = API_KEY_VARIABLE,
     ) -> None:
         self.name = name
         self.model = name.partition("@")[0]
         self.base_url = _checked_url(base_url, key_variable)
         self.temperature, self.max_tokens = temperature, max_tokens
-        self.max_pixels, self.key_variable = max_pixels, key_variable
+        self.resize, self.key_variable = resize, key_variable
         self._key = _key_from_environment(key_variable)
         self._client: openai.AsyncOpenAI | None = None
         self._answered = False
@@ -128,9 +131,47 @@ class ChatClient:
         if (path, sha256) not in self._image_urls:
             if len(self._image_urls) >= _IMAGES_HELD:
                 del self._image_urls[next(iter(self._image_urls))]
-            encoding = asyncio.to_thread(_file_url, path, sha256, self.max_pixels)
+            encoding = asyncio.to_thread(self._file_url, path, sha256)
             self._image_urls[path, sha256] = asyncio.create_task(encoding)
         return await asyncio.shield(self._image_urls[path, sha256])
+
+    def _file_url(self, path: Path, sha256: str) -> str:
+        image = read_rgb(path, sha256)
+        return data_url(image if self.resize is None else self.resize(image))
+
+    async def collect(
+        self,
+        questions: Sequence[Question],
+        messages: Callable[[Question], Sequence[Message]],
+        paths: RunPaths,
+        *,
+        store: Path,
+        concurrency: int,
+        response_format: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Ask every question that has no final response yet; see `responses.collect`.
+
+        Args:
+            questions: What is wanted. The seed that is sent with one follows from its id, and is 0
+                where nothing is drawn.
+            messages: Writes the prompt of a question.
+            paths: The run folder; images lie below `paths.data`.
+            store: The file of responses.
+            concurrency: Questions asked at once.
+            response_format: As in `ask`.
+        """
+
+        async def ask(question: Question) -> Response:
+            url = await self.image_url(paths.data / question.image.image, question.image.sha256)
+            seed = int(rng_of(question.response_id).integers(2**31)) if self.temperature else 0
+            return await self.ask(
+                messages(question), url, seed=seed, response_format=response_format
+            )
+
+        try:
+            await collect(questions, ask, name=self.name, store=store, concurrency=concurrency)
+        finally:
+            await self.aclose()
 
     async def ask(
         self,
@@ -143,7 +184,7 @@ class ChatClient:
         """Ask about one image, insisting as far as `max_attempts` goes.
 
         Args:
-            messages: A system and a user message.
+            messages: The last one is the user's.
             image_url: The image, from `image_url`.
             seed: Sent along.
             response_format: Schema that the response must keep to, if any.
@@ -320,24 +361,20 @@ def is_model(answered: str, asked: str) -> bool:
 
 
 def with_image(messages: Sequence[Message], image_url: str) -> list[dict[str, Any]]:
-    """Put an image in front of the user's text of a system and a user message, in OpenAI's form."""
-    system, user = messages
+    """Put an image in front of the user's text, which is the last message, in OpenAI's form."""
+    *before, user = messages
     content = [
         {"type": "image_url", "image_url": {"url": image_url}},
         {"type": "text", "text": user["content"]},
     ]
-    return [dict(system), {"role": user["role"], "content": content}]
+    return [*map(dict, before), {"role": user["role"], "content": content}]
 
 
-def data_url(image: Image.Image, max_pixels: int | None = None) -> str:
+def data_url(image: Image.Image) -> str:
     """Encode an image as a `data:` URL of a fresh PNG: its pixels and nothing else.
 
     A server never gets a URL to fetch or a file of the user, whose metadata may say where and
     when a photograph was taken.
-
-    Args:
-        image: The image.
-        max_pixels: As in `scaled_down`.
 
     Example:
         >>> data_url(Image.new("RGB", (1, 1)))[:22]
@@ -346,12 +383,8 @@ def data_url(image: Image.Image, max_pixels: int | None = None) -> str:
     plain = image.convert("RGB")
     plain.info = {}
     buffer = io.BytesIO()
-    scaled_down(plain, max_pixels).save(buffer, format="PNG")
+    plain.save(buffer, format="PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def _file_url(path: Path, sha256: str, max_pixels: int | None) -> str:
-    return data_url(read_recorded(path, sha256), max_pixels)
 
 
 def _key_from_environment(variable: str) -> SecretStr:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
-import numpy as np
-
 from qponder_lib.config import DistillConfig
+from qponder_lib.data.images import read_rgb
 from qponder_lib.paths import RunPaths
 from qponder_lib.records import ImageRecord, ResponseRecord
 from qponder_lib.scales import distortion_tag
@@ -22,8 +21,9 @@ from qponder_lib.teacher.responses import (
     collect,
     newest_responses,
     question_for,
-    read_recorded,
+    rng_of,
     run_in_thread,
+    scaled_down,
 )
 from qponder_lib.text import prompts
 
@@ -45,7 +45,7 @@ def open_teacher(
         config.base_url,
         temperature=config.temperature,
         max_tokens=config.max_tokens,
-        max_pixels=max_pixels,
+        resize=partial(scaled_down, max_pixels=max_pixels),
     )
 
 
@@ -122,31 +122,24 @@ def distill(
     twice = [name for name, n in Counter(image.image_id for image in images).items() if n > 1]
     if twice:
         raise ValueError(f"{len(twice)} image ids come more than once, the first is {twice[0]!r}")
-    server = teacher if isinstance(teacher, ChatClient) else None
+    asked, kept = questions(images, config), store or paths.raw_responses
 
-    async def ask(question: Question) -> Response:
-        file = paths.data / question.image.image, question.image.sha256
-        rng = rng_of(question.response_id)
-        if server is None:
-            await asyncio.sleep(0)  # an interrupt is heeded between two images
-            return teacher.respond(read_recorded(*file), question.hint, rng)
-        messages, image_url = prompts.teacher_messages(question.hint), await server.image_url(*file)
-        return await server.ask(messages, image_url, seed=int(rng.integers(2**31)))
+    async def respond(question: Question) -> Response:
+        await asyncio.sleep(0)  # an interrupt is heeded between two images
+        image = read_rgb(paths.data / question.image.image, question.image.sha256)
+        return teacher.respond(image, question.hint, rng_of(question.response_id))
 
-    async def ask_all() -> None:
-        try:
-            await collect(
-                questions(images, config),
-                ask,
-                name=teacher.name,
-                store=store or paths.raw_responses,
-                concurrency=1 if server is None else config.concurrency,
-            )
-        finally:
-            if server is not None:
-                await server.aclose()
-
-    run_in_thread(ask_all())
+    if isinstance(teacher, ChatClient):
+        asking = teacher.collect(
+            asked,
+            lambda question: prompts.teacher_messages(question.hint),
+            paths,
+            store=kept,
+            concurrency=config.concurrency,
+        )
+    else:
+        asking = collect(asked, respond, name=teacher.name, store=kept, concurrency=1)
+    run_in_thread(asking)
     there = current_responses(images, config, paths, store=store)
     return dict(Counter(row.finish_reason for row in there))
 
@@ -166,8 +159,3 @@ def current_responses(
     newest = newest_responses(store or paths.raw_responses)
     wanted = (question.response_id for question in questions(images, config))
     return [newest[key] for key in wanted if key in newest]
-
-
-def rng_of(response_id: str) -> np.random.Generator:
-    """Return a generator for one question, so that no response depends on the order of asking."""
-    return np.random.default_rng(int(response_id, 16))

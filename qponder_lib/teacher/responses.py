@@ -20,11 +20,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from qponder_lib.artifacts import JsonlAppender, digest, file_sha256, read_jsonl
-from qponder_lib.data.images import ImageError, read_rgb
+from qponder_lib.artifacts import JsonlAppender, digest, read_jsonl
+from qponder_lib.data.images import ImageError
 from qponder_lib.records import FinishReason, ImageRecord, ResponseRecord
 
 log = logging.getLogger(__name__)
@@ -124,19 +125,9 @@ def question_for(
     return Question(image, hint, prompt_id, prompt_sha256, digest(identity))
 
 
-def read_recorded(path: Path, sha256: str) -> Image.Image:
-    """Decode an image file, provided it is the file that was recorded.
-
-    Args:
-        path: The file.
-        sha256: Its hash in the `ImageRecord`.
-
-    Raises:
-        ImageError: If the file cannot be used (see `data.images`) or has another hash.
-    """
-    if path.is_file() and file_sha256(path) != sha256:
-        raise ImageError("invalid_image", f"{path}: the file has changed since its row was made")
-    return read_rgb(path)
+def rng_of(response_id: str) -> np.random.Generator:
+    """Return a generator for one question, so that no response depends on the order of asking."""
+    return np.random.default_rng(int(response_id, 16))
 
 
 def scaled_down(image: Image.Image, max_pixels: int | None) -> Image.Image:
