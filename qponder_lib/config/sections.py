@@ -11,6 +11,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 OURS = "not stated; ours"
+NO_STUDENTS = ("teacher", "handcrafted")
 Variant = Literal["none", "short", "long"]
 
 
@@ -116,6 +117,8 @@ class StudentConfig(Section):
 class PredictConfig(Section):
     """Which model predicts for which images."""
 
+    PACE = frozenset({"concurrency"})
+
     models: tuple[str, ...] = Field(
         ("base", "ci-none", "ci-short", "ci-long", "qponder", "teacher", "handcrafted"),
         description="models of Tables 1 and 3",
@@ -132,6 +135,10 @@ class PredictConfig(Section):
         ("mini-koniq",),
         description=f"sets on which cold starts and qponder are also sampled; {OURS}",
     )
+    base_url: str | None = Field(
+        None, description="address of a server that has the students; null: in this process"
+    )
+    concurrency: int = Field(64, ge=1, description=f"requests in flight at that server; {OURS}")
 
     @model_validator(mode="after")
     def _sampled_are_predicted(self) -> Self:
@@ -148,9 +155,15 @@ class PredictConfig(Section):
         return tuple(one for one in self.models if one.startswith(("ci-", "qponder")))
 
     def of(self, model: str) -> PredictConfig:
-        """Return the settings that decide what one model predicts."""
+        """Return the settings that decide what one model predicts.
+
+        That a server computes it is one of them (in bfloat16, by kernels of its own); where that
+        server is found is not.
+        """
         sets = self.sampled_sets if model in self.sampled_models else ()
-        return self.model_copy(update={"models": (model,), "sampled_sets": sets})
+        served = self.base_url is not None and model not in NO_STUDENTS
+        changes = {"models": (model,), "sampled_sets": sets}
+        return self.model_copy(update=changes | {"base_url": "served" if served else None})
 
     def files(self, model: str) -> list[tuple[str, bool]]:
         """List the files of predictions of a model: the set, and whether they are sampled."""

@@ -7,16 +7,20 @@ import os
 import shutil
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import openai
 
+from qponder_lib import paths
 from qponder_lib.config import Profile
+from qponder_lib.config.sections import NO_STUDENTS
 from qponder_lib.gpu.preflight import Check, preflight
 from qponder_lib.gpu.sizes import BUILTIN, Machine, Shape, model_file, shape_of
 from qponder_lib.judging.server import open_judges
 from qponder_lib.paths import RunPaths
-from qponder_lib.pipeline import Stage
+from qponder_lib.pipeline import Run, Stage
+from qponder_lib.student.prediction import open_student
 from qponder_lib.teacher.chat_client import ChatClient
 from qponder_lib.teacher.distill import open_teacher
 
@@ -30,8 +34,13 @@ def problems(profile: Profile, run: RunPaths, stages: Sequence[Stage]) -> list[C
     """Check what some stages need, with `preflight`; return what stands in their way."""
     machine = Machine(profile.launch.processes, profile.launch.accelerate, gpu_gib())
     found = [*preflight(profile, run, machine).findings, check_model(profile)]
-    asked = servers(profile, [stage.name for stage in stages])
+    names = [stage.name for stage in stages]
+    asked = servers(profile, names)
     found += [check_server(one.model, one.base_url, one.key_variable) for one in asked]
+    students = [name.removeprefix("predict-") for name in names if name.startswith("predict-")]
+    students = [one for one in students if one not in NO_STUDENTS]
+    if profile.predict.base_url and students:  # a server may have them one after another
+        found.append(check_student(Run(run, profile), students[0]))
     found.append(check_disk(profile, run.root))
     return [one for one in found if one.verdict == "problem"]
 
@@ -81,6 +90,16 @@ def check_server(model: str, address: str, key_variable: str) -> Check:
         said = f"{address} has {', '.join(known) or 'no model'}, {model} is asked for"
         return Check("server", "problem", said, serve_command(model, address))
     return Check("server", "ok", f"{model} at {address}")
+
+
+def check_student(run: Run, model: str) -> Check:
+    """Has the server of the students this one, with the weights that lie in the run?"""
+    chat = open_student(run, model)
+    found = check_server(chat.model, chat.base_url, chat.key_variable)
+    if model == "base":
+        return found
+    export = f"qponder export {paths.shown(run.paths.root)} {model} DIR"
+    return replace(found, remedy=f"{export}; it prints the command that serves it")
 
 
 def serve_command(model: str, address: str) -> str:

@@ -130,6 +130,7 @@ def _stop_unless_ready(profile: Profile, folder: RunPaths, stages: Sequence[Plan
         NotebookFailed: If something is not there; the message says what to do.
     """
     asks = profile.distill.teacher == "server" or profile.judge.base_urls
+    asks = asks or profile.predict.base_url
     undone = [one.stage for one in stages if one.state != "complete"]
     dear = [one for one in undone if one.name.split("-")[0] in _EXPENSIVE]
     if not dear or not (asks or profile.launch.processes > 1):

@@ -9,13 +9,16 @@ out here by counting.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
+from PIL import Image
 from transformers import (
+    AutoConfig,
     AutoModelForImageTextToText,
     AutoTokenizer,
     BitsAndBytesConfig,
@@ -23,7 +26,10 @@ from transformers import (
     PreTrainedTokenizerBase,
     Qwen2_5_VLProcessor,
 )
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import (
+    Qwen2VLImageProcessorPil,
+    smart_resize,
+)
 from transformers.utils import logging as transformers_logging
 
 from qponder_lib.artifacts import file_sha256, read_json, write_json
@@ -119,6 +125,25 @@ def load_base(config: StudentConfig, folder: Path | None = None) -> Student:
     if builtin:
         use_fast_vision(model)
     return Student(model, _processor(config, str(base), model), source)
+
+
+def as_seen(config: StudentConfig) -> Callable[[Image.Image], Image.Image]:
+    """Return what brings an image to the size at which a student sees it, resampled as for it.
+
+    A server with the same limits leaves such an image alone. Limits so close together that it
+    would not are left to the server.
+    """
+    base = MINI_WEIGHTS if config.model == BUILTIN else config.model
+    tower = AutoConfig.from_pretrained(base, revision=config.revision).vision_config
+    limits = tower.patch_size * tower.spatial_merge_size, config.min_pixels, config.max_pixels
+
+    def resize(image: Image.Image) -> Image.Image:
+        height, width = smart_resize(image.height, image.width, *limits)
+        if smart_resize(height, width, *limits) != (height, width):
+            return image
+        return image.resize((width, height), Image.Resampling.BICUBIC)
+
+    return resize
 
 
 def _processor(config: StudentConfig, base: str, model: PreTrainedModel) -> ImageTextProcessor:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,21 @@ import torch
 from tqdm import tqdm
 
 from qponder_lib import pipeline
-from qponder_lib.artifacts import write_jsonl
+from qponder_lib.artifacts import digest, read_record, write_jsonl
 from qponder_lib.data.images import load_image, load_records
 from qponder_lib.evaluation import baseline
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 from qponder_lib.records import ImageRecord, PredictionRecord, Split
 from qponder_lib.student.generation import Completion, Pictured, generate
-from qponder_lib.student.model import Student, load_student
+from qponder_lib.student.model import Student, as_seen, load_student
 from qponder_lib.teacher.chat_client import ChatClient
 from qponder_lib.teacher.distill import current_responses, distill, open_teacher
+from qponder_lib.teacher.responses import newest_responses, question_for, run_in_thread
 from qponder_lib.text.parsing import parse_answer
-from qponder_lib.text.prompts import answer_form
+from qponder_lib.text.prompts import answer_form, prompt_sha256, student_messages
 
+KEY_VARIABLE = "QPONDER_STUDENT_API_KEY"
 Predictor = Callable[[Sequence[ImageRecord], bool], list[PredictionRecord]]
 """From images, and whether completions are sampled, to predictions."""
 
@@ -38,7 +41,7 @@ def predict_model(run: Run, model: str, work: Path) -> list[Path]:
         run: Profile and folder.
         model: One of `predict.models`.
         work: Scratch folder; what an interrupted call finished is taken from it, and so are
-            single responses of a teacher behind a server.
+            single responses of a teacher or student behind a server.
 
     Returns:
         The prediction files, greedy and sampled.
@@ -88,13 +91,15 @@ def predictor(run: Run, model: str, work: Path) -> Predictor:
     Args:
         run: Profile and folder.
         model: Such as "base", "ci-long", "qponder", "teacher" or "handcrafted".
-        work: Scratch folder for the responses of a teacher behind a server.
+        work: Scratch folder for the responses of a teacher or student behind a server.
     """
     if model == "handcrafted":
         return _handcrafted(run)
     if model == "teacher":
         return _teacher(run, work)
     config = run.profile.predict
+    if config.base_url is not None:
+        return _served(run, model, work)
     folder = pipeline.model_folder(model, run.profile, run.paths)
     student = load_student(run.profile.student, folder)
 
@@ -112,6 +117,69 @@ def predictor(run: Run, model: str, work: Path) -> Predictor:
                 distribution=not sampled,
                 progress=records[0].dataset,
             )
+        return rows
+
+    return predict_set
+
+
+def served_name(run: Run, model: str) -> str:
+    """Return the name by which a server has a student: that of the base, or one of its weights.
+
+    Other weights have another name, so a server of an older or another training is refused.
+
+    Raises:
+        FileNotFoundError: If the student is not trained yet.
+    """
+    folder, student = pipeline.model_folder(model, run.profile, run.paths), run.profile.student
+    if folder is None:
+        return f"{student.model}@{student.revision}"
+    if (record := read_record(folder)) is None:
+        raise FileNotFoundError(f"{folder} holds no trained model")
+    return f"{model}-{digest(record.outputs)[:12]}"
+
+
+def open_student(run: Run, model: str, *, sampled: bool = False) -> ChatClient:
+    """Open a client of the server that has a student of a run."""
+    config = run.profile.predict
+    return ChatClient(
+        served_name(run, model),
+        config.base_url,
+        temperature=config.sampling_temperature if sampled else 0.0,
+        max_tokens=config.max_new_tokens,
+        resize=as_seen(run.profile.student),
+        key_variable=KEY_VARIABLE,
+    )
+
+
+def _served(run: Run, model: str, work: Path) -> Predictor:
+    """A student behind a server, asked as in this process; distributions are not read there."""
+    config, prompt_id = run.profile.predict, run.profile.student.prompt_id
+    messages, store = student_messages(prompt_id), work / "responses.jsonl"
+    prompt = prompt_id, prompt_sha256(messages)
+
+    def predict_set(records: Sequence[ImageRecord], sampled: bool) -> list[PredictionRecord]:
+        chat = open_student(run, model, sampled=sampled)
+        sampling = {"temperature": chat.temperature, "max_tokens": chat.max_tokens}
+        samples = range(config.n_samples if sampled else 1)
+        asked = {  # questions about one image follow each other, so that it is encoded once
+            (record.image_id, sample): question_for(
+                chat.name, record, None, *prompt, seed=sample, **sampling
+            )
+            for record, sample in product(records, samples)
+        }
+        collecting = chat.collect(
+            list(asked.values()),
+            lambda _: messages,
+            run.paths,
+            store=store,
+            concurrency=config.concurrency,
+        )
+        run_in_thread(collecting)
+        stored, rows = newest_responses(store), []
+        for sample, record in product(samples, records):
+            one = stored[asked[record.image_id, sample].response_id]
+            said = Completion(one.text, one.n_tokens, one.finish_reason)
+            rows.append(parsed_prediction(record.image_id, record.mos, said, prompt_id, sample))
         return rows
 
     return predict_set
