@@ -45,6 +45,7 @@ for command in (
     run.reference,
     run.fetch,
     models.preflight,
+    models.export,
     models.score,
     evaluate.evaluate,
     evaluate.compare,

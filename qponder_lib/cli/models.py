@@ -1,4 +1,4 @@
-"""`qponder score` and `preflight`."""
+"""`qponder score`, `preflight` and `export`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qponder_lib import paths
-from qponder_lib.cli.common import FAILED, AsJson, answer
+from qponder_lib.cli.common import FAILED, AsJson, RunName, answer
 from qponder_lib.paths import RunPaths
 
 if TYPE_CHECKING:
@@ -151,3 +151,31 @@ def _preflight_text(report: Report) -> str:
     elif report.memory_gib:
         lines.append("hours: state --train-tokens-per-s and --generate-tokens-per-s")
     return "\n".join(lines)
+
+
+# ---- export
+
+
+def export(
+    run: RunName,
+    model: Annotated[str, typer.Argument(help="trained, as in predict.models")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="new folder")],
+    push: Annotated[
+        str | None, typer.Option(help="OWNER/NAME on the hub, private, with your own token")
+    ] = None,
+) -> None:
+    """Write a trained model as a folder that others can load and serve.
+
+    Prints the command that serves it.
+    """
+    from qponder_lib.config import load_profile
+    from qponder_lib.gpu.export import export as write_model
+    from qponder_lib.pipeline import Run
+
+    place = RunPaths.find(run)
+    print(write_model(Run(place, load_profile(place.profile)), model, folder))
+    if push:
+        from huggingface_hub import HfApi
+
+        HfApi().create_repo(push, private=True, exist_ok=True)
+        print(HfApi().upload_folder(repo_id=push, folder_path=folder))

@@ -24,7 +24,7 @@ from qponder_lib.student.model import (
 TOKENS_AT_ONCE = 4096
 """What TRL lets a vLLM inside the training read at once; an image must fit in."""
 _PROCESSOR_FILES = {"preprocessor_config.json", "processor_config.json"}
-_STOCK = {
+STOCK = {
     "image_processor_type": "Qwen2VLImageProcessor",
     "processor_class": "Qwen2_5_VLProcessor",
 }
@@ -103,7 +103,7 @@ def save_rollout_model(student: Student, config: StudentConfig, start: Path, fol
         if file.is_file() and file.name not in _PROCESSOR_FILES and not link.exists():
             link.symlink_to(file.resolve())
     stated = json.loads(student.processor.image_processor.to_json_string())
-    write_json(folder / "preprocessor_config.json", stated | _STOCK)
+    write_json(folder / "preprocessor_config.json", stated | STOCK)
     return folder
 
 
