@@ -5,19 +5,21 @@ from __future__ import annotations
 import logging
 import re
 import textwrap
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 from PIL import Image
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
 from qponder_lib import paths
 from qponder_lib.artifacts import read_record
 from qponder_lib.config import load_profile
 from qponder_lib.data.images import ImageError, plain_rgb, read_rgb
+from qponder_lib.evaluation.scoring import MEAN, RAW
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import TRAINED_ON_CLIPS, latest_model
 from qponder_lib.student.generation import generate
@@ -47,6 +49,10 @@ class Assessment:
             where the prompt asks for several scores.
         text: The whole completion, or None for an image that could not be read.
         problem: What is wrong with the image, or None.
+        seen: Width and height at which the model saw the image, px, or None.
+        seconds: That it took, an equal share of its batch, or None.
+        usual_error: Mean absolute error of the model over the test sets of its run, points; None
+            where it was not measured.
     """
 
     image: str | None
@@ -57,6 +63,9 @@ class Assessment:
     distribution: ScoreDistribution | None = None
     text: str | None = None
     problem: str | None = None
+    seen: tuple[int, int] | None = None
+    seconds: float | None = None
+    usual_error: float | None = None
 
     def as_json(self) -> dict[str, object]:
         """Return a row of predictions, as `qponder_lib.evaluate` reads it."""
@@ -80,17 +89,22 @@ class Assessment:
         if self.score is None:
             return f"{self.image or 'image'}: no score, {self.parse_status}\n{self.text}"
         filled = round(self.score / 2.5)
-        lines = [f"{self.image or 'image'}", f"{self.score:5.1f} |{'█' * filled:<40}| of 100"]
+        error = f", usually off by {self.usual_error:.0f}" if self.usual_error else ""
+        lines = [self.image or "image", f"{self.score:5.1f} |{'█' * filled:<40}| of 100{error}"]
         if self.distribution is not None:
             mean, deviation = self.distribution.mean, self.distribution.deviation
             shares = np.histogram(range(101), 40, weights=self.distribution.probabilities)[0]
             heights = np.round(8 * shares / shares.max()).astype(int)
             lines.append(f"      |{''.join(' ▁▂▃▄▅▆▇█'[high] for high in heights)}|")
             lines.append(f"      expected {mean:.1f}, standard deviation {deviation:.1f}")
-        lines += textwrap.wrap(
-            self.reasoning or "", 88, initial_indent="  ", subsequent_indent="  "
-        )
-        return "\n".join([*lines, f"  {self.model}"])
+        for paragraph in (self.reasoning or "").splitlines():
+            lines.append(textwrap.indent(textwrap.fill(paragraph, 86), "  "))
+        return "\n".join([*lines, f"  {self._origin()}"])
+
+    def _origin(self) -> str:
+        """Say which model saw the image, at which size, for how long."""
+        size = f", saw {self.seen[0]} x {self.seen[1]} px" if self.seen else ""
+        return f"{self.model}{size}" + (f", {self.seconds:.1f} s" if self.seconds else "")
 
     def _repr_html_(self) -> str:
         """A card for Jupyter: the score on its scale, its distribution, the reasoning."""
@@ -102,7 +116,7 @@ class Assessment:
             '<div style="max-width:42em;border:1px solid #ccc;border-radius:6px;padding:.7em 1em">'
             f"<strong>{escape(head)}</strong>{self._bars()}"
             f'<p style="margin:.4em 0;white-space:pre-line">{escape(said)}</p>'
-            f'<small style="color:#666">{escape(self.model)} · {escape(self.image or "image")}'
+            f'<small style="color:#666">{escape(self._origin())} · {escape(self.image or "image")}'
             f" · {escape(self.parse_status)}</small></div>"
         )
 
@@ -134,14 +148,12 @@ class Model:
     student: Student
     prompt_id: str
     max_new_tokens: int
+    usual_error: float | None = None
 
-    @overload
-    def score(self, images: Picture, *, distribution: bool = True) -> Assessment: ...
-
-    @overload
-    def score(
-        self, images: Sequence[Picture], *, distribution: bool = True
-    ) -> list[Assessment]: ...
+    @property
+    def max_pixels(self) -> int:
+        """Pixels to which a larger image is reduced."""
+        return self.student.processor.image_processor.size["longest_edge"]
 
     def score(
         self, images: Picture | Sequence[Picture], *, distribution: bool = True
@@ -173,15 +185,15 @@ class Model:
     def _batch(self, images: Sequence[Picture], distribution: bool) -> list[Assessment]:
         read = [_read(one) for one in images]
         shown = [one for one in read if isinstance(one, Image.Image)]
-        limit = self.max_new_tokens
-        form = answer_form(self.prompt_id)
+        form, start = answer_form(self.prompt_id), time.perf_counter()
         completions = generate(
             self.student,
             shown,
             self.prompt_id,
-            max_new_tokens=limit,
+            max_new_tokens=self.max_new_tokens,
             distribution=distribution and form.n_scores == 1,
         )
+        seconds = (time.perf_counter() - start) / max(len(shown), 1)
         said = iter(completions)
         found = []
         for given, image in zip(images, read, strict=True):
@@ -192,12 +204,17 @@ class Model:
             one = next(said)
             parsed = parse_answer(one.text, form, finish_reason=one.finish_reason)
             spread = None if parsed.score is None else one.distribution
-            found.append(
-                Assessment(
-                    place, self.name, parsed.score, parsed.status, parsed.think, spread, one.text
-                )
-            )
+            stated = (place, self.name, parsed.score, parsed.status, parsed.think, spread, one.text)
+            origin = {"seen": self._seen(image), "seconds": seconds}
+            found.append(Assessment(*stated, **origin, usual_error=self.usual_error))
         return found
+
+    def _seen(self, image: Image.Image) -> tuple[int, int]:
+        """Return the width and height that the processor scales an image to."""
+        made = self.student.processor.image_processor
+        limits = (made.size["shortest_edge"], made.size["longest_edge"])
+        height, width = smart_resize(*image.size[::-1], made.patch_size * made.merge_size, *limits)
+        return width, height
 
 
 def load(model: str | Path | None = None) -> Model:
@@ -219,6 +236,7 @@ def load(model: str | Path | None = None) -> Model:
         63.0
     """
     folder = latest_model(paths.runs_root()) if model is None else _folder(str(model))
+    error = None
     if folder is None:
         profile = load_profile("mini" if model == BUILTIN else "full")
         profile = profile.with_overrides({"student.model": str(model)})
@@ -230,8 +248,17 @@ def load(model: str | Path | None = None) -> Model:
         record = read_record(folder)
         if record is not None and record.stage in TRAINED_ON_CLIPS:
             raise ValueError(f"{folder} is a model for clips; state one for images")
+        error = _usual_error(run.scores, folder)
     student = load_student(profile.student, folder)
-    return Model(name, student, profile.student.prompt_id, profile.predict.max_new_tokens)
+    return Model(name, student, profile.student.prompt_id, profile.predict.max_new_tokens, error)
+
+
+def _usual_error(scores: Path, folder: Path) -> float | None:
+    """Read the mean absolute error over all test sets from the table of the model's run."""
+    model = f"ci-{folder.name}" if folder.parent.name == "sft" else "qponder"
+    text = scores.read_text(encoding="utf-8") if scores.is_file() else ""
+    found = re.search(rf"(?m)^{model},{MEAN},greedy,mae,{RAW},([\d.]+)", text)
+    return float(found[1]) if found else None
 
 
 def _folder(model: str) -> Path | None:
