@@ -49,6 +49,7 @@ for command in (
     models.score,
     evaluate.evaluate,
     evaluate.compare,
+    evaluate.probe,
 ):
     app.command()(command)
 app.add_typer(report.audit, name="audit")

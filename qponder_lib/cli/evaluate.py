@@ -1,9 +1,10 @@
-"""`qponder evaluate` and `qponder compare`."""
+"""`qponder evaluate`, `compare` and `probe`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +12,8 @@ import typer
 from qponder_lib.cli.common import BAD_INPUT, FAILED, AsJson, answer, complain
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from qponder_lib.evaluation.external import Comparison, Evaluation, Joined, Labels
 
 _NAMED = 5  # rows of a kind that are named before the others are counted
@@ -96,6 +99,75 @@ def compare(
     found = external.compare(both[0], both[1], human)
     measured = any(one.value is not None for one in found.numbers.values())
     answer(as_json, _compared(found), describe_comparison(found), ok=measured)
+
+
+def probe(
+    model: Annotated[
+        str | None,
+        typer.Option(help="run, model folder or hub name; default: the latest trained one"),
+    ] = None,
+    write: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="write the images, for a model of yours")
+    ] = None,
+    read: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="judge this table of scores of them")
+    ] = None,
+    id_column: IdOption = None,
+    score_column: ScoreOption = None,
+    lower_is_better: Annotated[
+        bool, typer.Option("--lower-is-better", help="low scores in --read mean good quality")
+    ] = False,
+    size: Annotated[
+        int, typer.Option(help="longer side of the photographs, px; 128: as mini sees them", min=64)
+    ] = 512,
+    out: Annotated[Path | None, typer.Option(help="folder of the figure and its tables")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Probe a scorer: does it follow distortions, and only them?
+
+    Ladders of distortion, copies that look the same, images without a subject. Exit code 1 if a
+    check fails.
+    """
+    from qponder_lib.data.tabular import read_table
+    from qponder_lib.report import probe as probing
+    from qponder_lib.report import render, style
+
+    if sum(one is not None for one in (model, write, read)) > 1:
+        raise ValueError("state one of --model, --write and --read")
+    if write is not None:
+        probing.write_images(write, size)
+        print(f"{write / 'manifest.csv'} lists the images; then: qponder probe --read FILE")
+        return
+    if read is not None:
+        scorer = read.name
+        rows = probing.read_answers(read_table(read), id_column, score_column)
+    else:
+        scorer, rows = _probed(model, size)
+    checks = probing.judge(rows.assign(score=-rows["score"]) if lower_is_better else rows)
+    if out is not None:
+        figure = probing.probe_figure(rows, scorer, lower_is_better=lower_is_better)
+        style.save(figure, rows, out / "probe")
+        render.write_frame(out / "probe_checks.csv", checks)
+    data = checks.astype(object).where(checks.notna(), None).to_dict("records")
+    text = probing.describe(rows, checks, scorer)
+    failed = (checks["verdict"] == "fails").any()
+    answer(as_json, {"scorer": scorer, "checks": data}, text, ok=not failed)
+
+
+def _probed(model: str | None, size: int) -> tuple[str, pd.DataFrame]:
+    """Let a model score the files of the probe; they are as a stranger would get them."""
+    import numpy as np
+
+    from qponder_lib.report import probe as probing
+    from qponder_lib.student.assessment import load
+
+    rows, ready = probing.probes(), load(model)
+    with TemporaryDirectory() as folder:
+        probing.write_images(Path(folder), size)
+        said = ready.score([Path(folder) / name for name in rows["image"]], distribution=False)
+    scores = np.array([one.score for one in said], dtype=float)
+    rows = rows.assign(score=scores, text=[one.reasoning for one in said])
+    return f"{ready.name}, photographs of {size} px", rows
 
 
 def _labels(path: Path | None, labels_id: str | None, mos: str | None) -> Labels | None:
@@ -208,7 +280,7 @@ def _resampling() -> dict[str, float]:
 
 
 def _result(found: Evaluation) -> dict[str, Any]:
-    return {**_side(found.joined), "measured": _rows(found.numbers)}
+    return {**_side(found.joined), "measured": found.rows()}
 
 
 def _compared(found: Comparison) -> dict[str, Any]:
@@ -216,16 +288,12 @@ def _compared(found: Comparison) -> dict[str, Any]:
         {**_side(joined), "only": only[:_NAMED], "n_only": len(only)}
         for joined, only in zip(found.joined, found.only, strict=True)
     )
-    rows = [
-        {**row, "first": found.first[key].value, "second": found.second[key].value}
-        for row, key in zip(_rows(found.numbers), found.numbers, strict=True)
-    ]
     return {
         "resampling": _resampling(),
         "first": first,
         "second": second,
         "clustered": _is_clustered(found),
-        "differences": rows,
+        "differences": found.rows(),
     }
 
 
@@ -258,12 +326,3 @@ def _side(joined: Joined) -> dict[str, Any]:
 
 def _some(by_reason: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     return {why: {"n": len(ids), "first": ids[:_NAMED]} for why, ids in by_reason.items()}
-
-
-def _rows(numbers: Mapping[tuple[str, str], Any]) -> list[dict[str, Any]]:
-    from qponder_lib.metrics.bootstrap import cells
-
-    return [
-        {"metric": metric, "protocol": protocol, **cells(one)}
-        for (metric, protocol), one in numbers.items()
-    ]

@@ -125,9 +125,15 @@ class Evaluation:
     joined: Joined
     numbers: Mapping[Wanted, Estimate]
 
-    def table(self) -> pd.DataFrame:
+    def rows(self) -> list[dict[str, object]]:
         """Return one row per number: metric, protocol, and the fields of an `Estimate`."""
-        return _table(self.numbers)
+        return _rows(self.numbers)
+
+    def table(self) -> pd.DataFrame:
+        """Return the rows as a data frame."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows())
 
     def _repr_html_(self) -> str:
         return self.table().to_html(index=False)
@@ -151,11 +157,18 @@ class Comparison:
     second: Mapping[Wanted, Estimate]
     numbers: Mapping[Wanted, Difference]
 
-    def table(self) -> pd.DataFrame:
+    def rows(self) -> list[dict[str, object]]:
         """Return one row per difference, with the values of both."""
-        sides = {"first": self.first, "second": self.second}
-        values = {name: [side[key].value for key in self.numbers] for name, side in sides.items()}
-        return _table(self.numbers).assign(**values)
+        return [
+            {**row, "first": self.first[key].value, "second": self.second[key].value}
+            for row, key in zip(_rows(self.numbers), self.numbers, strict=True)
+        ]
+
+    def table(self) -> pd.DataFrame:
+        """Return the rows as a data frame."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows())
 
     def _repr_html_(self) -> str:
         return self.table().to_html(index=False)
@@ -333,13 +346,11 @@ def _require_same_labels(first: Scores, second: Scores) -> None:
             raise TableError(first.path, f"{message}; say --labels FILE")
 
 
-def _table(numbers: Mapping[Wanted, Estimate | Difference]) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.DataFrame(
+def _rows(numbers: Mapping[Wanted, Estimate | Difference]) -> list[dict[str, object]]:
+    return [
         {"metric": metric, "protocol": protocol, **bootstrap.cells(one)}
         for (metric, protocol), one in numbers.items()
-    )
+    ]
 
 
 def read_scores(
