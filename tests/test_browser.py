@@ -14,13 +14,14 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from test_demo import photograph, serving
 
 from qponder_lib.paths import RunPaths
 
 ROOT = Path(__file__).parents[1]
 SMOKE = RunPaths(ROOT / "papermill_runs" / "smoke")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-NOTEBOOKS = {"00_overview": False, "01_datasets": True, "05_rewards": True, "07_predict": False}
+NOTEBOOKS = {"00_overview": False, "01_datasets": True, "05_rewards": True, "07_predict": True}
 """Notebook -> whether it has sliders."""
 SETTINGS = Path("settings") / "@jupyterlab" / "notebook-extension" / "tracker.jupyterlab-settings"
 CODE = """jupyterapp.shell.currentWidget.content.model.sharedModel.cells
@@ -125,4 +126,31 @@ def test_notebook_runs_in_jupyterlab_and_its_slider_moves_the_picture(
         handle.focus()
         handle.press("ArrowRight")
         page.wait_for_function("before => " + PICTURE + " != before", arg=before)
+    page.close()
+
+
+def test_the_demo_page_follows_its_sliders_and_a_photograph_and_asks_nobody_else(browser):
+    page, asked, errors = browser.new_page(viewport={"width": 390, "height": 800}), [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    with serving() as address:
+        page.goto(address)
+        picture = page.locator("#answers img")
+        picture.wait_for()
+        assert page.locator("#answers strong").count() == 2
+        for step in ("exposure", "noise"):
+            before = picture.get_attribute("src")
+            page.locator(f"input[name={step}]").press("ArrowRight")
+            playwright.expect(picture).not_to_have_attribute("src", before)
+        black = {"name": "a.png", "mimeType": "image/png", "buffer": photograph("black")}
+        page.set_input_files("#file", black)
+        playwright.expect(picture).to_have_attribute("alt", "the photograph, 64 x 32 px")
+        assert errors == []
+        bad = {"name": "b.png", "mimeType": "image/png", "buffer": b"no image"}
+        page.set_input_files("#file", bad)
+        page.wait_for_selector("#status.error")
+        assert "no PNG" in page.inner_text("#status")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert {url for url in asked if not url.startswith((address, "data:"))} == set()
     page.close()

@@ -47,6 +47,7 @@ for command in (
     models.preflight,
     models.export,
     models.score,
+    models.demo,
     evaluate.evaluate,
     evaluate.compare,
     evaluate.probe,

@@ -1,7 +1,8 @@
-"""`qponder score`, `preflight` and `export`."""
+"""`qponder score`, `demo`, `preflight` and `export`."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -94,6 +95,36 @@ def _notes(row: PredictionRecord) -> str:
     elif shown["repeated"]:
         notes.append(f"{shown['n_frames']} frames, some shown again")
     return f" ({'; '.join(notes)})" if notes else ""
+
+
+# ---- demo
+
+
+def demo(
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="as for score; repeatable; default: the latest one and its cold start"),
+    ] = None,
+    port: Annotated[int, typer.Option(help="on 127.0.0.1; 0 takes a free one")] = 8765,
+) -> None:
+    """Serve a page to this machine's browser: distort a photograph, see what models say.
+
+    Images never leave the machine.
+    """
+    from qponder_lib.config import load_profile
+    from qponder_lib.pipeline import latest_model
+    from qponder_lib.student.assessment import load
+    from qponder_lib.student.demo import server
+
+    if not model:
+        latest = latest_model(paths.runs_root())
+        run = RunPaths(latest.parents[1])
+        start = run.sft(load_profile(str(run.profile)).grpo.start_from)
+        model = [str(folder) for folder in (latest, start) if folder.is_dir()]
+    serving = server([load(one) for one in model], port)
+    print(f"http://127.0.0.1:{serving.server_port}  {', '.join(model)}; Ctrl-C ends it", flush=True)
+    with contextlib.suppress(KeyboardInterrupt):
+        serving.serve_forever()
 
 
 # ---- preflight

@@ -22,6 +22,7 @@ from qponder_lib.report.render import GREY, LIGHT, in_order, look, write_frame
 
 if TYPE_CHECKING:
     import ipywidgets
+    from IPython.display import HTML
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -187,24 +188,25 @@ def rendered(figure: Figure, suffix: str = "png", **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def show(figure: Figure) -> None:
-    """Show a figure in the notebook that is running, if one is.
+def show(figure: Figure | HTML) -> None:
+    """Show a figure, or HTML, in the notebook that is running, if one is.
 
-    It is shown as a picture of its own, so it looks the same whichever backend is in use and
+    A figure is shown as a picture of its own, so it looks the same whichever backend is in use and
     nothing depends on the reader's matplotlib settings.
     """
     from IPython import get_ipython
-    from IPython.display import Image, display
+    from IPython.display import HTML, Image, display
 
     if get_ipython() is not None:
-        display(Image(rendered(figure, dpi=100), format="png"))
+        is_page = isinstance(figure, HTML)
+        display(figure if is_page else Image(rendered(figure, dpi=100), format="png"))
 
 
-def explore(draw: Callable[..., Figure], **choices: Any) -> ipywidgets.interactive:
+def explore(draw: Callable[..., Figure | HTML], **choices: Any) -> ipywidgets.interactive:
     """Show a figure with a slider or menu for each of its arguments, in place of `show`.
 
     Args:
-        draw: Returns the figure; the defaults of its arguments are what is shown first.
+        draw: Returns the figure or HTML; the defaults of its arguments are what is shown first.
         choices: Argument -> lowest and highest value, or a list to choose from.
     """
     import ipywidgets
