@@ -13,7 +13,8 @@ PIP = $(BIN)/python -m pip install --disable-pip-version-check --quiet
 TORCH_INDEX ?= $(shell test "$$(uname -s)" = Linux && ! command -v nvidia-smi >/dev/null \
 	&& echo --extra-index-url https://download.pytorch.org/whl/cpu)
 
-.PHONY: help setup reproduce reproduce-all smoke study test test-browser lint format docs clean
+.PHONY: help setup reproduce reproduce-all smoke study test test-browser lint format docs clean \
+	package-model
 help:
 	@echo "make reproduce   the mini profile: every notebook, 30 to 45 minutes on two cores"
 	@echo "make reproduce-all  and the video model, notebook 13, under an hour more,"
@@ -48,6 +49,10 @@ smoke: $(STAMP)
 
 study: $(STAMP)
 	$(BIN)/python -m qponder_lib.cli run study
+
+# The model that `qponder score` takes where nothing is trained: make package-model RUN=biq2021
+package-model: $(STAMP)
+	PYTHONPATH=. $(BIN)/python tests/package_model.py $(RUN)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

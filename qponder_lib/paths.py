@@ -16,6 +16,8 @@ _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 MINI_WEIGHTS = Path(__file__).parent / "student" / "weights" / "mini"
 """The base weights of the mini student, which ship with the kit."""
 MINI_CHECKSUM = MINI_WEIGHTS / "SHA256"
+PACKAGED = MINI_WEIGHTS.with_name("packaged")
+"""The student trained on real opinions that ships with the kit; tests/package_model.py makes it."""
 
 
 def safe_name(name: str) -> str:

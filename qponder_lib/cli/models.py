@@ -25,20 +25,25 @@ _AT_ONCE = 16
 
 def score(
     files: Annotated[
-        list[Path], typer.Argument(help="image files or video clips", exists=True, dir_okay=False)
+        list[Path],
+        typer.Argument(help="image files, folders of images, or video clips", exists=True),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="print JSON, one object a line")] = False,
     model: Annotated[
         str | None,
-        typer.Option(help="run, model folder or hub name; default: the latest trained one"),
+        typer.Option(
+            help="run, model folder, hub name, or packaged (a small one that ships with the kit); "
+            "default: the latest trained one, else packaged"
+        ),
     ] = None,
 ) -> None:
-    """Score images or clips with the latest trained model.
+    """Score images or clips with the latest trained model; for images, one is there at once.
 
     Exit code 1 if a file cannot be used; the others are scored.
     """
-    from qponder_lib.data.images import CLIP_SUFFIXES
+    from qponder_lib.data.images import CLIP_SUFFIXES, images_in
 
+    files = [file for place in files for file in (images_in(place) if place.is_dir() else [place])]
     clips = [file for file in files if file.suffix.lower() in CLIP_SUFFIXES]
     if clips and len(clips) < len(files):
         raise ValueError("images and clips have different models: score them apart")

@@ -48,6 +48,14 @@ class ImageError(ValueError):
         super().__init__(message)
 
 
+def images_in(folder: Path) -> list[Path]:
+    """Return the image files in a folder, by name. Raises ValueError if there is none."""
+    found = sorted(one for one in folder.iterdir() if one.suffix.lower() in SUFFIXES)
+    if not found:
+        raise ValueError(f"no image in {folder}: looked for {', '.join(SUFFIXES)}")
+    return found
+
+
 def load_records(paths: RunPaths, dataset: str, split: str) -> list[ImageRecord]:
     """Read the rows of one split of one set."""
     return read_jsonl(paths.split(dataset, split), ImageRecord)

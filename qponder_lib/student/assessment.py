@@ -223,21 +223,27 @@ def load(model: str | Path | None = None) -> Model:
     Args:
         model: A run (its name below `papermill_runs/`, or its folder), a model folder inside a
             run, ``"builtin:mini"`` (the shipped base weights, which were not trained to score), or
-            a hub name such as ``"Qwen/Qwen2.5-VL-7B-Instruct"``; None for the model that was
-            trained last.
+            a hub name such as ``"Qwen/Qwen2.5-VL-7B-Instruct"``, or ``"packaged"`` (the small
+            student of real photographs that ships with the kit); None for the model that was
+            trained last, or the packaged one where nothing is trained.
 
     Raises:
-        ValueError: If a folder holds no model, or one for clips.
-        FileNotFoundError: If None was given and nothing is trained yet.
+        ValueError: If a folder holds no model, or one for clips, or the packaged weights do not
+            match their checksum.
+        FileNotFoundError: If there is no such model.
         OSError: If a hub model is neither cached nor reachable.
 
     Example:
         >>> load("mini").score("photo.jpg").score  # doctest: +SKIP
         63.0
     """
-    folder = latest_model(paths.runs_root()) if model is None else _folder(str(model))
+    folder = _latest_or_packaged() if model is None else _folder(str(model))
     error = None
-    if folder is None:
+    if folder == paths.PACKAGED:
+        profile = load_profile(str(folder / "profile.yaml"))
+        name = f"packaged student ({profile.name})"
+        error = _usual_error(folder / "scores.csv", folder)
+    elif folder is None:
         profile = load_profile("mini" if model == BUILTIN else "full")
         profile = profile.with_overrides({"student.model": str(model)})
         name = str(model)
@@ -250,6 +256,8 @@ def load(model: str | Path | None = None) -> Model:
             raise ValueError(f"{folder} is a model for clips; state one for images")
         error = _usual_error(run.scores, folder)
     student = load_student(profile.student, folder)
+    if folder == paths.PACKAGED:
+        name += f", {student.model.num_parameters() / 1e6:.1f} million weights"
     return Model(name, student, profile.student.prompt_id, profile.predict.max_new_tokens, error)
 
 
@@ -261,8 +269,20 @@ def _usual_error(scores: Path, folder: Path) -> float | None:
     return float(found[1]) if found else None
 
 
+def _latest_or_packaged() -> Path:
+    """Return the model that was trained last; without one, or outside a clone, the packaged one."""
+    try:
+        return latest_model(paths.runs_root())
+    except FileNotFoundError:
+        if not paths.PACKAGED.is_dir():
+            raise
+        return paths.PACKAGED
+
+
 def _folder(model: str) -> Path | None:
     """Find the folder of a model that was trained here; None for a name of the hub."""
+    if model == "packaged":
+        return paths.PACKAGED
     place = Path(model) if Path(model).is_dir() else paths.runs_root() / model
     if not place.is_dir():
         if model == BUILTIN or re.fullmatch(r"[\w.-]+/[\w.-]+", model):

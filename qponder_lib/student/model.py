@@ -34,7 +34,7 @@ from transformers.utils import logging as transformers_logging
 
 from qponder_lib.artifacts import file_sha256, read_json, write_json
 from qponder_lib.config import StudentConfig
-from qponder_lib.paths import MINI_WEIGHTS
+from qponder_lib.paths import MINI_WEIGHTS, PACKAGED
 from qponder_lib.student.architecture import use_fast_vision
 
 BUILTIN = "builtin:mini"
@@ -107,8 +107,8 @@ def load_student(config: StudentConfig, folder: Path | None = None) -> Student:
 def load_base(config: StudentConfig, folder: Path | None = None) -> Student:
     """Load whole weights, without adapters. Arguments and errors as in `load_student`."""
     builtin = config.model == BUILTIN
-    if builtin and folder is None:
-        check_mini_weights()
+    if builtin and folder in (None, PACKAGED):
+        check_mini_weights(folder or MINI_WEIGHTS)
     base = MINI_WEIGHTS if builtin else config.model
     source = str(folder or base)
     rounded = config.quantization == "nf4"
