@@ -47,8 +47,8 @@ def packaged(tmp_path, monkeypatch):
     shutil.copytree(paths.MINI_WEIGHTS, folder)
     tiny = load_profile("mini").model_copy(update={"name": "tiny"})
     (folder / "profile.yaml").write_text(dump_profile(tiny), encoding="utf-8")
-    for name in ("notebooks", "papermill_runs"):
-        (clone / name).mkdir(parents=True)
+    (clone / "notebooks").mkdir(parents=True)
+    shutil.copytree(paths.profiles_root(), clone / "papermill_runs" / "profiles")
     monkeypatch.setenv("QPONDER_ROOT", str(clone))
     placed(folder, monkeypatch)
     return folder
