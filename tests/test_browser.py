@@ -145,7 +145,7 @@ def test_the_demo_page_follows_its_sliders_and_a_photograph_and_asks_nobody_else
             playwright.expect(picture).not_to_have_attribute("src", before)
         black = {"name": "a.png", "mimeType": "image/png", "buffer": photograph("black")}
         page.set_input_files("#file", black)
-        playwright.expect(picture).to_have_attribute("alt", "the photograph, 64 x 32 px")
+        playwright.expect(picture).to_have_attribute("alt", "the photograph, 91 x 45 px")
         assert errors == []
         bad = {"name": "b.png", "mimeType": "image/png", "buffer": b"no image"}
         page.set_input_files("#file", bad)

@@ -24,7 +24,7 @@ from qponder_lib.data.images import decode_rgb
 from qponder_lib.data.scenes import PHOTOGRAPHS, load_photograph
 from qponder_lib.student.assessment import Model
 
-_LARGEST = 512
+_MOST_PIXELS = 512 * 512
 _POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; "
     "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
@@ -44,7 +44,7 @@ def answers(
 
     Args:
         models: They all get the same pixels: the image is first reduced to the size that the one
-            with most pixels sees, 512 px at most, so that what the levels do is not lost there.
+            with most pixels sees, 512 x 512 at most, so that what the levels do is not lost there.
         image: RGB.
         blur: Level, 0 (none) to 5.
         noise: Likewise.
@@ -54,9 +54,10 @@ def answers(
     Raises:
         ValueError: If a level is above 5, or an exposure below -5.
     """
-    side = min(_LARGEST, math.isqrt(max(model.max_pixels for model in models)))
-    small = image.copy()
-    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    most = min(_MOST_PIXELS, max(model.max_pixels for model in models))
+    scale = min(1.0, math.sqrt(most / (image.width * image.height)))
+    sides = [max(1, round(side * scale)) for side in image.size]
+    small = image.resize(sides, Image.Resampling.LANCZOS)
     levels = {"blur": blur, "overexposure": exposure, "underexposure": -exposure}
     levels |= {"noise": noise, "jpeg": jpeg}  # in a camera's order
     pixels, rng = np.asarray(small), np.random.default_rng(0)
@@ -65,11 +66,11 @@ def answers(
     shown, content = Image.fromarray(pixels), io.BytesIO()
     shown.save(content, "PNG")
     source = f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
-    cards = "".join(model.score(shown)._repr_html_() for model in models)
+    cards = [f'<div style="flex:1 1 20em">{m.score(shown)._repr_html_()}</div>' for m in models]
     return HTML(
         '<div style="display:flex;flex-wrap:wrap;gap:1em;align-items:flex-start">'
         f'<img alt="the photograph, {shown.width} x {shown.height} px" src="{source}" '
-        f'style="width:20em;max-width:100%;image-rendering:pixelated">{cards}</div>'
+        f'style="width:20em;max-width:100%;image-rendering:pixelated">{"".join(cards)}</div>'
     )
 
 
