@@ -7,11 +7,15 @@ import threading
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
+from http.server import ThreadingHTTPServer
 
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from qponder_lib.cli import app
+from qponder_lib.student import assessment
 from qponder_lib.student.assessment import Assessment
 from qponder_lib.student.demo import answers, server
 
@@ -125,3 +129,19 @@ def test_the_page_is_for_this_machine_and_loads_nothing_from_elsewhere(address):
     assert "default-src 'none'" in policy
     assert not re.findall(r"https?:|//[a-z]", page.replace("// another slider", ""))
     assert "Content-Security-Policy" in reply.headers
+
+
+def test_the_command_shows_the_latest_model_beside_its_cold_start(monkeypatch, tmp_path):
+    latest, start = tmp_path / "grpo" / "qponder", tmp_path / "sft" / "short"
+    start.mkdir(parents=True)
+
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(assessment, "latest_or_packaged", lambda: latest)
+    monkeypatch.setattr(assessment, "load", Brightness)
+    monkeypatch.setattr(ThreadingHTTPServer, "serve_forever", interrupted)
+    done = CliRunner().invoke(app, ["demo", "--port", "0"])
+    assert done.exit_code == 0
+    assert done.stdout.startswith("http://127.0.0.1:")
+    assert f"{latest}, {start}" in done.stdout

@@ -104,7 +104,7 @@ def compare(
 def probe(
     model: Annotated[
         str | None,
-        typer.Option(help="run, model folder or hub name; default: the latest trained one"),
+        typer.Option(help="as for score: a run, model folder or hub name"),
     ] = None,
     write: Annotated[
         Path | None, typer.Option(metavar="DIR", help="write the images, for a model of yours")

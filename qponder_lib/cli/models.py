@@ -108,7 +108,7 @@ def _notes(row: PredictionRecord) -> str:
 def demo(
     model: Annotated[
         list[str] | None,
-        typer.Option(help="as for score; repeatable; default: the latest one and its cold start"),
+        typer.Option(help="as for score; repeatable; default: the latest, and its short start"),
     ] = None,
     port: Annotated[int, typer.Option(help="on 127.0.0.1; 0 takes a free one")] = 8765,
 ) -> None:
@@ -116,16 +116,12 @@ def demo(
 
     Images never leave the machine.
     """
-    from qponder_lib.config import load_profile
-    from qponder_lib.pipeline import latest_model
-    from qponder_lib.student.assessment import load
+    from qponder_lib.student.assessment import latest_or_packaged, load
     from qponder_lib.student.demo import server
 
     if not model:
-        latest = latest_model(paths.runs_root())
-        run = RunPaths(latest.parents[1])
-        start = run.sft(load_profile(str(run.profile)).grpo.start_from)
-        model = [str(folder) for folder in (latest, start) if folder.is_dir()]
+        latest = latest_or_packaged()
+        model = [str(latest), *map(str, latest.parents[1].glob("sft/short"))]
     serving = server([load(one) for one in model], port)
     print(f"http://127.0.0.1:{serving.server_port}  {', '.join(model)}; Ctrl-C ends it", flush=True)
     with contextlib.suppress(KeyboardInterrupt):

@@ -237,7 +237,7 @@ def load(model: str | Path | None = None) -> Model:
         >>> load("mini").score("photo.jpg").score  # doctest: +SKIP
         63.0
     """
-    folder = _latest_or_packaged() if model is None else _folder(str(model))
+    folder = latest_or_packaged() if model is None else _folder(str(model))
     error = None
     if folder == paths.PACKAGED:
         profile = load_profile(str(folder / "profile.yaml"))
@@ -269,7 +269,7 @@ def _usual_error(scores: Path, folder: Path) -> float | None:
     return float(found[1]) if found else None
 
 
-def _latest_or_packaged() -> Path:
+def latest_or_packaged() -> Path:
     """Return the model that was trained last; without one, or outside a clone, the packaged one."""
     try:
         return latest_model(paths.runs_root())
