@@ -96,9 +96,10 @@ def decode_rgb(content: bytes) -> Image.Image:
     """Decode the bytes of an image file.
 
     Args:
-        content: A PNG, JPEG, WebP or BMP file with 8 bits per channel and one frame. A JPEG with
-            further images in it (depth, gain map, preview), as phones write it, is the one
-            photograph that comes first.
+        content: A PNG, JPEG, WebP or BMP file with one frame. Of 16 bits of a colour the upper 8
+            are read; grey with 16 bits, whose range may be any, is refused. A JPEG with further
+            images in it (depth, gain map, preview), as phones write it, is the one photograph
+            that comes first.
 
     Returns:
         Upright RGB (EXIF orientation applied) without metadata; transparent parts lie on white.
@@ -150,6 +151,19 @@ def plain_rgb(image: Image.Image) -> Image.Image:
     plain = image.convert("RGB")
     plain.info = {}
     return plain
+
+
+def at_least(image: Image.Image, side: int) -> Image.Image:
+    """Enlarge an image whose shorter side is below `side` pixels, its shape kept.
+
+    Example:
+        >>> [at_least(Image.new("RGB", size), 32).size for size in ((2, 6), (40, 50))]
+        [(32, 96), (40, 50)]
+    """
+    scale = max(1.0, side / min(image.size))
+    if scale == 1.0:
+        return image
+    return image.resize([round(scale * one) for one in image.size], Image.Resampling.BICUBIC)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
-from qponder_lib.data.images import read_rgb
+from qponder_lib.data.images import at_least, read_rgb
 from qponder_lib.scales import MOS_MAX, MOS_MIN
 
 FloatArray = NDArray[np.float64]
@@ -135,7 +135,7 @@ def features_of_files(files: Sequence[Path]) -> FloatArray:
 
 
 def _of_file(file: Path) -> FloatArray:
-    return features(np.asarray(read_rgb(file)))
+    return features(np.asarray(at_least(read_rgb(file), MIN_SIDE)))
 
 
 def mscn(grey: FloatArray) -> FloatArray:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from qponder_lib.data.images import at_least
 from qponder_lib.scales import SEVERITIES
 from qponder_lib.teacher.responses import Response, scaled_down
 
@@ -29,6 +30,8 @@ _NEARLY_WHITE, _NEARLY_BLACK = 250, 6
 _MAD_TO_SIGMA = 0.6745
 _JPEG_BLOCK = 8
 _CELL = 16
+MIN_SIDE = 32
+"""Of an image that can be measured, px."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,8 @@ def measure(image: Pixels) -> Measures:
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"expected H x W x 3 uint8 pixels, got {image.shape} {image.dtype}")
-    if min(image.shape[:2]) < 32:
-        raise ValueError(f"expected at least 32 px on each side, got {image.shape[:2]}")
+    if min(image.shape[:2]) < MIN_SIDE:
+        raise ValueError(f"expected at least {MIN_SIDE} px on each side, got {image.shape[:2]}")
     values = image.astype(np.float32)
     luma = values @ _LUMA
     low, high = np.percentile(luma, (2, 98))
@@ -355,8 +358,9 @@ class ExpertTeacher:
         self.name, self.max_pixels = name, max_pixels
 
     def respond(self, image: Image.Image, hint: str | None, rng: np.random.Generator) -> Response:
-        """Look at an RGB image and reason about it."""
-        measures = measure(np.asarray(scaled_down(image, self.max_pixels)))
+        """Look at an RGB image, enlarged where it is too small to measure, and reason about it."""
+        seen = at_least(scaled_down(image, self.max_pixels), MIN_SIDE)
+        measures = measure(np.asarray(seen))
         findings = diagnose(measures, hint)
         stated = score(findings)
         sections = (
