@@ -68,6 +68,7 @@ LABELS = {
 """Labels for readers, in the order of the rows; an unknown one keeps its own."""
 BASES = ("", "qponder")
 EVALUATED = "evaluated"
+_NEAR = 4.0  # of the span of the others: a control that far out is an arrow
 SHOWN = ("srcc", "plcc", "mae")
 ROLLOUTS = {
     "zero_variance_share": "Groups without variance",
@@ -424,8 +425,8 @@ def differences_figure(folder: Path) -> tuple[Figure, pd.DataFrame]:
         figure,
         f"Diamond: mean over the seeds, thick bar: its {intervals(data)}, these trained models "
         f"held fixed;{both} dots below it: single seeds. A diamond without dots is the only seed. "
-        "An arrow points to values beyond the axis, which is made for comparisons without shuffled "
-        f"rewards. Runs of {folder.name}.",
+        "An arrow points to values beyond the axis, which is not stretched to controls that "
+        f"diverged. Runs of {folder.name}.",
     )
     return figure, data
 
@@ -434,8 +435,8 @@ def forest(ax: Axes, rows: pd.DataFrame, names: Sequence[str]) -> Axes:
     """Draw differences over all seeds with their interval, and the seeds below; 0 is none.
 
     Args:
-        ax: Where to draw. Its scale is that of the comparisons without shuffled rewards, since a
-            diverged control would make all else a dot on zero.
+        ax: Where to draw. Its scale is that of the comparisons without shuffled rewards and of
+            controls that lie near them: a diverged one would make all else a dot on zero.
         rows: Of the CSV of differences, of one decoding, protocol, dataset and metric.
         names: Comparisons, top down.
     """
@@ -445,10 +446,14 @@ def forest(ax: Axes, rows: pd.DataFrame, names: Sequence[str]) -> Axes:
     ax.grid(False, axis="y")
     if rows.empty:
         return style.say_missing(ax, "not measured")
-    calm = rows[~rows["arm"].str.lower().str.contains("shuffled")]
-    ends = (calm if len(calm) else rows)[["value", "ci_low", "ci_high"]].to_numpy(dtype=float)
-    low, high = min(np.nanmin(ends), 0.0), max(np.nanmax(ends), 0.0)
-    margin = 0.3 * (high - low) or 1.0
+    is_control = rows["arm"].str.lower().str.contains("shuffled").to_numpy()
+    parts = ["value", "ci_low", "ci_high", "method_low", "method_high"]
+    ends = rows.reindex(columns=parts).to_numpy(dtype=float)
+    calm = np.append(ends[~is_control] if not is_control.all() else ends, 0.0)
+    near = _NEAR * (np.nanmax(calm) - np.nanmin(calm))
+    shown = ends[(ends >= np.nanmin(calm) - near) & (ends <= np.nanmax(calm) + near)]
+    low, high = min(shown.min(), 0.0), max(shown.max(), 0.0)
+    margin = 0.1 * (high - low) or 1.0
     ax.set_xlim(low - margin, high + margin)
     ax.axvline(0.0, color=GREY, linewidth=0.9)
     for place, name in enumerate(names):
