@@ -12,12 +12,15 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from qponder_lib import cli
+from qponder_lib.config import load_profile
 from qponder_lib.data.catalog import own_spec
 from qponder_lib.data.check import load_labels, summary
-from qponder_lib.data.images import load_records
+from qponder_lib.data.images import load_image, load_records
 from qponder_lib.data.prepare import prepare, verify_prepared
 from qponder_lib.data.tabular import TableError
 from qponder_lib.paths import RunPaths
+from qponder_lib.pipeline import Run, stage_run
+from qponder_lib.runs import reuse_stages
 
 REAL = Path(__file__).parents[2] / "shared" / "data"
 
@@ -281,3 +284,15 @@ def test_a_real_table_on_another_scale_than_its_spreads_is_noticed():
     (told,) = load_labels(spec, table.parent).findings
     assert told.code == "spread"
     assert "two scales" in told.sentence
+
+
+def test_a_run_that_reuses_the_data_of_another_has_its_images(mine):
+    paths, _ = prepared(mine)
+    overrides = {"data.source": "prepared", "data.train_set": "my-set"}
+    profile = load_profile("mini").with_overrides(overrides)
+    with stage_run(Run(paths, profile), "data") as stage:
+        stage.outputs(*sorted((paths.data / "my-set").glob("*.json*")))
+    other = RunPaths(mine / "other")
+    assert reuse_stages(profile, other, [paths]) == ["data"]
+    first = load_records(other, "my-set", "train")[0]
+    assert load_image(other, first).size == load_image(paths, first).size
