@@ -15,7 +15,6 @@ from typing import Any
 
 from qponder_lib import artifacts, paths, pipeline
 from qponder_lib.config import SECTIONS, Profile, dump_profile, load_profile
-from qponder_lib.data.prepare import link
 from qponder_lib.paths import RunPaths
 from qponder_lib.pipeline import Run
 
@@ -111,7 +110,9 @@ def reuse_stages(profile: Profile, folder: RunPaths, others: Iterable[RunPaths])
                     _link_or_copy(other.root / output, folder.root / output)
                     images = (other.root / output).with_name("images")
                     if images.is_symlink():  # those of a prepared set are no outputs
-                        link(folder.root / images.relative_to(other.root), images.resolve())
+                        place = folder.root / images.relative_to(other.root)
+                        place.unlink(missing_ok=True)
+                        os.symlink(images.resolve(), place, target_is_directory=True)
                 artifacts.write_json(folder.record(stage.name), record)
                 reused.append(stage.name)
                 break
