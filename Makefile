@@ -16,7 +16,7 @@ TORCH_INDEX ?= $(shell test "$$(uname -s)" = Linux && ! command -v nvidia-smi >/
 .PHONY: help setup reproduce reproduce-all smoke study test test-browser lint format docs clean \
 	package-model
 help:
-	@echo "make reproduce   the mini profile: every notebook, 30 to 45 minutes on two cores"
+	@echo "make reproduce   the mini profile: every notebook, about 50 minutes on two cores"
 	@echo "make reproduce-all  and the video model, notebook 13, under an hour more,"
 	@echo "                 and five rewards compared, notebook 12, hours more"
 	@echo "make test        lint, unit tests, doctests and the smoke profile"
