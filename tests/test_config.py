@@ -221,7 +221,7 @@ def test_key_given_twice_is_refused(tmp_path):
 def test_missing_profile_names_those_there_are():
     with pytest.raises(FileNotFoundError, match=r"no profile 'minni'; did you mean 'mini'\?"):
         config.load_profile("minni")
-    with pytest.raises(FileNotFoundError, match=r"there are full, full-24gb, .*, video"):
+    with pytest.raises(FileNotFoundError, match=r"there are biq2021, full, full-24gb, .*, video"):
         config.load_profile("qqqq")
 
 
