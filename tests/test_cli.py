@@ -55,7 +55,7 @@ def test_version_and_the_names_of_all_profiles_are_told(root):
         (["status", "mne"], "no run 'mne'; did you mean 'mine'?"),
         (["report", "mne"], "no run 'mne'; did you mean 'mine'?"),
         (["health", "mne"], "no run 'mne'; did you mean 'mine'?"),
-        (["status", "papermill_runs"], "it is no run folder"),
+        (["status", "notebooks"], "it is no run folder"),
         (["diff", "mine", "mine"], "mine has none of eval/scores.csv"),
     ],
 )
