@@ -16,7 +16,7 @@ from PIL import Image
 from stub_openai_server import ANSWER, MODEL, Reply, Script, StubServer, completion, ok, refusal
 
 from qponder_lib.artifacts import file_sha256
-from qponder_lib.data.images import ImageError
+from qponder_lib.data.images import ImageError, scaled_down
 from qponder_lib.teacher import chat_client
 from qponder_lib.teacher.chat_client import API_KEY_VARIABLE, ChatClient, data_url
 from qponder_lib.teacher.responses import (
@@ -25,7 +25,6 @@ from qponder_lib.teacher.responses import (
     ServerUnavailable,
     run_bounded,
     run_in_thread,
-    scaled_down,
 )
 from qponder_lib.text import prompts
 from qponder_lib.text.parsing import parse_answer, parse_verdict

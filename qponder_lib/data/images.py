@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import os
 import warnings
 from collections.abc import Iterable
@@ -151,6 +152,16 @@ def plain_rgb(image: Image.Image) -> Image.Image:
     plain = image.convert("RGB")
     plain.info = {}
     return plain
+
+
+def scaled_down(image: Image.Image, max_pixels: int | None) -> Image.Image:
+    """Scale an image of more than ``max_pixels`` down to so many, its shape kept; None: never."""
+    width, height = image.size
+    if max_pixels is None or width * height <= max_pixels:
+        return image
+    scale = math.sqrt(max_pixels / (width * height))
+    size = max(1, int(width * scale)), max(1, int(height * scale))
+    return image.resize(size, Image.Resampling.BICUBIC)
 
 
 def at_least(image: Image.Image, side: int) -> Image.Image:

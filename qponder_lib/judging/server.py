@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from qponder_lib.config import JudgeConfig
+from qponder_lib.data.images import scaled_down
 from qponder_lib.judging.rubric import NO_TAG, NO_TEXT, Candidate, judgement_record
 from qponder_lib.judging.sanitize import sanitize
 from qponder_lib.paths import RunPaths
@@ -26,7 +27,6 @@ from qponder_lib.teacher.responses import (
     question_for,
     run_bounded,
     run_in_thread,
-    scaled_down,
 )
 from qponder_lib.text import prompts
 from qponder_lib.text.parsing import parse_verdict

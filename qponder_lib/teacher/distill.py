@@ -9,7 +9,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from qponder_lib.config import DistillConfig
-from qponder_lib.data.images import read_rgb
+from qponder_lib.data.images import read_rgb, scaled_down
 from qponder_lib.paths import RunPaths
 from qponder_lib.records import ImageRecord, ResponseRecord
 from qponder_lib.scales import distortion_tag
@@ -23,7 +23,6 @@ from qponder_lib.teacher.responses import (
     question_for,
     rng_of,
     run_in_thread,
-    scaled_down,
 )
 from qponder_lib.text import prompts
 

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from qponder_lib.data.images import at_least
+from qponder_lib.data.images import at_least, scaled_down
 from qponder_lib.scales import SEVERITIES
-from qponder_lib.teacher.responses import Response, scaled_down
+from qponder_lib.teacher.responses import Response
 
 Pixels = NDArray[np.uint8]
 Plane = NDArray[np.float32]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
@@ -21,7 +20,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from qponder_lib.artifacts import JsonlAppender, digest, read_jsonl
@@ -128,16 +126,6 @@ def question_for(
 def rng_of(response_id: str) -> np.random.Generator:
     """Return a generator for one question, so that no response depends on the order of asking."""
     return np.random.default_rng(int(response_id, 16))
-
-
-def scaled_down(image: Image.Image, max_pixels: int | None) -> Image.Image:
-    """Scale an image of more than ``max_pixels`` down to so many, its shape kept; None: never."""
-    width, height = image.size
-    if max_pixels is None or width * height <= max_pixels:
-        return image
-    scale = math.sqrt(max_pixels / (width * height))
-    size = max(1, int(width * scale)), max(1, int(height * scale))
-    return image.resize(size, Image.Resampling.BICUBIC)
 
 
 def final_ids(rows: Iterable[ResponseRecord]) -> set[str]:

@@ -55,7 +55,7 @@ def counted(work: object) -> int:
 def training_operations(run: Run, stage: str, scratch: Path) -> float:
     """Operations of a whole training, from its first `STEPS` steps in a scratch folder."""
     section = stage.split("-")[0]
-    short = {f"{section}.max_steps": STEPS, "grpo.n_validation": 0}
+    short = {f"{section}.max_steps": STEPS, f"{section}.logging_steps": 1, "grpo.n_validation": 0}
     paths = RunPaths.at(scratch)
     for name in ("data", "distill", "sft"):
         if name != section and not (scratch / name).exists():
